@@ -32,7 +32,7 @@ from conduit_lab.export.proof import ProofKind, ProofRun, WrongAnswer, check_kin
 from conduit_lab.export.proof_picture import proof_picture
 from conduit_lab.export.quantized import OptimizeKind, Quantized, QuantizedModel, check_optimize
 from conduit_lab.export.readme import readme
-from conduit_lab.export.requirements import PARSER, pinned_version, requirements
+from conduit_lab.export.requirements import CODES, PARSER, pinned_version, requirements
 from conduit_lab.export.secret import check_files
 from conduit_lab.export.session_answers import SessionAnswers, asked_again, refreshed
 from conduit_lab.export.state.compared import app_state, reached_models
@@ -141,7 +141,8 @@ def _write(app: App, closure: Closure, folder: Path, examples: Sequence[Example]
     write_wheel(folder / "lib")
     packages = _requirements(app, closure, folder, reads_graphs=True)
     models = _reached_models(app, closure) if any(each.remote for each in app.models) else []
-    deployment = Deployment.of(app, folder, pinned_version(packages), models)
+    codes = pinned_version(packages, [CODES]) is not None
+    deployment = Deployment.of(app, folder, pinned_version(packages), models, codes=codes)
     texts = {
         "app.py": templates.app_source(app, closure),
         "requirements.txt": packages,

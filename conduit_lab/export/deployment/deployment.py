@@ -27,7 +27,8 @@ class Deployment:
 
     `memory_mib` is an estimate from the size of the folder, `stores` whether the app writes below
     `indexes/`, and `onnxruntime` the pinned version, or None where no model needs it. `remote`
-    are the models that have replicas of their own on Ray Serve, by the names of their deployments.
+    are the models that have replicas of their own on Ray Serve, by the names of their deployments;
+    `codes` says that a large store needs numkong.
     """
 
     label: str
@@ -38,6 +39,7 @@ class Deployment:
     body_bytes: int
     header_bytes: int
     remote: Mapping[str, str] = field(default_factory=dict)
+    codes: bool = False
 
     @classmethod
     def of(
@@ -46,6 +48,8 @@ class Deployment:
         folder: Path,
         onnxruntime: str | None,
         models: Sequence[FileModel[Any]] = (),
+        *,
+        codes: bool = False,
     ) -> Deployment:
         """Return the facts of `app`, whose files are in `folder`; its endpoints reach `models`.
 
@@ -62,6 +66,7 @@ class Deployment:
             body_bytes=limits.body_bytes,
             header_bytes=limits.header_bytes,
             remote=_deployments(label_of(app.name), models),
+            codes=codes,
         )
 
     def files(self) -> dict[str, str]:
