@@ -135,9 +135,9 @@ class Assets:
         return frozenset([*self._copies, *self._writers])
 
     @property
-    def graphs(self) -> list[Path]:
-        """The origins of the ONNX files among them."""
-        return [file for place, file in sorted(self._copies.items()) if place.suffix == ".onnx"]
+    def graphs(self) -> dict[PurePath, Path]:
+        """The origins of the ONNX files among them, by their places."""
+        return {place: file for place, file in sorted(self._copies.items()) if _is_graph(place)}
 
     @property
     def stores(self) -> dict[str, VectorStore]:
@@ -189,6 +189,10 @@ class Assets:
             and place.as_posix() not in OWN_FILES
             for place, origin in places.items()
         )
+
+
+def _is_graph(place: PurePath) -> bool:
+    return place.suffix == ".onnx"
 
 
 def _bytes(value: Any) -> int:

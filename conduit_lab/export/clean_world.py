@@ -24,10 +24,12 @@ from time import monotonic, sleep
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export.environment_keys import ENVIRONMENT_FILE, keys_in
 from conduit_lab.export.state.walk import StateLine
+from conduit_lab.export.wheel import unpack_wheel
 
 FOLDER_NAME = "prüfung é"  # of the copy: an app must not depend on the name of its folder
 
 _PACKAGE_FOLDER = Path(__file__).parents[2]  # of this package, for a folder without a wheel
+_PACKAGE = "package"  # the folder of the unpacked wheel
 _PROCESS = "conduit_lab.export.proof_process"
 _KEPT_VARIABLES = (  # of Python, of its libraries and of the operating system
     "PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "OMP_NUM_THREADS",
@@ -90,19 +92,23 @@ def clean_world(
         room = Path(place).resolve()
         copy = room / FOLDER_NAME
         shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(".venv", ".git"))
-        for name in ("home", "tmp"):
+        for name in ("home", "tmp", _PACKAGE):
             (room / name).mkdir()
+        wheels = [] if has_wheel else list((folder / "lib").glob("conduit_lab-*.whl"))
+        for wheel in wheels:
+            unpack_wheel(wheel, room / _PACKAGE)
+        package = room / _PACKAGE if wheels else _PACKAGE_FOLDER
         port = _free_port()
         settings = {
             "port": port,
             "reports": str(room / "reports"),
             "state": str(room / "state") if with_state else "",
-            "shown": [str(room), *(() if _wheels(folder) else (str(_PACKAGE_FOLDER),))],
+            "shown": [str(room), *(() if has_wheel else (str(package),))],
             "hidden": [str(path) for path in (*hidden, Path.home())],
         }
         (room / "reports").touch()
         (room / "settings").write_text(json.dumps(settings), "utf-8")
-        environ = _environ(copy, room, has_wheel)
+        environ = _environ(copy, room, None if has_wheel else package)
         command = [python, "-m", _PROCESS, str(room / "settings")]
         missed = set() if missed is None else missed
         world = World(port, [], copy, room / "reports", missed)
@@ -187,22 +193,21 @@ def _process(
                 process.wait()
 
 
-def _environ(folder: Path, room: Path, has_wheel: bool) -> dict[str, str]:
-    """Return the environment: the keys that Python needs, and those that the export names."""
+def _environ(folder: Path, room: Path, package: Path | None) -> dict[str, str]:
+    """Return the environment: the keys that Python needs, and those that the export names.
+
+    `package` is the folder of this package, None for a Python that has it installed.
+    """
     names = [*_KEPT_VARIABLES, *keys_in(folder / ENVIRONMENT_FILE)]
     environ = {name: os.environ[name] for name in names if name in os.environ}
     environ |= {"LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
     environ |= {"HOME": str(room / "home"), "TMPDIR": str(room / "tmp")}
-    if not has_wheel:
-        paths = [str(path) for path in _wheels(folder) or [_PACKAGE_FOLDER]]
+    if package is not None:
+        paths = [str(package)]
         own = site.getusersitepackages()
         paths += [own] if own in sys.path else []
         environ["PYTHONPATH"] = os.pathsep.join(paths)
     return environ
-
-
-def _wheels(folder: Path) -> list[Path]:
-    return list((folder / "lib").glob("conduit_lab-*.whl"))
 
 
 def _free_port() -> int:

@@ -30,6 +30,11 @@ def serve_proof(settings: dict[str, Any]) -> None:
     import importlib
 
     app: Any = importlib.import_module("app").app
+    from conduit_lab.runtime.checks import content
+    from conduit_lab.runtime.sessions import session
+
+    content.stat_settled_ns = 0  # this copy is of this process alone, and was written just now
+    session.threads_spin = False  # the session has the processor too
     if settings["state"]:
         from conduit_lab.export.state.compared import app_state
 
@@ -55,9 +60,7 @@ def _report_failures(folder: str, report: Report) -> None:
                 return
             shown = traceback.TracebackException.from_exception(error)
             places = [frame.filename for frame in shown.stack]
-            own = [
-                place.startswith(f"{folder}{os.sep}") and ".whl" not in place for place in places
-            ]
+            own = [place.startswith(f"{folder}{os.sep}") for place in places]
             first = own.index(True) if any(own) else 0
             shown.stack[:] = shown.stack[first:]
             text = "".join(shown.format()).replace(f"{folder}{os.sep}", "")

@@ -19,6 +19,7 @@ from conduit_lab.core.progress import STEP, counted, progress
 from conduit_lab.core.views import figures
 from conduit_lab.export.agreement import largest_difference
 from conduit_lab.export.closure import Closure
+from conduit_lab.export.graph_facts import record_graphs
 from conduit_lab.export.replay import Outcome
 from conduit_lab.export.state.compared import reached_models
 from conduit_lab.export.state.resources import model_text
@@ -131,6 +132,20 @@ class Quantized:
         }
         return [StateLine(line.place, texts.get(line.text, line.text)) for line in lines]
 
+    def record_facts(self) -> None:
+        """Write the record of the export's graphs, those in int8 among them."""
+        held = [
+            self._opened(model, quantized)  # which reads all facts that opening it takes
+            for quantized in self.models
+            if not quantized.reason
+            for model in quantized.models
+        ]
+        changed = {place for each in self.models if not each.reason for place in each.places}
+        graphs = self._closure.assets.graphs
+        files = [self._folder / place if place in changed else graphs[place] for place in graphs]
+        record_graphs(files, self._folder)
+        del held  # until here, so that no file is opened twice
+
     def examples(self, examples: Sequence[Example]) -> list[Example]:
         """Return the examples, those that a model in int8 may answer with that mark."""
         return [replace(each, int8=bool(self._taking_part(each))) for each in examples]
@@ -220,6 +235,18 @@ class Quantized:
             copy = target.parent / path.relative_to(source.parent)
             shutil.copy2(path, copy)
 
+    def _opened(self, model: Any, quantized: QuantizedModel) -> Any:
+        """Open the file or folder of a model in the export."""
+        place = (self._closure.assets.places_of(graph_of(model)) or quantized.places)[0]
+        options = model.options
+        chosen: dict[str, Any] = {"device": options.device, "fallback": options.fallback}
+        path = self._folder / place
+        if not isinstance(model, Model):
+            depth = len(graph_of(model).relative_to(model.path).parts)
+            path = self._folder / place.parents[depth - 1]
+            chosen["variant"] = model.variant
+        return load_model(path, type(model), name=model.name, **chosen).open()
+
     def _name_embedders(self, changed: Sequence[QuantizedModel]) -> None:
         """Record the present embedder in the exported stores: their vectors stay as they are."""
         for label, store in self._closure.assets.stores.items():
@@ -227,13 +254,7 @@ class Quantized:
             held = [each for each in changed if any(embedder is model for model in each.models)]
             if not held or not isinstance(embedder, Embedder):
                 continue
-            graph = graph_of(embedder)
-            depth = len(graph.relative_to(embedder.path).parts)
-            places = self._closure.assets.places_of(graph) or held[0].places
-            place = places[0].parents[depth - 1]
-            here = load_model(
-                self._folder / place, Embedder, variant=embedder.variant, name=embedder.name
-            )
+            here = self._opened(embedder, held[0])
             with VectorStore(path=self._folder / "indexes" / f"{label}.sqlite") as copy:
                 record_embedder(copy._opened(), here)
 

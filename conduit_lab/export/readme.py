@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from conduit_lab.export.deployment.container import STRIP
 from conduit_lab.export.deployment.deployment import Deployment
 from conduit_lab.export.templates import harmless_line
 from conduit_lab.serving.app import App
@@ -18,6 +19,7 @@ def readme(app: App, examples: Sequence[Example], deployment: Deployment) -> str
     """Return `README.md`; each command in it is run in the folder."""
     name = deployment.label
     stores = _STORES if deployment.stores else ""
+    codes = _CODES if deployment.codes else ""
     gpu = deployment.onnxruntime
     gpus = "" if gpu is None else _GPU.format(name=name, version=gpu)
     remote = _REMOTE.format(names=", ".join(deployment.remote)) if deployment.remote else ""
@@ -30,7 +32,7 @@ python3 -m venv .venv
 .venv/bin/pip install --no-deps --requirement requirements.txt
 .venv/bin/conduit-lab serve . --port 8000
 ```
-
+{codes}
 It listens on 127.0.0.1, and `.venv/bin/uvicorn app:app` serves it as well. Other machines may call
 it (`--host 0.0.0.0`) once it has a key: `.venv/bin/conduit-lab key NAME` makes one, and prints the
 line for the environment.
@@ -84,6 +86,11 @@ kubectl set resources deployment {name} --limits nvidia.com/gpu=1  # with that i
 and `gpus: 1` in `serve.yaml`, whose environment needs `pip uninstall onnxruntime` and
 `pip install "onnxruntime-gpu[cuda,cudnn]=={version}"`.
 
+"""
+
+_CODES = f"""
+The searches use numkong, whose debug information takes 41 MB. Where that counts:
+`{STRIP.format(environment=".venv")}`, as the Dockerfile does.
 """
 
 _REMOTE = """Models with `remote=True` have replicas of their own, counted in `serve.yaml`: {names}.

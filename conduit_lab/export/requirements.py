@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from email import message_from_string
 from importlib import metadata
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from conduit_lab.core.errors import MissingExtra
 
@@ -29,8 +30,8 @@ _READERS = {
     "*.safetensors": ("safetensors",),
 }
 _BFLOAT16 = ("ml-dtypes",)  # for weights of this type, which NumPy lacks; onnx requires it too
-_CODES = "numkong"  # 8-bit codes of large stores
-_OPTIONAL = frozenset({_CODES, *(name for names in _READERS.values() for name in names)})
+CODES = "numkong"  # 8-bit codes of large stores
+_OPTIONAL = frozenset({CODES, *(name for names in _READERS.values() for name in names)})
 _DOWNLOADS = ("tokenizers", "huggingface-hub")  # required by the first for downloads alone
 _SEPARATORS = re.compile(r"[-_.]+")
 
@@ -51,7 +52,7 @@ def requirements(
     are recorded, and nothing parses one.
     """
     needed = {name for pattern, names in _READERS.items() if _has(files, pattern) for name in names}
-    needed |= {_CODES} if large_stores else set()
+    needed |= {CODES} if large_stores else set()
     needed -= set() if reads_graphs else {PARSER}
     left_out = {(_OWN, name) for name in _OPTIONAL - needed} | {_DOWNLOADS}
     if _DOWNLOADS[0] in distributions:  # the app's own code may download
@@ -87,6 +88,7 @@ class _Pins:
         self._left_out = left_out
         self._versions: dict[str, str] = {}
         self._markers: dict[str, str] = {}  # empty for every platform
+        self._facts: dict[str, _Installed] = {}
         self._done: set[tuple[str, frozenset[str], str]] = set()
 
     def lines(self) -> list[str]:
@@ -98,10 +100,10 @@ class _Pins:
     def add(self, name: str, extras: Collection[str] = (), marker: str = "") -> None:
         """Pin a distribution and everything that it requires; skip one that is not installed."""
         try:
-            found = metadata.distribution(name)
+            found = self._installed(name)
         except metadata.PackageNotFoundError:
             return
-        canonical = _canonical(found.metadata["Name"])
+        canonical = _canonical(found.name)
         if canonical != _OWN:
             self._versions[canonical] = found.version
             marker = marker and self._markers.get(canonical, marker)
@@ -114,18 +116,41 @@ class _Pins:
         if job in self._done:
             return
         self._done.add(job)
-        for each in _required(name, extras):
+        for each in _holding(self._installed(name).requires, extras):
             if (name, _canonical(each.name)) not in self._left_out:
                 self.add(each.name, each.extras, marker or _platforms(each))
 
+    def _installed(self, name: str) -> _Installed:
+        """Return the facts of an installed distribution, or raise `PackageNotFoundError`."""
+        if name not in self._facts:
+            self._facts[name] = _Installed.of(metadata.distribution(name))
+        return self._facts[name]
 
-def _required(name: str, extras: Collection[str]) -> Iterable[Requirement]:
+
+class _Installed(NamedTuple):
+    """A distribution's name and version, and the lines of its requirements."""
+
+    name: str
+    version: str
+    requires: Sequence[str]
+
+    @classmethod
+    def of(cls, found: metadata.Distribution) -> _Installed:
+        """Read the head of the metadata alone, once: the text below may have a thousand lines."""
+        text = found.read_text("METADATA")
+        if text is None:  # an egg
+            return cls(found.metadata["Name"], found.version, found.requires or ())
+        head = message_from_string(text.partition("\n\n")[0])
+        return cls(head["Name"], head["Version"], head.get_all("Requires-Dist", ()))
+
+
+def _holding(requirements: Sequence[str], extras: Collection[str]) -> Iterable[Requirement]:
     """Yield the requirements of a distribution that hold on this platform."""
     try:
         from packaging.requirements import Requirement
     except ImportError as error:
         raise MissingExtra("packaging", "lab", "an export") from error
-    for text in metadata.requires(name) or ():
+    for text in requirements:
         requirement = Requirement(text)
         marker = requirement.marker
         if marker is None or any(marker.evaluate({"extra": each}) for each in ("", *extras)):

@@ -258,17 +258,17 @@ def _named_in_json(text: str) -> str | None:
     """Return the first key of a JSON text that is named like a secret and holds a text."""
     for number, line in enumerate(text.split("\n") if "\n{" in text else [text], 1):
         try:
-            pending: list[Any] = [json.loads(line)] if line.strip() else []
+            pending: list[Any] = [[json.loads(line)]] if line.strip() else []
         except (ValueError, RecursionError):
             continue
         while pending:
             value = pending.pop()
             if isinstance(value, dict):
                 for key, held in value.items():
-                    if looks_secret(str(key), held if isinstance(held, str) else "", {}):
+                    if isinstance(held, str) and looks_secret(str(key), held, {}):
                         return f"the value of {key} (record {number})"
-            pending += value.values() if isinstance(value, dict) else ()
-            pending += value if isinstance(value, list) else ()
+                value = value.values()
+            pending += [each for each in value if isinstance(each, dict | list)]
     return None
 
 

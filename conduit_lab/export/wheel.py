@@ -4,25 +4,67 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
+import os
+import shutil
 import zipfile
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from importlib import metadata
+from importlib.util import cache_from_source
 from pathlib import Path
 
 _TAG = "py3-none-any"
 _DATE = (1980, 1, 1, 0, 0, 0)  # fixed: the same package gives the same wheel
+_PACKAGE = Path(__file__).parents[1]
+
+_Stamp = tuple[str, int, int]  # the place, size and mtime of a file
 
 
 def write_wheel(folder: Path) -> Path:
     """Write `conduit_lab-<version>-py3-none-any.whl` into `folder` and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
+    version = metadata.version("conduit-lab")
+    wheel = folder / f"conduit_lab-{version}-{_TAG}.whl"
+    wheel.write_bytes(_content(version, tuple(_stamps())))
+    return wheel
+
+
+def unpack_wheel(wheel: Path, folder: Path) -> None:
+    """Unpack a wheel of this package; modules that equal those of this process come compiled.
+
+    An app that starts from the wheel itself compiles them, which takes a second.
+    """
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    for path in folder.rglob("*.py"):
+        source = _PACKAGE.parent / path.relative_to(folder)
+        compiled = Path(cache_from_source(str(source)))
+        if not (source.is_file() and compiled.is_file()):
+            continue
+        if source.read_bytes() == path.read_bytes():
+            stat = source.stat()
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # which the compiled one names
+            (path.parent / "__pycache__").mkdir(exist_ok=True)
+            shutil.copyfile(compiled, path.parent / "__pycache__" / compiled.name)
+
+
+def _stamps() -> Iterator[_Stamp]:
+    """Yield the stamp of each file of this package, in order."""
+    for place, folders, names in os.walk(_PACKAGE):
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        for name in sorted(names):
+            path = Path(place, name)
+            stat = path.stat()
+            yield path.relative_to(_PACKAGE).as_posix(), stat.st_size, stat.st_mtime_ns
+
+
+@lru_cache(maxsize=1)  # of several exports of one session
+def _content(version: str, stamps: Sequence[_Stamp]) -> bytes:
+    """Return the bytes of the wheel of the files with these stamps."""
     distribution = metadata.distribution("conduit-lab")
-    info = f"conduit_lab-{distribution.version}.dist-info"
-    package = Path(__file__).parents[1]
-    files = {
-        f"conduit_lab/{path.relative_to(package).as_posix()}": path.read_bytes()
-        for path in sorted(package.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts
-    }
+    info = f"conduit_lab-{version}.dist-info"
+    files = {f"conduit_lab/{place}": (_PACKAGE / place).read_bytes() for place, *_ in stamps}
     files[f"{info}/METADATA"] = (distribution.read_text("METADATA") or "").encode()
     files[f"{info}/WHEEL"] = (
         f"Wheel-Version: 1.0\nGenerator: conduit_lab\nRoot-Is-Purelib: true\nTag: {_TAG}\n".encode()
@@ -32,12 +74,12 @@ def write_wheel(folder: Path) -> Path:
     record.append(f"{info}/RECORD,,")
     files[f"{info}/RECORD"] = ("\n".join(record) + "\n").encode()
 
-    wheel = folder / f"conduit_lab-{distribution.version}-{_TAG}.whl"
+    wheel = io.BytesIO()
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             member = zipfile.ZipInfo(name, _DATE)
             archive.writestr(member, content, zipfile.ZIP_DEFLATED)
-    return wheel
+    return wheel.getvalue()
 
 
 def _digest(content: bytes) -> str:

@@ -33,7 +33,7 @@ from conduit_lab.export.proof import ProofKind, ProofRun, WrongAnswer, check_kin
 from conduit_lab.export.proof_picture import proof_picture
 from conduit_lab.export.quantized import OptimizeKind, Quantized, QuantizedModel, check_optimize
 from conduit_lab.export.readme import readme
-from conduit_lab.export.requirements import PARSER, pinned_version, requirements
+from conduit_lab.export.requirements import CODES, PARSER, pinned_version, requirements
 from conduit_lab.export.secret import check_files
 from conduit_lab.export.session_answers import SessionAnswers, asked_again, refreshed
 from conduit_lab.export.state.compared import app_state, reached_models
@@ -138,11 +138,12 @@ def examples_of(
 
 def _write(app: App, closure: Closure, folder: Path, examples: Sequence[Example]) -> None:
     closure.assets.write(folder)
-    record_graphs(closure.assets.graphs, folder)
+    record_graphs(closure.assets.graphs.values(), folder)
     write_wheel(folder / "lib")
     packages = _requirements(app, closure, folder, reads_graphs=True)
     models = _reached_models(app, closure) if any(each.remote for each in app.models) else []
-    deployment = Deployment.of(app, folder, pinned_version(packages), models)
+    codes = pinned_version(packages, [CODES]) is not None
+    deployment = Deployment.of(app, folder, pinned_version(packages), models, codes=codes)
     texts = {
         "app.py": templates.app_source(app, closure),
         "requirements.txt": packages,
@@ -218,14 +219,16 @@ def _prove(
             lines, calls = here, answered
             if quantized is not None:
                 lines, calls = quantized.lines(here), quantized.examples(answered)
+                quantized.record_facts()
             save_state(folder, lines)
             _write_examples(folder, calls, app.root)
             check_files(folder)
             start = partial(prove, app, folder, calls, lines, session, kind, cells)
             try:
-                if quantized is None and closure.assets.graphs:
-                    return _prove_without_parser(app, closure, folder, start)
-                proved = start(None)
+                if closure.assets.graphs:
+                    proved = _prove_without_parser(app, closure, folder, start)
+                else:
+                    proved = start(None)
             except WrongAnswer as error:
                 if quantized is None or not quantized.take_back(error.outcome):
                     raise
@@ -242,8 +245,7 @@ def _prove_without_parser(
 
     Only an app that tries to import it, since it changes a graph, requires it.
     """
-    needed = folder / "requirements.txt"
-    whole, missed = needed.read_text("utf-8"), set[str]()
+    needed, missed = folder / "requirements.txt", set[str]()
     needed.write_text(_requirements(app, closure, folder, reads_graphs=False), "utf-8")
     try:
         proved = start(missed)
@@ -252,7 +254,7 @@ def _prove_without_parser(
     except ExportError:
         if PARSER not in missed:
             raise
-    needed.write_text(whole, "utf-8")
+    needed.write_text(_requirements(app, closure, folder, reads_graphs=True), "utf-8")
     return start(None)
 
 

@@ -6,7 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,7 +126,8 @@ class Example(Viewed):
 
     def to_json(self, root: Path | None = None) -> str:
         """Return its line of `examples.jsonl`; with a `root` the files and stores that it used."""
-        record = asdict(replace(self, stores=[], files=[]))
+        record = {each.name: getattr(self, each.name) for each in fields(self)}
+        record |= {"stores": [], "files": []}
         if root is not None:
             own = [path for path in self.files if path.is_relative_to(root)]
             record["files"] = [path.relative_to(root).as_posix() for path in own]

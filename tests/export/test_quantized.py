@@ -12,8 +12,10 @@ import pytest
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export.agreement import difference, largest_difference
 from conduit_lab.export.replay import replay
+from conduit_lab.export.requirements import pinned_version
 from conduit_lab.models.load import load_model
 from conduit_lab.models.measure.subject import subject
+from conduit_lab.runtime.checks.graph_reader import RECORD
 from conduit_lab.runtime.rewriting import child, quantize
 from tests.export.session import Session
 from tests.models.text import embedders
@@ -33,6 +35,10 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         "convert_in_child",
         lambda s, t, kind, _, scales, __: quantize.convert(s, t, kind, scales),
     )
+
+
+def is_required(package: str, folder: Path) -> bool:
+    return pinned_version((folder / "requirements.txt").read_text("utf-8"), [package]) is not None
 
 
 def networks(folder: Path) -> None:
@@ -98,8 +104,9 @@ def test_a_model_whose_int8_answers_differ_keeps_float32(session: Session) -> No
         assert "odd: float32, since POST /both" in text
     assert "1 of 3 calls answered the same in a fresh process, 2 nearly, in int8" in picture
 
+    assert not is_required("onnx", export.folder)
     assert [each.problem for each in replay(export.folder)] == [None] * 3
-    shutil.copy(session.root / "models/even.onnx", made / "even.onnx")
+    shutil.copy(made / "odd.onnx", made / "even.onnx")
     with pytest.raises(ExportError, match=r"Model even, content \w+ here, Model even, content"):
         replay(export.folder)
 
@@ -125,6 +132,10 @@ def test_the_searches_of_a_store_are_those_of_its_embedder_in_int8(session: Sess
     (words,) = export.quantized
     assert words.kind == "int8"
     assert 0 < (words.difference or 0) < 0.05
+    graphs = json.loads((export.folder / RECORD).read_text("utf-8"))["graphs"]
+    (facts,) = graphs.values()  # of the only graph, which is in int8
+    assert {name.partition(" ")[0] for name in facts} == {"file", "rows", "text"}
+    assert not is_required("onnx", export.folder)
     assert [each.problem for each in replay(export.folder)] == [None]
 
 
@@ -178,6 +189,7 @@ def test_minilm_answers_close_enough_in_int8(session: Session) -> None:
         "minilm: int8",
         "topic: int8",
     ]
+    assert not is_required("onnx", export.folder)
     minilm = export.quantized[0]
     assert minilm.size[1] < minilm.size[0] / 3
     made = load_model(export.folder / "models" / "minilm")

@@ -26,7 +26,8 @@ class Deployment:
 
     `memory_mib` is an estimate from the size of the folder, `stores` whether the app writes below
     `indexes/`, and `onnxruntime` the pinned version, or None where no model needs it. `remote`
-    are the models that have replicas of their own on Ray Serve, by the names of their deployments.
+    are the models that have replicas of their own on Ray Serve, by the names of their deployments;
+    `codes` says that a large store needs numkong.
     """
 
     label: str
@@ -37,6 +38,7 @@ class Deployment:
     body_bytes: int
     header_bytes: int
     remote: Mapping[str, str] = field(default_factory=dict)
+    codes: bool = False
 
     @classmethod
     def of(
@@ -45,6 +47,8 @@ class Deployment:
         folder: Path,
         onnxruntime: str | None,
         models: Sequence[FileModel[Any]] = (),
+        *,
+        codes: bool = False,
     ) -> Deployment:
         """Return the facts of `app`, whose files are in `folder`; its endpoints reach `models`.
 
@@ -61,6 +65,7 @@ class Deployment:
             body_bytes=limits.body_bytes,
             header_bytes=limits.header_bytes,
             remote=_deployments(label_of(app.name), models),
+            codes=codes,
         )
 
 

@@ -14,7 +14,9 @@ FileIdentity = tuple[str, int, int, int]  # device and inode, size, mtime and ct
 
 TRIES = 3  # of reading a file that changes during the read
 
-_STAT_SETTLED_NS = 2_000_000_000  # FAT's clock tick: two writes within one look alike
+# FAT's clock tick: two writes within one look alike; 0 where no other process writes
+stat_settled_ns = 2_000_000_000
+
 _MAX_DIGESTS = 1024
 
 # No lock, which a forked child could inherit locked: each operation on a dict is atomic
@@ -47,7 +49,7 @@ def file_digest(path: Path) -> bytes:
             value = hashlib.file_digest(file, "sha256").digest()
         if identity(path) != before:
             continue
-        if max(before[2:]) < begin - _STAT_SETTLED_NS:
+        if max(before[2:]) < begin - stat_settled_ns:
             if len(_known) >= _MAX_DIGESTS:
                 _known.pop(next(iter(_known)), None)
             _known[path] = before, value

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numkong
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from conduit_lab.core.errors import ExportError
+from conduit_lab.export.deployment.container import STRIP
 from conduit_lab.export.deployment.deployment import Deployment, label_of
 from conduit_lab.export.deployment.deployment_files import FILES, deployment_files
 from conduit_lab.serving.limits import Limits
@@ -22,9 +26,11 @@ from tests.export.session import Session, answers
 PLAIN = Deployment("desk", "3.11", 300, False, None, 2**24, 2**15)
 FULL = replace(PLAIN, label="support-desk", stores=True, onnxruntime="1.32.0")
 APART = replace(FULL, remote={"support-desk-minilm": "minilm", "support-desk-gr-e": "größe"})
+CODES = replace(FULL, codes=True)
 DEPLOYMENTS = [
     pytest.param(PLAIN, id="plain"),
     pytest.param(FULL, id="model and stores"),
+    pytest.param(CODES, id="large stores"),
     pytest.param(APART, id="remote models"),
 ]
 
@@ -112,6 +118,47 @@ def test_stores_are_copied_out_of_the_read_only_image() -> None:
     assert {"name": "indexes", "mountPath": "/app/indexes"} in pod["containers"][0]["volumeMounts"]
     assert "indexes" in yaml.safe_load(deployment_files(FULL)["compose.yaml"])["volumes"]
     assert "indexes" not in "".join(deployment_files(PLAIN).values())
+
+
+def test_only_the_image_of_large_stores_has_numkong_stripped() -> None:
+    file = deployment_files(CODES)["Dockerfile"]
+    assert "/packages/lib/python3*/site-packages/numkong/*.so" in file
+    assert [line for line in file.splitlines() if line.startswith("FROM")] == [
+        "FROM python:3.11 AS packages",  # with binutils
+        "FROM python:3.11-slim",
+    ]
+    assert "strip" not in deployment_files(FULL)["Dockerfile"]
+    assert "python:3.11 " not in deployment_files(FULL)["Dockerfile"]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("strip") is None, reason="binutils are not installed")
+def test_numkong_computes_the_same_without_its_debug_information(tmp_path: Path) -> None:
+    place = tmp_path / "lib" / "python3.11" / "site-packages"
+    for name in ("numkong", "numkong.libs"):
+        shutil.copytree(Path(numkong.__file__).parents[1] / name, place / name)
+    (library,) = place.glob("numkong/*.so")
+    before = library.stat().st_size
+    subprocess.run(STRIP.format(environment=tmp_path), shell=True, check=True)
+    assert library.stat().st_size < before / 5
+    code = """
+import hashlib, numkong, numpy as np
+rows = np.random.default_rng(0).integers(-127, 127, (500, 384), np.int8)
+found = numkong.dots_packed(rows[:9].copy(), numkong.dots_pack(rows))
+print(numkong.__file__, hashlib.sha256(np.asarray(found).tobytes()).hexdigest())
+"""
+    answers = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for path in ("", str(place))
+    ]
+    assert answers[0][1] == answers[1][1]
+    assert Path(answers[1][0]).is_relative_to(place)
 
 
 def test_gpus_are_one_argument_where_a_model_needs_onnxruntime() -> None:

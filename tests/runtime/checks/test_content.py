@@ -51,7 +51,7 @@ def test_digest_depends_on_the_content_alone(file: Path) -> None:
 def test_an_unchanged_file_is_hashed_once(
     file: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(content, "_STAT_SETTLED_NS", -(10**10))  # as if two seconds had passed
+    monkeypatch.setattr(content, "stat_settled_ns", -(10**10))  # as if two seconds had passed
     assert content.files_digest((file,)) == content.files_digest((file,))
     assert hashed == ["file"]
 
@@ -72,7 +72,7 @@ def test_each_of_many_quick_writes_changes_the_digest(file: Path) -> None:
 def test_a_change_with_the_same_size_and_mtime_changes_the_digest(
     file: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
 ) -> None:
-    monkeypatch.setattr(content, "_STAT_SETTLED_NS", -(10**10))
+    monkeypatch.setattr(content, "stat_settled_ns", -(10**10))
     os.utime(file, ns=(0, 0))
     before = content.files_digest((file,))
     other = file.with_name("other") if replaced else file
@@ -141,7 +141,7 @@ def test_a_file_that_changes_once_during_the_read_is_read_again(
 def test_a_cached_digest_holds_for_one_state_and_one_value(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(content, "_STAT_SETTLED_NS", -(10**10))
+    monkeypatch.setattr(content, "stat_settled_ns", -(10**10))
     state, value = content.identity(file), hashlib.sha256(b"one").digest()
     assert not content.is_cached(file, state, value)
     content.file_digest(file)
@@ -154,7 +154,7 @@ def test_a_cached_digest_holds_for_one_state_and_one_value(
 def test_the_oldest_digest_leaves_a_full_cache(
     tmp_path: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(content, "_STAT_SETTLED_NS", -(10**10))
+    monkeypatch.setattr(content, "stat_settled_ns", -(10**10))
     monkeypatch.setattr(content, "_MAX_DIGESTS", 2)
     monkeypatch.setattr(content, "_known", {})
     for name in "abc":
