@@ -16,6 +16,7 @@ from typing import Any
 
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
+from jupyter_core.utils import ensure_event_loop
 
 from tests.export.notebooks.notebook import FAILS, Answer, Ask, Notebook, environment_of
 from tests.export.notebooks.verdict import Observed, Verdict, leaked, verdict
@@ -141,6 +142,7 @@ def _kernel(place: Path, project: Path, home: Path) -> Iterator[BlockingKernelCl
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+        ensure_event_loop().close()  # of this thread, which the client made
 
 
 def _execute(
