@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
-from conduit_lab.core.errors import ModelRunError
+from conduit_lab.core.errors import ModelLoadError, ModelRunError
 from conduit_lab.core.frames import pandas
+from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, TensorSpec, ValueSpec
 from conduit_lab.models.prediction import Prediction, Predictions
 
@@ -158,6 +161,19 @@ def classifier_outputs(specs: Sequence[TensorSpec]) -> tuple[int, int | None]:
         if (mapped or scores) and label.dtype in _LABELS and column:
             return other, own
     return (1 if len(specs) == 2 and specs[1].dtype.startswith("seq(map(") else 0), None
+
+
+def metadata_labels(metadata: dict[str, str], path: Path) -> list[str] | None:
+    """Return the class names of an ONNX file's metadata, a JSON list under `labels`, or None."""
+    if "labels" not in metadata:
+        return None
+    try:
+        labels = json.loads(metadata["labels"])
+    except ValueError:
+        labels = None
+    if not isinstance(labels, list):
+        raise ModelLoadError(f"{display(path)} has labels in its metadata that are not a JSON list")
+    return [str(label) for label in labels]
 
 
 def with_batch(specs: Sequence[TensorSpec], axes: Sequence[int | None]) -> tuple[TensorSpec, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from conduit_lab.core.stage import Stage
 from conduit_lab.core.trace.span import current
 from conduit_lab.core.trace.tally import tallying
 from conduit_lab.core.views import figures
-from conduit_lab.models.answers import Answers, classifier_outputs, with_batch
+from conduit_lab.models.answers import Answers, classifier_outputs, metadata_labels, with_batch
 from conduit_lab.models.file_model import FileModel
 from conduit_lab.models.inputs import Feeds, Inputs
 from conduit_lab.runtime.batching.model_batcher import ModelBatcher
@@ -109,7 +109,7 @@ class Model(FileModel[_Opened]):
             labels = (
                 shared.labels
                 if shared.labels is not None
-                else _metadata_labels(shared.metadata, path)
+                else metadata_labels(shared.metadata, path)
             )
         if labels is not None and len(set(labels)) < len(labels):
             raise ModelLoadError(
@@ -252,6 +252,23 @@ class Model(FileModel[_Opened]):
             outputs = await opened.joined.arun(feeds.arrays, feeds.rows)
         return opened.answers.of(outputs, feeds.single)
 
+    def submit(
+        self, value: Any, done: Callable[[Any, BaseException | None], None]
+    ) -> Callable[[], None] | None:
+        """Predict as `acall` does, without a task: pass the answer, or the error, to `done`.
+
+        Return the function that withdraws the call; None where only `acall` can make it.
+        """
+        opened = self._opened
+        if opened is None or not opened.shared.loaded or not opened.joined.is_settled:
+            return None
+        feeds = opened.inputs.feeds(value)
+        if not feeds.rows or 0 < opened.layout.size < feeds.rows or _is_table(value):
+            return None
+        answer = partial(opened.answers.of, single=feeds.single)
+        call, timeout = (feeds.arrays, feeds.rows), self.options.timeout
+        return opened.joined.submit(call, timeout, answer, done)
+
     def batch(self, values: Sequence[Any]) -> list[Any]:
         """Return one answer per sample, computed in one run where that changes none of them."""
         opened = self._parts()
@@ -372,16 +389,3 @@ def _taken(specs: tuple[TensorSpec, ...]) -> list[tuple[str, str, tuple[Any, ...
     return [
         (s.name, s.dtype, tuple(a if isinstance(a, int) else "?" for a in s.shape)) for s in specs
     ]
-
-
-def _metadata_labels(metadata: dict[str, str], path: Path) -> list[str] | None:
-    """Return the class names of an ONNX file's metadata, a JSON list under `labels`, or None."""
-    if "labels" not in metadata:
-        return None
-    try:
-        labels = json.loads(metadata["labels"])
-    except ValueError:
-        labels = None
-    if not isinstance(labels, list):
-        raise ModelLoadError(f"{display(path)} has labels in its metadata that are not a JSON list")
-    return [str(label) for label in labels]

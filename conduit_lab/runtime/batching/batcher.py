@@ -12,44 +12,41 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from time import monotonic, perf_counter
 from typing import Any, Generic, TypeVar
 
-from conduit_lab.core.errors import DeadlineExceeded, Overloaded
+from conduit_lab.core.errors import Overloaded
 from conduit_lab.core.forking import in_forked_child
-from conduit_lab.core.views import figures
+from conduit_lab.runtime.batching.refusals import late, overloaded
+from conduit_lab.runtime.batching.run_times import (
+    INLINE_BUDGET_SECONDS,
+    SHORT_RUN_SECONDS,
+    RunTimes,
+    cpu_time,
+)
 from conduit_lab.runtime.batching.waiters import (
     BatchWaiter,
+    CallbackWaiter,
     CurrentTick,
     InlineBudget,
     LoopTick,
+    LoopWaiter,
     TaskWaiter,
     ThreadWaiter,
     first_batch,
     notify,
-    notify_tasks,
+    notify_here,
 )
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
-# CPU seconds; a shorter run stays on its thread: a hop to another and back costs 50-100 µs
-SHORT_RUN_SECONDS = 300e-6
-# of short runs, until one is measured and a task that never waits yields to the others
-INLINE_BUDGET_SECONDS = 2e-3
-_MIN_RUN_SECONDS = INLINE_BUDGET_SECONDS / 256  # a budget covers at most 256 runs
-# off the CPU; more than a wait for the interpreter lock means that a device was at work
-_BLOCKED_SECONDS = 10e-3
 _LINGER_SECONDS = 0.1  # of an idle thread; the exit of the process waits for it
 _WAIT_SLICE_SECONDS = 0.2  # of a blocking wait, between checks for the kernel's interrupt
 
-# Windows counts a thread's CPU time in steps of 15 ms
-_resolution = time.get_clock_info("thread_time").resolution
-_cpu_time = time.thread_time if _resolution < SHORT_RUN_SECONDS else perf_counter
 _batchers: weakref.WeakSet[Batcher[Any, Any]] = weakref.WeakSet()
 
 
@@ -78,8 +75,8 @@ class Batcher(Generic[_Item, _Answer]):
         self._run = run
         self._max_rows = max_rows
         self._queue_rows = queue_rows
-        # of a run, by rows.bit_length(); a size that is not measured yet counts as long
-        self._seconds = [inf] * 64
+        self._times = RunTimes()
+        self._seconds = self._times.seconds
         self._budget = InlineBudget()  # of all threads
         self._current = CurrentTick()
         self._reset()
@@ -105,9 +102,8 @@ class Batcher(Generic[_Item, _Answer]):
 
     @property
     def run_seconds(self) -> dict[int, float]:
-        """The measured seconds of a run by its rows: under 2 those of 2 and 3, under 4 of 4–7."""
-        sizes = enumerate(self._seconds[1:])
-        return {2**power: seconds for power, seconds in sizes if seconds < inf}
+        """The measured seconds of a run by its rows; see `RunTimes.by_rows`."""
+        return self._times.by_rows()
 
     @property
     def waiting(self) -> int:
@@ -117,7 +113,7 @@ class Batcher(Generic[_Item, _Answer]):
     def call(self, item: _Item, rows: int = 1, timeout: float | None = None) -> _Answer:
         """Return the answer to `item`; blocks the calling thread."""
         if timeout is not None and timeout <= 0:
-            raise self._late()
+            raise late(self.name)
         rows = rows or 1  # an empty item takes a place too
         cost = self._seconds[rows.bit_length()]
         if cost < SHORT_RUN_SECONDS or rows >= self._max_rows:  # coalescing gains nothing
@@ -151,19 +147,16 @@ class Batcher(Generic[_Item, _Answer]):
             tick.left -= cost
             return self._run([item])[0]
         if timeout is not None and timeout <= 0:
-            raise self._late()
+            raise late(self.name)
         loop = asyncio.get_running_loop()
         if tick is None or tick.loop is not loop:
-            tick = self._current.tick = LoopTick(loop)
+            tick = self._current.of(loop)
         short = cost < SHORT_RUN_SECONDS and not tick.coalesces
         if short and await tick.may_run_inline(id(asyncio.current_task(loop))):
             return self._run_inline(item, rows, cost, tick)
         self._check_room(tick.rows + self._rows, rows)
         waiter: TaskWaiter[_Item, _Answer] = TaskWaiter(item, rows, timeout, loop)
-        if not tick.waiters:
-            loop.call_soon(self._end_tick, tick)
-        tick.waiters.append(waiter)
-        tick.rows += rows
+        self._defer(tick, waiter)
         try:
             await waiter.future
         except BaseException:  # the caller leaves
@@ -174,32 +167,59 @@ class Batcher(Generic[_Item, _Answer]):
                 waiter.timer.cancel()
         return waiter.result()
 
+    def submit(
+        self,
+        item: _Item,
+        rows: int,
+        timeout: float | None,
+        done: Callable[[CallbackWaiter[_Item, _Answer]], None],
+    ) -> CallbackWaiter[_Item, _Answer]:
+        """Call `done` on the running loop once the answer to `item` is there: without a task.
+
+        `withdraw` takes back what this returns.
+        """
+        if timeout is not None and timeout <= 0:
+            raise late(self.name)
+        rows = rows or 1
+        tick = self._current.of(asyncio.get_running_loop())
+        self._check_room(tick.rows + self._rows, rows)
+        waiter = CallbackWaiter(item, rows, timeout, tick.loop, done)
+        self._defer(tick, waiter)
+        return waiter
+
+    def withdraw(self, waiter: CallbackWaiter[_Item, _Answer]) -> None:
+        """Drop a call that was submitted, unless its run has begun; its callback is not called."""
+        waiter.leave()
+        self._leave(waiter)
+
     # The calls of a tick
+
+    def _defer(self, tick: LoopTick, waiter: LoopWaiter[_Item, _Answer]) -> None:
+        """Leave a call to the end of the tick."""
+        if not tick.waiters:
+            tick.loop.call_soon(self._end_tick, tick)
+        tick.waiters.append(waiter)
+        tick.rows += waiter.rows
 
     def _end_tick(self, tick: LoopTick) -> None:
         """Run the tick's first batch if that is short, else queue all its calls."""
         waiters, tick.waiters, tick.rows = tick.waiters, [], 0
         tick.coalesces = len(waiters) > 1
         batch, rows = first_batch(waiters, self._max_rows)
-        if self._seconds[rows.bit_length()] >= SHORT_RUN_SECONDS:
-            self._submit(waiters)
+        if not self._times.are_short(rows, len(batch)):
+            self._queue_up(waiters)
             return
-        self._defer(tick, waiters[len(batch) :])
+        for waiter in waiters[len(batch) :]:
+            self._defer(tick, waiter)
         try:
             self._compute(batch)
         except BaseException:  # an interrupt of this thread
-            self._defer(tick, batch)
+            for waiter in batch:
+                self._defer(tick, waiter)
             raise
-        notify_tasks(batch)
+        notify_here(batch)
 
-    def _defer(self, tick: LoopTick, waiters: Sequence[TaskWaiter[_Item, _Answer]]) -> None:
-        """Leave calls to the next tick."""
-        if waiters and not tick.waiters:
-            tick.loop.call_soon(self._end_tick, tick)
-        tick.waiters.extend(waiters)
-        tick.rows += sum(waiter.rows for waiter in waiters)
-
-    def _submit(self, waiters: Sequence[TaskWaiter[_Item, _Answer]]) -> None:
+    def _queue_up(self, waiters: Sequence[LoopWaiter[_Item, _Answer]]) -> None:
         """Queue calls of the running loop, and start a thread for them unless one runs."""
         with self._lock:
             for waiter in waiters:
@@ -209,7 +229,7 @@ class Batcher(Generic[_Item, _Answer]):
                     self._enqueue(waiter)
                 except Overloaded as error:  # other loops and threads have filled the queue
                     waiter.error = error
-                    waiter.future.set_result(None)
+                    waiter.loop.call_soon(waiter.wake)  # the lock is held
                     continue
                 if waiter.deadline < inf:
                     delay = waiter.deadline - monotonic()
@@ -219,12 +239,12 @@ class Batcher(Generic[_Item, _Answer]):
         if starts:
             self._start_thread()
 
-    def _expire(self, waiter: TaskWaiter[_Item, _Answer]) -> None:
-        """Fail a task's call at its deadline."""
+    def _expire(self, waiter: LoopWaiter[_Item, _Answer]) -> None:
+        """Fail a call at its deadline."""
         if not waiter.gone():
             self._leave(waiter)
-            waiter.error = self._late()
-            waiter.future.set_result(None)
+            waiter.error = late(self.name)
+            waiter.wake()
 
     # The queue of long runs
 
@@ -249,7 +269,7 @@ class Batcher(Generic[_Item, _Answer]):
                 timeout=max(0.0, min(_WAIT_SLICE_SECONDS, waiter.deadline - monotonic()))
             ):
                 if waiter.deadline <= monotonic():
-                    raise self._late()
+                    raise late(self.name)
         except BaseException:  # the caller leaves
             if self._leave(waiter) and self._hand_over():
                 self._start_thread()
@@ -281,9 +301,9 @@ class Batcher(Generic[_Item, _Answer]):
         return needs_thread
 
     def _hand_over(self, idle: threading.Lock | None = None) -> bool:
-        """Hand the queue to the longest-waiting caller; return whether that is a task.
+        """Hand the queue to the longest-waiting caller; return whether that is on an event loop.
 
-        A task needs a thread to run its batch.
+        Such a call needs a thread to run its batch.
         """
         with self._lock:
             head = next(iter(self._queue), None)
@@ -293,7 +313,7 @@ class Batcher(Generic[_Item, _Answer]):
                 self._idle = idle  # before the answers: the next call may follow at once
         if isinstance(head, ThreadWaiter):
             head.wakeup.release()
-        return isinstance(head, TaskWaiter)
+        return isinstance(head, LoopWaiter)
 
     def _start_thread(self) -> None:
         """Run batches in another thread, until no task is next."""
@@ -338,7 +358,7 @@ class Batcher(Generic[_Item, _Answer]):
         waiters: list[BatchWaiter[_Item, _Answer]] = []
         for waiter in calls:
             if waiter.deadline <= now:
-                waiter.error = self._late()
+                waiter.error = late(self.name)
             elif not waiter.gone():
                 waiters.append(waiter)
         if not waiters:
@@ -361,35 +381,15 @@ class Batcher(Generic[_Item, _Answer]):
         self._compute(waiters[half:])
 
     def _measured(self, items: Sequence[_Item], rows: int) -> Sequence[_Answer]:
-        """Run, and update the estimated seconds of runs of this size.
-
-        This thread's CPU time counts, which other work does not lengthen; onnxruntime's threads
-        share the work evenly with it. If it waits for a device, the wall time counts.
-        """
-        wall, cpu = perf_counter(), _cpu_time()
+        """Run, and update the estimated seconds of runs of this size."""
+        wall, cpu = perf_counter(), cpu_time()
         answers = self._run(items)
-        cpu, wall = _cpu_time() - cpu, perf_counter() - wall
-        spent = wall if wall - cpu > _BLOCKED_SECONDS else cpu
-        size = rows.bit_length()
-        known = self._seconds[size]
-        self._seconds[size] = max(
-            _MIN_RUN_SECONDS, spent if known == inf else known + (spent - known) / 4
-        )
+        self._times.record(rows, cpu_time() - cpu, perf_counter() - wall)
         return answers
 
     def _check_room(self, waiting: int, rows: int) -> None:
         if waiting and waiting + rows > self._queue_rows:
-            raise Overloaded(
-                f"{self.name!r} has {figures.plural(waiting, 'row')} waiting and accepts at most "
-                f"{self._queue_rows}: "
-                f"{rows} more were rejected; try again later"
-            )
-
-    def _late(self) -> DeadlineExceeded:
-        return DeadlineExceeded(
-            f"{self.name!r} had no answer by the deadline: "
-            "pass a longer timeout, or make fewer calls at once"
-        )
+            raise overloaded(self.name, waiting, self._queue_rows, rows)
 
 
 def _reset_all() -> None:

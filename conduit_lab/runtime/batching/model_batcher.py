@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 from weakref import ref
 
 from conduit_lab.core.paths import display
@@ -11,6 +13,7 @@ from conduit_lab.core.spec import Array
 from conduit_lab.runtime.batching.batcher import Batcher
 from conduit_lab.runtime.batching.coalescer import Coalescer, FeedItem
 from conduit_lab.runtime.batching.unbatched import batcher_of
+from conduit_lab.runtime.batching.waiters import CallbackWaiter
 from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.sessions.cache import Shared
 
@@ -54,9 +57,9 @@ class ModelBatcher:
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is loaded, and no other device can run it in place of its own."""
+        """Whether it is loaded here, and no other device can run it in place of its own."""
         shared = self.shared
-        return shared.state in _LAST_DEVICES and not shared.note
+        return shared.state in _LAST_DEVICES and not shared.note and not shared.is_remote
 
     @property
     def max_rows(self) -> int:
@@ -88,6 +91,29 @@ class ModelBatcher:
     def run_batch(self, items: Sequence[FeedItem]) -> list[list[Array]]:
         """Return the outputs of one caller's items, in one run where that changes none."""
         return self._coalescer(items)
+
+    def submit(
+        self,
+        item: FeedItem,
+        timeout: float | None,
+        answer: Callable[[list[Array]], Any],
+        done: Callable[[Any, BaseException | None], None],
+    ) -> Callable[[], None]:
+        """Run without a task, as `Batcher.submit` does; return the function that withdraws it.
+
+        `done` gets the answer of the outputs, or the error.
+        """
+
+        def end(waiter: CallbackWaiter[FeedItem, list[Array]]) -> None:
+            value = None
+            if (error := waiter.error) is None:
+                try:
+                    value = answer(waiter.answer)
+                except Exception as problem:
+                    error = problem
+            done(value, error)
+
+        return partial(self._batcher.withdraw, self._batcher.submit(item, item[1], timeout, end))
 
     async def arun(self, feeds: dict[str, Array], rows: int) -> list[Array]:
         """Run from an event loop, coalesced with other calls; a long run is on a thread."""

@@ -1,10 +1,10 @@
-"""Waiters: queued calls, of a thread until its wakeup, of a task until its future is set."""
+"""Waiters: queued calls of threads, of tasks, and of callbacks on an event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from math import inf
 from time import monotonic
@@ -53,10 +53,22 @@ class ThreadWaiter(BatchWaiter[_Item, _Answer]):
         self.wakeup.acquire()
 
 
-class TaskWaiter(BatchWaiter[_Item, _Answer]):
+class LoopWaiter(BatchWaiter[_Item, _Answer]):
+    """A call from an event loop, on which `wake` is called once."""
+
+    __slots__ = ("loop", "timer")
+    loop: asyncio.AbstractEventLoop
+    timer: asyncio.TimerHandle | None  # of the deadline
+
+    def wake(self) -> None:
+        """Notify the caller: the answer or the error is set."""
+        raise NotImplementedError
+
+
+class TaskWaiter(LoopWaiter[_Item, _Answer]):
     """A call whose task awaits its future."""
 
-    __slots__ = ("future", "loop", "timer")
+    __slots__ = ("future",)
 
     def __init__(
         self, item: _Item, rows: int, timeout: float | None, loop: asyncio.AbstractEventLoop
@@ -66,12 +78,55 @@ class TaskWaiter(BatchWaiter[_Item, _Answer]):
         self.deadline = inf if timeout is None else monotonic() + timeout
         self.error = None
         self.loop = loop
+        self.timer = None
         self.future: asyncio.Future[None] = loop.create_future()
-        self.timer: asyncio.TimerHandle | None = None  # of the deadline
 
     def gone(self) -> bool:
         """Whether the task was answered or has left."""
         return self.future.done()
+
+    def wake(self) -> None:
+        """Let the task go on."""
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+class CallbackWaiter(LoopWaiter[_Item, _Answer]):
+    """A call without a task: `wake` passes it to `done`, unless its caller has left."""
+
+    __slots__ = ("done",)
+
+    def __init__(
+        self,
+        item: _Item,
+        rows: int,
+        timeout: float | None,
+        loop: asyncio.AbstractEventLoop,
+        done: Callable[[CallbackWaiter[_Item, _Answer]], None],
+    ) -> None:
+        self.item = item
+        self.rows = rows
+        self.deadline = inf if timeout is None else monotonic() + timeout
+        self.error = None
+        self.loop = loop
+        self.timer = None
+        self.done: Callable[[CallbackWaiter[_Item, _Answer]], None] | None = done
+
+    def gone(self) -> bool:
+        """Whether the callback was called or has left."""
+        return self.done is None
+
+    def wake(self) -> None:
+        """Call `done`, once."""
+        if (done := self.done) is not None:
+            self.leave()
+            done(self)
+
+    def leave(self) -> None:
+        """Forget `done`, and the deadline."""
+        self.done = None
+        if self.timer is not None:
+            self.timer.cancel()
 
 
 _AnyWaiter = TypeVar("_AnyWaiter", bound=BatchWaiter[Any, Any])
@@ -91,22 +146,21 @@ def first_batch(waiters: Iterable[_AnyWaiter], max_rows: int) -> tuple[list[_Any
 
 def notify(waiters: Iterable[BatchWaiter[Any, Any]]) -> None:
     """Wake the callers, from any thread, with one wakeup per event loop."""
-    of_loop: dict[asyncio.AbstractEventLoop, list[TaskWaiter[Any, Any]]] = {}
+    of_loop: dict[asyncio.AbstractEventLoop, list[LoopWaiter[Any, Any]]] = {}
     for waiter in waiters:
-        if isinstance(waiter, TaskWaiter):
+        if isinstance(waiter, LoopWaiter):
             of_loop.setdefault(waiter.loop, []).append(waiter)
         elif isinstance(waiter, ThreadWaiter):
             waiter.wakeup.release()
-    for loop, tasks in of_loop.items():
+    for loop, calls in of_loop.items():
         with suppress(RuntimeError):  # the loop is closed, and its tasks are gone
-            loop.call_soon_threadsafe(notify_tasks, tasks)
+            loop.call_soon_threadsafe(notify_here, calls)
 
 
-def notify_tasks(waiters: Iterable[TaskWaiter[Any, Any]]) -> None:
-    """Wake tasks of the running loop."""
+def notify_here(waiters: Iterable[LoopWaiter[Any, Any]]) -> None:
+    """Wake callers of the running loop."""
     for waiter in waiters:
-        if not waiter.future.done():
-            waiter.future.set_result(None)
+        waiter.wake()
 
 
 class InlineBudget:
@@ -119,14 +173,14 @@ class InlineBudget:
 
 
 class LoopTick(InlineBudget):
-    """The calls of one event loop's tasks in its current iteration; only its thread writes."""
+    """The calls of one event loop in its current iteration; only its thread writes."""
 
     __slots__ = ("coalesces", "fresh", "loop", "rows", "task", "waiters")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
         self.loop = loop
-        self.waiters: list[TaskWaiter[Any, Any]] = []  # until the end of the tick
+        self.waiters: list[LoopWaiter[Any, Any]] = []  # until the end of the tick
         self.rows = 0  # of the waiters
         self.coalesces = False  # several tasks called in the last tick
         self.task = 0  # the ID of the last task that ran its call inline; 0 while coalescing
@@ -152,3 +206,10 @@ class CurrentTick(threading.local):
     """The tick of this thread's event loop."""
 
     tick: LoopTick | None = None
+
+    def of(self, loop: asyncio.AbstractEventLoop) -> LoopTick:
+        """Return the tick of the running loop."""
+        tick = self.tick
+        if tick is None or tick.loop is not loop:
+            tick = self.tick = LoopTick(loop)
+        return tick

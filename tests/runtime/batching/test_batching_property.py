@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from conduit_lab.core.errors import DeadlineExceeded, InputError, Overloaded
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.runtime.batching.batcher import SHORT_RUN_SECONDS, Batcher
+from conduit_lab.runtime.batching.batcher import Batcher
+from conduit_lab.runtime.batching.run_times import SHORT_RUN_SECONDS
 from conduit_lab.runtime.sessions.session import Session
 from tests.runtime import graphs
 from tests.runtime.batching.batches import PATIENCE, wait_until

@@ -13,7 +13,8 @@ import pytest
 
 from conduit_lab.core.errors import DeadlineExceeded, Overloaded
 from conduit_lab.runtime.batching import batcher as batcher_module
-from conduit_lab.runtime.batching.batcher import SHORT_RUN_SECONDS, Batcher
+from conduit_lab.runtime.batching.batcher import Batcher
+from conduit_lab.runtime.batching.run_times import SHORT_RUN_SECONDS
 from tests.runtime.batching.batches import PATIENCE, Batches, measured, script, wait_until
 
 pytestmark = pytest.mark.alone

@@ -1,0 +1,52 @@
+"""RunTimes: the measured seconds of a run by its rows, and which runs are short."""
+
+from __future__ import annotations
+
+import time
+from math import inf
+from time import perf_counter
+
+# CPU seconds; a shorter run stays on its thread: a hop to another and back costs 50-200 µs
+SHORT_RUN_SECONDS = 500e-6
+# more per call of a batch on an event loop, which spends as much on the rest of each call
+EXTRA_CALL_SECONDS = 20e-6
+# of short runs, until one is measured and a task that never waits yields to the others
+INLINE_BUDGET_SECONDS = 2e-3
+_MIN_RUN_SECONDS = INLINE_BUDGET_SECONDS / 256  # a budget covers at most 256 runs
+# off the CPU; more than a wait for the interpreter lock means that a device was at work
+_BLOCKED_SECONDS = 10e-3
+
+# Windows counts a thread's CPU time in steps of 15 ms
+_resolution = time.get_clock_info("thread_time").resolution
+cpu_time = time.thread_time if _resolution < SHORT_RUN_SECONDS else perf_counter
+
+
+class RunTimes:
+    """The seconds of runs, by `rows.bit_length()`; a size that is not measured counts as long."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds = [inf] * 64
+
+    def record(self, rows: int, cpu: float, wall: float) -> None:
+        """Update the estimate of runs of this size.
+
+        The thread's CPU time counts, which other work does not lengthen; onnxruntime's threads
+        share the work evenly with it. If it waits for a device, the wall time counts.
+        """
+        spent = wall if wall - cpu > _BLOCKED_SECONDS else cpu
+        size = rows.bit_length()
+        known = self.seconds[size]
+        self.seconds[size] = max(
+            _MIN_RUN_SECONDS, spent if known == inf else known + (spent - known) / 4
+        )
+
+    def by_rows(self) -> dict[int, float]:
+        """Return the seconds by rows: under 2 those of 2 and 3, under 4 of 4 to 7."""
+        sizes = enumerate(self.seconds[1:])
+        return {2**power: seconds for power, seconds in sizes if seconds < inf}
+
+    def are_short(self, rows: int, calls: int) -> bool:
+        """Return whether a run of this many calls of an event loop stays on its thread."""
+        return self.seconds[rows.bit_length()] < SHORT_RUN_SECONDS + EXTRA_CALL_SECONDS * calls
