@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from collections.abc import Generator as Producer
-from contextlib import closing, nullcontext
+from contextlib import closing
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -14,15 +14,14 @@ from conduit_lab.core.errors import InputError
 from conduit_lab.core.spec import GeneratorProtocol
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.streams.chunk import chunk_text
-from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.views import View, figures
 from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.flow.answer_stream import AnswerDraft, AnswerStream
 from conduit_lab.flow.cited_answer import CitedAnswer, RagAnswer, passage_source
-from conduit_lab.flow.packing import Counting, pack
+from conduit_lab.flow.packing import pack
 from conduit_lab.flow.prompt_template import PromptTemplate, TemplateText
-from conduit_lab.models.generation.sampling_options import SamplingOptions
+from conduit_lab.flow.prompted_generator import PromptedGenerator
 from conduit_lab.vectors.search import Mode, Search
 
 UNKNOWN_ANSWER = "I do not know."
@@ -158,9 +157,8 @@ class Rag(Viewed, Stage):
 
     def prompt_tokens(self, answer: CitedAnswer) -> int:
         """Return the tokens of the prompt of an answer; 0 without sources or a known number."""
-        texts = [source["text"] for source in answer.get("sources", ())]
-        count = getattr(self.generator, "count_tokens", None) if texts else None
-        return 0 if count is None else int(self._ask(count, answer.question, texts))
+        sources = answer.get("sources", ())
+        return self._writer.tokens(answer.question, _texts(sources)) if sources else 0
 
     def batch(self, values: Sequence[Any]) -> list[RagAnswer]:
         """Return one answer per question; a generator that streams decodes them as a batch."""
@@ -235,7 +233,7 @@ class Rag(Viewed, Stage):
         if not hits:
             return CitedAnswer("", [], question, best, self.threshold)
         with recorder.span("pack", "call", self) as span:
-            packed = pack([hit.content for hit in hits], self._room(question))
+            packed = pack([hit.content for hit in hits], self._writer.fits(question))
             if span is not None:
                 span.output = packed
                 whole = sum(part.text == hits[part.place].content for part in packed)
@@ -269,69 +267,22 @@ class Rag(Viewed, Stage):
         sign = -1 if self.store.metric in _DISTANCES else 1
         return bool(sign * best >= sign * threshold)
 
-    def _room(self, question: str) -> Callable[[list[str]], bool]:
-        """Return a function: do these passages fit beside the question and an answer."""
-        generator = self.generator
-        if not isinstance(generator, Counting):
-            return lambda texts: True
-        context = generator.context
-        answer = self.options.get("max_tokens", SamplingOptions.max_tokens)
-        room = context - min(answer, context // 2)
-        return lambda texts: self._ask(generator.count_tokens, question, texts) <= room
-
     # Generating
 
+    @property
+    def _writer(self) -> PromptedGenerator:
+        return PromptedGenerator(self.generator, self._template, self.options)
+
     def _response(self, question: str, sources: Sequence[Mapping[str, Any]]) -> str:
-        if not sources:
-            return UNKNOWN_ANSWER
-        texts = [source["text"] for source in sources]
-        if isinstance(self.generator, Stage):  # it records itself
-            return self._ask(self.generator.generate, question, texts, **self.options)  # type: ignore[no-any-return]
-        with self._generating(question, texts) as span:
-            response: str = self._ask(self.generator.generate, question, texts, **self.options)
-            if span is not None:
-                span.output = response
-            return response
+        return self._writer.text(question, _texts(sources)) if sources else UNKNOWN_ANSWER
 
     def _written(
         self, question: str, sources: Sequence[Mapping[str, Any]]
     ) -> Producer[Any, None, None]:
-        """Yield the generator's chunks; the whole text of one that does not stream."""
-        stream = getattr(self.generator, "stream", None)
-        if stream is None or not sources:
-            yield self._response(question, sources)
-            return
-        texts = [source["text"] for source in sources]
-        own = (
-            nullcontext()
-            if isinstance(self.generator, Stage)
-            else self._generating(question, texts)
-        )
-        with own as span:
-            tokens = self._ask(stream, question, texts, **self.options)
-            try:
-                yield from tokens
-            finally:
-                if isinstance(tokens, Producer):
-                    tokens.close()
-            if isinstance(tokens, Stream):  # raises where somebody else cancelled it
-                result = tokens.result()
-                if span is not None:
-                    span.output = result
-
-    def _generating(self, question: str, texts: Sequence[str]) -> Any:
-        name = str(getattr(self.generator, "name", type(self.generator).__name__))
-        return recorder.span(
-            name, "generate", self.generator, {"query": question, "context": texts}
-        )
-
-    def _ask(
-        self, method: Callable[..., Any], question: str, texts: Sequence[str], **options: Any
-    ) -> Any:
-        """Call a method of the generator with the question and the passages."""
-        if self._template is None:
-            return method(query=question, context=texts, **options)
-        return self._template.call(method, question, "\n\n".join(texts), **options)
+        if sources:
+            yield from self._writer.chunks(question, _texts(sources))
+        else:
+            yield UNKNOWN_ANSWER
 
     # Showing
 
@@ -346,6 +297,10 @@ class Rag(Viewed, Stage):
         if self.min_score is not None:
             facts.append(f"answers from {self.min_score}")
         return View("Rag", self.name, facts)
+
+
+def _texts(sources: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [source["text"] for source in sources]
 
 
 def _name(part: Any) -> str:

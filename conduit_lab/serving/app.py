@@ -1,29 +1,23 @@
-"""App: the registry of models, stores and endpoints, and the ASGI app that serves them."""
+"""App: the registry of models, stores and endpoints."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, cast, overload
 from weakref import WeakSet
-
-import anyio
-import anyio.to_thread
 
 from conduit_lab.core import views
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.keywords import with_keywords_of
 from conduit_lab.core.paths import find_root
 from conduit_lab.core.stage import Function, Stage
-from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace.span import Observer
 from conduit_lab.core.trace.stage_statistics import StageStatistics
 from conduit_lab.core.views.viewed import Viewed
-from conduit_lab.flow.combinator import check_composition
 from conduit_lab.flow.ensemble import Ensemble
 from conduit_lab.flow.fallback import Fallback
 from conduit_lab.models.callable import CallableModel
@@ -31,28 +25,24 @@ from conduit_lab.models.load import AnyModel, LoadOptions, load_model
 from conduit_lab.models.registry import Models
 from conduit_lab.runtime.checks.graph_reader import use_record
 from conduit_lab.serving.app_options import AppOptions, set_options
+from conduit_lab.serving.asgi_app import AsgiApp
 from conduit_lab.serving.decorators import StreamDecorator, file_paths, refuse_async
-from conduit_lab.serving.endpoint import Endpoint, EndpointHost
+from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.endpoint_path import check_path
 from conduit_lab.serving.endpoints import Endpoints
-from conduit_lab.serving.gate.access_log import hide_queries
 from conduit_lab.serving.gate.metering import Metering
-from conduit_lab.serving.life import Lives, Resource, serve_lifespan
+from conduit_lab.serving.life import Lives
 from conduit_lab.serving.optional import OptionalModels
 from conduit_lab.serving.rag_endpoint import RagEndpoint
 from conduit_lab.serving.replaceable import Replaceable
 from conduit_lab.serving.resource import AppResources, ResourceHost
 from conduit_lab.serving.running import Streams
-from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.stores import Stores
 from conduit_lab.serving.tool import Tool
 
 if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
-
     from conduit_lab.flow.cited_answer import RagAnswer
     from conduit_lab.flow.rag import Rag
-    from conduit_lab.serving.gate.gate import Gate
     from conduit_lab.serving.glance import Glance
     from conduit_lab.vectors.store import VectorStore
 
@@ -64,7 +54,7 @@ _with_load_options = with_keywords_of(load_model, "root", "lazy")
 _AnyEndpoint = TypeVar("_AnyEndpoint", bound=Endpoint[..., Any])
 
 
-class App(EndpointHost, ResourceHost, Replaceable, Viewed):
+class App(AsgiApp, ResourceHost, Replaceable, Viewed):
     """Models, stores and endpoints under one root; itself an ASGI app.
 
     Relative paths start at `root`: by default the nearest parent folder with a `pyproject.toml`,
@@ -77,9 +67,6 @@ class App(EndpointHost, ResourceHost, Replaceable, Viewed):
     and end. Served calls have one as `trace` says, "always", "sample" (the default: 16 per
     endpoint, then one of 64) or "errors".
     """
-
-    endpoints: Endpoints
-    _lazy = True
 
     def __init__(
         self, name: str, *, root: str | Path | None = None, **options: Unpack[AppOptions]
@@ -103,7 +90,7 @@ class App(EndpointHost, ResourceHost, Replaceable, Viewed):
     def _set_options(self, **options: Unpack[AppOptions]) -> None:
         environ = os.environ if self._lazy else {}  # else an export would repeat its settings
         set_options(self, options, environ)
-        self._gate: tuple[list[Endpoint[..., Any]], Gate] | None = None
+        self._gate = None
 
     # Resources
 
@@ -323,67 +310,7 @@ class App(EndpointHost, ResourceHost, Replaceable, Viewed):
         """Return whether `new` may replace `old`; never in a served app."""
         return False
 
-    # ASGI
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection; endpoints registered later are served from then on."""
-        built = self._gate
-        if built is None or built[0] is not self.endpoints:
-            from conduit_lab.serving.routes import gated_routes
-
-            endpoints = self.endpoints
-            self._gate = built = endpoints, gated_routes(self, endpoints)
-        if scope["type"] == "lifespan":
-            await serve_lifespan(self.lifespan(), scope, receive, send)
-            return
-        if scope["type"] == "http" and self._lives.key not in scope.get("state", ()):
-            await self._lives.enter(self, self._resources, scope)
-        await built[1](scope, receive, send)
-
-    @asynccontextmanager
-    async def lifespan(self, parent: Any = None) -> AsyncIterator[dict[str, ServerState]]:
-        """Open the models and stores, serve, and end the streams.
-
-        An app in which this one is mounted may have it as its own: `FastAPI(lifespan=app.lifespan)`
-        opens them before the first request instead of at it. Raises `ModelLoadError` or
-        `StoreError` where one cannot be opened.
-        """
-        await anyio.to_thread.run_sync(self.open_resources)
-        state = ServerState()
-        hide_queries()
-        try:
-            async with self._lives.run(self, state):
-                yield {self._lives.key: state}
-        finally:
-            if self._lazy and not self._lives.states:  # a session goes on without its servers
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(self.resources.close)
-
-    def server_of(self, scope: Scope) -> ServerState:
-        """Return the state of the server that got a request."""
-        state: ServerState = scope["state"][self._lives.key]
-        return state
-
-    @property
-    def open_streams(self) -> set[Stream[Any]]:
-        """The streams that its servers are sending now."""
-        return set().union(*(state.open_streams for state in list(self._lives.states)))
-
-    def open_resources(self) -> None:
-        """Open every declared model and store; one with a fallback may fail, with a warning."""
-        for resource in self._resources():
-            resource.open()
-        for endpoint in self.endpoints:
-            check_path(endpoint)  # again: a protocol may have come after it
-            check_composition(endpoint)
-
-    def _resources(self) -> list[Resource]:
-        return [*self.models, *self.stores.values(), self._optional]
-
-    def drain(self) -> None:
-        """End the open streams of all its servers; clients get a last event that reports it."""
-        for state in list(self._lives.states):
-            state.end_streams()
+    # Showing
 
     @property
     def streams(self) -> Streams:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from functools import partial
 from time import perf_counter, thread_time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from starlette.types import Receive
@@ -18,7 +18,7 @@ from conduit_lab.core.streams.backpressure import begin_patience, end_patience
 from conduit_lab.core.streams.ownership import CallScope
 from conduit_lab.core.trace.call_record import CallRecord
 from conduit_lab.core.trace.span import current
-from conduit_lab.core.trace.tally import Tally, begin_tally, end_tally, tallying
+from conduit_lab.core.trace.tally import tallying
 from conduit_lab.models.model import Model
 from conduit_lab.models.prediction import Predictions
 from conduit_lab.serving.answer_size import is_small
@@ -29,7 +29,7 @@ from conduit_lab.serving.faces.transport import SEND_SECONDS
 from conduit_lab.serving.gate.departure import Watch, while_connected
 from conduit_lab.serving.handler_pace import HandlerPace
 from conduit_lab.serving.handler_threads import HandlerThreads
-from conduit_lab.serving.trace_sampling import TraceSampler
+from conduit_lab.serving.sampled_calls import SampledCalls
 
 
 async def serve_call(
@@ -50,7 +50,7 @@ async def serve_call(
     return await plan.run_inside(call, size, receive)
 
 
-class Plan:
+class Plan(SampledCalls):
     """Runs the calls of an endpoint that answers with a value, from the event loop.
 
     An `async def` handler is awaited. Any other one runs on a thread until its calls are measured
@@ -58,49 +58,26 @@ class Plan:
     different requests share a batch. Work that waits is cancelled when the client disconnects.
     """
 
-    __slots__ = ("_app", "_endpoint", "_first", "_kind", "_pace", "_sampler", "_then", "threads")
+    __slots__ = ("_endpoint", "_first", "_kind", "_pace", "_then", "threads")
 
     def __init__(self, app: EndpointHost, endpoint: Endpoint[..., Any]) -> None:
-        self._app = app
+        super().__init__(app, endpoint.name, endpoint.begin)
         self._endpoint = endpoint
         self._first = endpoint.first
         self._then = endpoint.then
         self._kind = _kind(endpoint)
         self._pace = HandlerPace()
-        self._sampler = TraceSampler()
         self.threads: HandlerThreads = app.handler_threads
 
-    async def run(self, call: Call, size: int, receive: Receive) -> tuple[Any, bool, CallRecord]:
-        """Return the answer of a call, whether it is small, and its call record.
+    if TYPE_CHECKING:
 
-        `size` is the bytes of its request. Iterators in the answer have become lists.
-        """
-        app, endpoint = self._app, self._endpoint
-        root = enter_root(app.root)
-        # a stream that the handler makes and reads later keeps its chunks
-        patience = begin_patience(SEND_SECONDS)
-        try:
-            if self._sampler.takes(app.trace, observed=bool(app.observers)):
-                with endpoint.begin(call) as span:
-                    result, small = await self._answer(call, size, receive)
-                    span.output = result
-                return result, small, span.record
-            begun = perf_counter()
-            tally = Tally(endpoint.name, app.statistics)
-            token = begin_tally(tally)
-            try:
-                result, small = await self._answer(call, size, receive)
-            except BaseException as error:
-                end_tally(token)
-                self._record_failure(call, begun, error)
-                raise
-            end_tally(token)
-            tally.ended = True
-            app.statistics.count(endpoint.name)
-            return result, small, tally.record
-        finally:
-            end_patience(patience)
-            leave_root(root)
+        async def run(
+            self, call: Call, size: int, receive: Receive
+        ) -> tuple[Any, bool, CallRecord]:
+            """Return the answer of a call, whether it is small, and its call record.
+
+            `size` is the bytes of its request. Iterators in the answer have become lists.
+            """
 
     async def run_inside(self, call: Call, size: int, receive: Receive) -> tuple[Any, bool]:
         """Return the answer of a call inside that of a protocol, and whether it is small.
@@ -109,50 +86,49 @@ class Plan:
         """
         endpoint, tally = self._endpoint, tallying()
         root = enter_root(self._app.root)
-        patience = begin_patience(SEND_SECONDS)
         try:
             if current() is None and tally is not None:
-                answer = partial(self._answer, size=size, receive=receive)
-                return await tally.acall(endpoint.name, answer, call)
-            with endpoint.begin(call) as span:
-                result, small = await self._answer(call, size, receive)
-                span.output = result
+                work = partial(self._work, tally.record, size=size, receive=receive)
+                result, small, _ = await tally.acall(endpoint.name, work, call)
+            else:
+                with endpoint.begin(call) as span:
+                    result, small, _ = await self._work(span.record, call, size, receive)
             return result, small
         finally:
-            end_patience(patience)
             leave_root(root)
 
-    def _record_failure(self, call: Call, begun: float, error: BaseException) -> None:
-        """Record a span of a call that failed without a trace."""
-        span = self._endpoint.begin(call)
-        span.recording.origin = begun
-        span.__enter__()
-        span.__exit__(type(error), error, None)
-
-    async def _answer(self, call: Call, size: int, receive: Receive) -> tuple[Any, bool]:
-        kind, then = self._kind, self._then
-        if kind == _ASYNC:
-            result = await while_connected(receive, self._await(call))
-        elif kind == _VALUE or self._pace.is_short(size):
-            result = self._call_here(call, size)
-        else:
-            result = await while_connected(receive, self._call_on_thread(call, size))
-        if type(then) is Model:
-            watch = Watch(receive)  # a model's call is cancelled by leaving its queue
-            try:
-                result = await then.acall(result)
-            except asyncio.CancelledError:
-                watch.check()
-                raise
-            finally:
-                watch.end()
-        elif then is not None:
-            result = await while_connected(receive, self._then_answer(then, result))
-        if small := is_small(result):
-            return result, small
-        if type(result) not in _WHOLE:
-            result = await while_connected(receive, self.threads.run(materialize, result))
-        return result, small
+    async def _work(
+        self, record: CallRecord, call: Call, size: int, receive: Receive
+    ) -> tuple[Any, bool, CallRecord]:
+        # a stream that the handler makes and reads later keeps its chunks
+        patience = begin_patience(SEND_SECONDS)
+        try:
+            kind, then = self._kind, self._then
+            if kind == _ASYNC:
+                result = await while_connected(receive, self._await(call))
+            elif kind == _VALUE or self._pace.is_short(size):
+                result = self._call_here(call, size)
+            else:
+                result = await while_connected(receive, self._call_on_thread(call, size))
+            if type(then) is Model:
+                watch = Watch(receive)  # a model's call is cancelled by leaving its queue
+                try:
+                    result = await then.acall(result)
+                except asyncio.CancelledError:
+                    watch.check()
+                    raise
+                finally:
+                    watch.end()
+            elif then is not None:
+                result = await while_connected(receive, self._then_answer(then, result))
+            small = is_small(result)
+            if not small and type(result) not in _WHOLE:
+                result = await while_connected(receive, self.threads.run(materialize, result))
+            if call.span is not None:
+                call.span.output = result
+            return result, small, record
+        finally:
+            end_patience(patience)
 
     async def _await(self, call: Call) -> Any:
         with CallScope():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mcp.server.lowlevel import Server
@@ -39,7 +39,7 @@ class AppServer(MCPServer[Any]):
     def __init__(self, app: EndpointHost) -> None:
         root = logging.getLogger()
         handlers, level = root.handlers[:], root.level
-        self.tasks = Tasks()
+        self.tasks = Tasks(self._handle_call_tool)
         super().__init__(
             app.name, version=__version__, log_level="WARNING", extensions=[self.tasks, AppPages()]
         )
@@ -49,6 +49,8 @@ class AppServer(MCPServer[Any]):
         self.middleware.append(remember_request)
         self._app = app
         self._app_tools = AppTools(app)
+        self._added_schema = self.lowlevel.get_tool_input_schema
+        self.lowlevel.get_tool_input_schema = self._input_schema
         self._calls = ServedCalls(app, "mcp tools/call")
         self._reads = ServedCalls(app, "mcp resources/read")
 
@@ -56,6 +58,12 @@ class AppServer(MCPServer[Any]):
     def lowlevel(self) -> Server[Any]:
         """The server that its transports run."""
         return self._lowlevel_server
+
+    def _input_schema(self, name: str) -> Mapping[str, Any] | None:
+        """Return the schema by which headers that repeat arguments are checked (SEP-2243)."""
+        added = None if self._added_schema is None else self._added_schema(name)
+        tool = self._app_tools.get(name) if added is None else None
+        return added if tool is None else tool.described().input_schema
 
     async def announce_tools(self) -> None:
         """Tell the clients that subscribed to it that the list of tools has changed."""

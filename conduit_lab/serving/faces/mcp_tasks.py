@@ -6,7 +6,7 @@ The extension `io.modelcontextprotocol/tasks` of MCP (SEP-2663), for clients tha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from secrets import token_hex
@@ -23,10 +23,13 @@ from mcp.types import (
     MISSING_REQUIRED_CLIENT_CAPABILITY,
     CallToolRequestParams,
     CallToolResult,
+    InputRequiredResult,
     RequestParams,
 )
+from pydantic import Field
 
 from conduit_lab.serving.faces.mcp_caller import caller_name
+from conduit_lab.serving.faces.mcp_input import InputRound
 from conduit_lab.serving.tool import MCP_REVISION
 
 TASK_AFTER_SECONDS = 1.0  # a call that takes longer becomes a task
@@ -39,22 +42,30 @@ _TERMINAL = frozenset({"completed", "failed", "cancelled"})
 progress_of_call: ContextVar[CallProgress | None] = ContextVar("progress_of_call", default=None)
 
 _Ctx = ServerRequestContext[Any, Any]
+_Call = Callable[[_Ctx, CallToolRequestParams], Awaitable[Any]]
 
 
 class CallProgress:
     """The progress of one call: sent to the client, or kept for it once the call is a task."""
 
-    __slots__ = ("is_task", "message")
+    __slots__ = ("is_task", "message", "needs")
 
     def __init__(self) -> None:
         self.is_task = False
         self.message = ""
+        self.needs: InputRound | None = None  # that its task asks for now
 
 
 class TaskParams(RequestParams):
     """The parameters of a method about one task."""
 
     task_id: str
+
+
+class UpdateParams(TaskParams):
+    """The parameters of an answer to what a task asks for."""
+
+    input_responses: dict[str, Any] = Field(default_factory=dict)
 
 
 class _Task:
@@ -80,8 +91,14 @@ class _Task:
         if self.is_cancelled or (self.job.done() and self.job.cancelled()):
             return "cancelled"
         if not self.job.done():
-            return "working"
+            return "input_required" if self.pending else "working"
         return "completed" if self.job.exception() is None else "failed"
+
+    @property
+    def pending(self) -> dict[str, Any]:
+        """The requests that its client has not answered, by their keys."""
+        needs = self.progress.needs
+        return {} if needs is None else needs.pending
 
     def cancel(self) -> None:
         """Cancel the call on its event loop, which may be that of another server."""
@@ -105,7 +122,9 @@ class _Task:
         return fields
 
     def outcome(self) -> dict[str, Any]:
-        """Return its result or its error, where it has ended with one."""
+        """Return its result or its error where it has ended with one, or what it asks for."""
+        if self.status == "input_required":
+            return {"inputRequests": dict(self.pending)}
         if self.status == "completed":
             return {"result": _dumped(self.job.result())}
         if self.status == "failed":
@@ -122,7 +141,8 @@ class Tasks(Extension):
 
     identifier = "io.modelcontextprotocol/tasks"
 
-    def __init__(self) -> None:
+    def __init__(self, call: _Call) -> None:
+        self._call = call  # a tool, with the answers to what it asked for
         self._tasks: dict[str, _Task] = {}
 
     def methods(self) -> Sequence[MethodBinding]:
@@ -130,7 +150,7 @@ class Tasks(Extension):
         revisions = frozenset({MCP_REVISION})
         return [
             MethodBinding("tasks/get", TaskParams, self._get, revisions),
-            MethodBinding("tasks/update", TaskParams, self._update, revisions),
+            MethodBinding("tasks/update", UpdateParams, self._update, revisions),
             MethodBinding("tasks/cancel", TaskParams, self._cancel, revisions),
         ]
 
@@ -143,7 +163,7 @@ class Tasks(Extension):
         progress = CallProgress()
         token = progress_of_call.set(progress)
         try:
-            job: asyncio.Task[Any] = asyncio.ensure_future(call_next(ctx))
+            job = asyncio.ensure_future(self._run(params, ctx, call_next, progress))
         finally:
             progress_of_call.reset(token)
         try:
@@ -157,6 +177,18 @@ class Tasks(Extension):
         task = _Task(job, progress, caller_name())
         self._tasks[task.id] = task
         return {"resultType": "task", **task.described()}
+
+    async def _run(
+        self, params: CallToolRequestParams, ctx: _Ctx, call_next: CallNext, progress: CallProgress
+    ) -> Any:
+        """Call a tool; as a task, call it again with each round of answers that it asks for."""
+        result = await call_next(ctx)
+        while isinstance(result, InputRequiredResult) and progress.is_task:
+            progress.needs = InputRound(result)
+            answers = await progress.needs.answers()
+            round_of = {"input_responses": answers, "request_state": result.request_state}
+            result = await self._call(ctx, params.model_copy(update=round_of))
+        return result
 
     def stop(self) -> None:
         """Cancel the tasks of the event loop that runs, whose server stops."""
@@ -196,8 +228,10 @@ class Tasks(Extension):
         task = self._find(ctx, params)
         return {"resultType": "complete", **task.described(), **task.outcome()}
 
-    async def _update(self, ctx: _Ctx, params: TaskParams) -> dict[str, Any]:
-        self._find(ctx, params)  # a task of an app asks its client for nothing
+    async def _update(self, ctx: _Ctx, params: UpdateParams) -> dict[str, Any]:
+        needs = self._find(ctx, params).progress.needs
+        if needs is not None:
+            needs.answer(params.input_responses)
         return {"resultType": "complete"}
 
     async def _cancel(self, ctx: _Ctx, params: TaskParams) -> dict[str, Any]:

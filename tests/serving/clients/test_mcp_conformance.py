@@ -17,6 +17,8 @@ pytestmark = pytest.mark.long
 SUITE = "@modelcontextprotocol/conformance"
 SECONDS = 300.0
 SCORED = {"2026-07-28": 37, "2025-11-25": 30}  # scenarios that the revision requires of a server
+# optional: a server of the older revision that cuts an answer and continues it on another stream
+NOT_DONE = {"server-sse-polling"}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("revision", SCORED)
-def test_every_scenario_that_the_revision_requires_passes(url: str, revision: str) -> None:
+def test_every_scenario_passes(url: str, revision: str) -> None:
     suite = PACKAGES / "node_modules" / SUITE
     done = subprocess.run(
         [NODE, "dist/index.js", "server", "--url", url, "--requirements", revision],
@@ -54,8 +56,9 @@ def test_every_scenario_that_the_revision_requires_passes(url: str, revision: st
     required = _required(suite / "requirements" / f"{revision}.yaml")
     assert len(required) == SCORED[revision]
     verdicts = dict(re.findall(r"^. ([\w-]+): \d+ passed, (\d+) failed", done.stdout, re.MULTILINE))
-    failed = {name: verdicts.get(name, "not run") for name in required}
-    assert {name: count for name, count in failed.items() if count != "0"} == {}
+    failed = {name: verdicts.get(name, "not run") for name in {*required, *verdicts}}
+    assert {name for name, count in failed.items() if count != "0"} - NOT_DONE == set()
+    assert NOT_DONE.isdisjoint(required)
 
 
 def _required(path: Path) -> list[str]:

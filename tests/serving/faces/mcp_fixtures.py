@@ -11,7 +11,7 @@ import sys
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import mcp.types as types
@@ -19,6 +19,7 @@ import numpy as np
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.prompts.base import UserMessage
+from mcp.server.mcpserver.tools import Tool
 from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel, Field
 
@@ -26,6 +27,7 @@ from conduit_lab import App
 from conduit_lab.core.streams.media import png, wav
 from conduit_lab.serving.faces.mcp import mcp_server
 from conduit_lab.serving.faces.mcp_server import AppServer
+from conduit_lab.serving.faces.mcp_tasks import Tasks
 
 PIXEL = b64encode(png(np.zeros((1, 1, 3), np.uint8))).decode()
 SILENCE = b64encode(wav(np.zeros(8, np.float32), 8000)).decode()
@@ -41,7 +43,10 @@ def make_app(root: Path) -> App:
     app = App("conformance", root=root, protocols=["mcp"])
     _add_own_tools(app)
     server = mcp_server(app)
-    for add in (_add_contents, _add_questions, _add_rounds, _add_changes, _add_resources):
+    for add in (
+        *(_add_contents, _add_schemas, _add_questions, _add_rounds, _add_task_questions),
+        *(_add_changes, _add_resources),
+    ):
         add(server)
     _add_prompts(server)
     return app
@@ -73,10 +78,9 @@ def _add_own_tools(app: App) -> None:
         await anyio.sleep(seconds)
         return f"{label} took {seconds} s"
 
-    @app.tool("failing_job", "Fail after some seconds.")
-    async def failing_job() -> str:
-        await anyio.sleep(2)
-        raise RuntimeError("This tool intentionally returns an error for testing")
+    @app.tool("labelled", "Give a label that the header of a request repeats.")
+    def labelled(label: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Label"})]) -> str:
+        return label
 
     @app.ml_stream("/progress")
     def test_tool_with_progress() -> Iterator[str]:
@@ -113,6 +117,40 @@ def _add_contents(server: AppServer) -> None:
             await ctx.info(text)
             await anyio.sleep(0.05)
         return "logged"
+
+
+# the schema that the suite looks for, keyword by keyword
+_SCHEMA = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "$defs": {
+        "address": {
+            "$anchor": "addressDef",
+            "type": "object",
+            "properties": {"street": {"type": "string"}, "city": {"type": "string"}},
+        }
+    },
+    "properties": {
+        "name": {"type": "string"},
+        "address": {"$ref": "#/$defs/address"},
+        "contactMethod": {"type": "string", "enum": ["phone", "email"]},
+        "phone": {"type": "string"},
+        "email": {"type": "string"},
+    },
+    "allOf": [{"anyOf": [{"required": ["phone"]}, {"required": ["email"]}]}],
+    "if": {"properties": {"contactMethod": {"const": "phone"}}, "required": ["contactMethod"]},
+    "then": {"required": ["phone"]},
+    "else": {"required": ["email"]},
+    "additionalProperties": False,
+}
+
+
+def _add_schemas(server: AppServer) -> None:
+    def contact() -> str:
+        return "contacted"
+
+    tool = Tool.from_function(contact, name="json_schema_2020_12_tool", description=TEXT)
+    server._tool_manager._tools[tool.name] = tool.model_copy(update={"parameters": _SCHEMA})
 
 
 class _Reply(BaseModel):
@@ -280,6 +318,45 @@ def _add_rounds(server: AppServer) -> None:
         if known is None or known.elicitation is not None:
             requests["ask"] = _form("Your name?", name="string")
         return _requires("first", **requests)
+
+
+def _add_task_questions(server: AppServer) -> None:
+    """Tools that take long enough to become a task before they ask, or after."""
+
+    @server.tool(description=TEXT)
+    async def confirm_delete(filename: str, ctx: Ctx) -> str | types.InputRequiredResult:
+        await anyio.sleep(1.5)
+        if _field(ctx, "confirm", "confirm") is None:
+            return _requires(confirm=_form(f"Delete {filename}?", confirm="boolean"))
+        return f"deleted {filename}"
+
+    @server.tool(description=TEXT)
+    async def multi_input(ctx: Ctx) -> str | types.InputRequiredResult:
+        await anyio.sleep(1.5)
+        if not ctx.input_responses:
+            form = _form("Your name?", name="string")
+            return _requires(first=form, second=form)
+        return f"{_field(ctx, 'first', 'name')} and {_field(ctx, 'second', 'name')}"
+
+    @server.tool(description=TEXT)
+    async def test_tool_with_task(ctx: Ctx) -> str | types.InputRequiredResult:
+        name = _field(ctx, "user_name", "name")
+        if name is None:
+            return _requires("first", user_name=_form("Your name?", name="string"))
+        await anyio.sleep(1.5)
+        return f"Hello, {name}!"
+
+    @server.tool(description=TEXT)
+    async def failing_job(ctx: Ctx) -> str:
+        known = ctx.session.client_capabilities
+        if known is None or Tasks.identifier not in (known.extensions or ()):
+            raise MCPError(
+                code=types.MISSING_REQUIRED_CLIENT_CAPABILITY,
+                message="this tool takes long: it needs the client's tasks",
+                data={"requiredCapabilities": {"extensions": {Tasks.identifier: {}}}},
+            )
+        await anyio.sleep(2)
+        raise RuntimeError("This tool intentionally returns an error for testing")
 
 
 def _add_changes(server: AppServer) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import anyio
 import httpx
@@ -18,7 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp.shared.exceptions import MCPError
 from mcp.types import TextResourceContents
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from conduit_lab import App, Lab, Limits
 from conduit_lab.core.errors import EndpointError
@@ -396,6 +396,37 @@ def test_row_8_a_body_above_the_limit_is_a_413(tmp_path: Path, asking: Ask) -> N
     headers = {"content-type": "application/json"}
     answer = asking(app).post("/mcp", content=b" " * 1001, headers=headers)
     assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("label", "status"),
+    [("Tag", 200), ("=?base64?VGFn?=", 200), ("Other", 400), ("=?base64?VGF?=", 400), (None, 400)],
+)
+def test_a_header_that_repeats_an_argument_is_checked(
+    app: App, asking: Ask, label: str | None, status: int
+) -> None:
+    @app.tool("tag", "Tag.")
+    def tag(label: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Label"})]) -> str:
+        return label
+
+    prefix = "io.modelcontextprotocol/"
+    meta = {
+        f"{prefix}protocolVersion": "2026-07-28",
+        f"{prefix}clientInfo": {"name": "test", "version": "1"},
+        f"{prefix}clientCapabilities": {},
+    }
+    headers = {
+        "accept": "application/json, text/event-stream",
+        "mcp-protocol-version": "2026-07-28",
+        "mcp-method": "tools/call",
+        "mcp-name": "tag",
+        **({} if label is None else {"mcp-param-label": label}),
+    }
+    params = {"name": "tag", "arguments": {"label": "Tag"}, "_meta": meta}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    answer = asking(app).post("/mcp", json=body, headers=headers)
+    assert answer.status_code == status
+    assert status == 200 or answer.json()["error"]["code"] == -32020
 
 
 def test_listeners_take_no_slot_and_are_bounded(tmp_path: Path) -> None:

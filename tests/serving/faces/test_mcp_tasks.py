@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import mcp.types as types
 import pytest
+from mcp.server.mcpserver import Context
 from starlette.testclient import TestClient
 
 from conduit_lab import App
@@ -27,6 +29,19 @@ _numbers = itertools.count()
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mcp_tasks, "TASK_AFTER_SECONDS", 0.05)
+
+
+def asks(state: str, *keys: str) -> types.InputRequiredResult:
+    schema = {"type": "object", "properties": {"answer": {"type": "string"}}}
+    params = types.ElicitRequestFormParams(message="Which?", requested_schema=schema)
+    return types.InputRequiredResult(
+        input_requests={key: types.ElicitRequest(params=params) for key in keys},
+        request_state=state,
+    )
+
+
+def accept(**answers: str) -> dict[str, Any]:
+    return {key: {"action": "accept", "content": {"answer": text}} for key, text in answers.items()}
 
 
 class Jobs:
@@ -54,6 +69,18 @@ class Jobs:
         @self.app.tool()
         def quick() -> str:
             return "at once"
+
+        @mcp_server(self.app).tool()
+        async def order(ctx: Context[Any, Any]) -> str | types.InputRequiredResult:
+            """Ask for a size and a colour in one round, and for a name in another."""
+            await anyio.sleep(0.2)
+            given: Any = ctx.input_responses or {}
+            if not given:
+                return asks("first", "size", "colour")
+            if ctx.request_state == "first":
+                chosen = [given[key].content["answer"] for key in ("size", "colour")]
+                return asks(" ".join(chosen), "name")
+            return f"{ctx.request_state} for {given['name'].content['answer']}"
 
         @self.app.ml_stream("/steps")
         def steps() -> Iterator[str]:
@@ -167,6 +194,51 @@ def test_a_cancelled_task_ends_its_call(jobs: Jobs, client: TestClient) -> None:
         until(lambda: status(client, task)["status"] == "cancelled")
     until(lambda: jobs.ended)
     assert "result" not in status(client, task)
+
+
+def test_a_task_asks_its_client_in_rounds_and_takes_answers_one_by_one(client: TestClient) -> None:
+    task = call(client, "order")["taskId"]
+
+    def update(**given: Any) -> dict[str, Any]:
+        return send(client, "tasks/update", taskId=task, inputResponses=given)
+
+    def asked() -> list[str]:
+        state = status(client, task)
+        requests = state.get("inputRequests", {})
+        assert (state["status"] == "input_required") == bool(requests)
+        assert all(each["method"] == "elicitation/create" for each in requests.values())
+        return list(requests)
+
+    assert update(unknown=7)["resultType"] == "complete"  # asked already or not
+    until(lambda: asked() == ["size", "colour"])
+    assert update(unknown=7)["resultType"] == "complete"
+    assert update(size=7)["error"]["code"] == -32602
+    assert asked() == ["size", "colour"]
+    assert update(**accept(colour="red", other="x"))["resultType"] == "complete"
+    assert asked() == ["size"]
+    update(**accept(colour="blue"))  # it has been answered
+    update(**accept(size="large"))
+    until(lambda: asked() == ["name"])
+    update(**accept(name="Ann"))
+    until(lambda: status(client, task)["status"] == "completed")
+    (content,) = status(client, task)["result"]["content"]
+    assert content["text"] == "large red for Ann"
+
+
+def test_a_task_that_waits_for_an_answer_may_be_cancelled(client: TestClient) -> None:
+    task = call(client, "order")["taskId"]
+    until(lambda: status(client, task)["status"] == "input_required")
+    send(client, "tasks/cancel", taskId=task)
+    until(lambda: status(client, task)["status"] == "cancelled")
+    assert "inputRequests" not in status(client, task)
+
+
+def test_a_client_without_tasks_is_asked_in_place_of_an_answer(client: TestClient) -> None:
+    result = call(client, "order", declares=False)
+    assert (result["resultType"], list(result["inputRequests"])) == (
+        "input_required",
+        ["size", "colour"],
+    )
 
 
 @pytest.mark.parametrize("method", ["tasks/get", "tasks/update", "tasks/cancel"])
