@@ -1,8 +1,9 @@
 """Health checks of a busy server: how long /healthz waits while a model runs or a body is parsed.
 
 The app runs in a process of its own on one core, by `conduit-lab serve`; the checks and the load
-come from the other one. 200 half-sent requests hang all the while. The exit status is 1 where the
-99th percentile of a load is above its bound.
+come from the other one. 200 half-sent requests hang all the while. On a busy machine the server
+waits for its core as well: the last column is the CPU time that it used during one check, in steps
+of 10 ms. The exit status is 1 where both the 99th percentile and that time are above the bound.
 
 Run it with `.venv/bin/python benchmarks/serving_health.py [--seconds 5]`.
 """
@@ -66,14 +67,26 @@ def echo(body):
 @app.post("/typed")
 def typed(rows: list[list[int]]) -> int:
     return len(rows)
+
+@app.post("/numbers")
+def numbers(values: list[float]) -> int:
+    return len(values)
+
+@app.post("/row")
+def row(rows: list[list[float]]) -> int:
+    return len(rows)
 """
 
 
 class Waits(NamedTuple):
-    """The seconds that the checks of one load waited, in order."""
+    """The seconds that the checks of one load waited, in order, and the server's CPU time.
+
+    `cpu` is the most that it used during one check.
+    """
 
     load: str
     seconds: list[float]
+    cpu: float
 
     def share(self, part: float) -> float:
         """Return the wait that this part of the checks does not exceed."""
@@ -81,14 +94,15 @@ class Waits(NamedTuple):
 
 
 @contextmanager
-def serving(folder: Path, core: int) -> Iterator[int]:
-    """Serve the app in a process of its own on one core; give its port."""
+def serving(folder: Path, core: int) -> Iterator[tuple[int, psutil.Process]]:
+    """Serve the app in a process of its own on one core; give its port and its process."""
     (folder / "app.py").write_text(APP)
     port = free_port()
     command = [*CLI, "serve", str(folder), f"--port={port}", "--grace=1"]
     with started(command, port) as process:
-        psutil.Process(process.pid).cpu_affinity([core])
-        yield port
+        server = psutil.Process(process.pid)
+        server.cpu_affinity([core])
+        yield port, server
 
 
 def check(port: int) -> float:
@@ -112,16 +126,24 @@ def post(port: int, path: str, body: bytes) -> None:
         raise OSError(f"{path} answered {answer.status}")
 
 
-def waits_during(name: str, port: int, load: Callable[[], object]) -> Waits:
+def waits_during(name: str, port: int, server: psutil.Process, load: Callable[[], object]) -> Waits:
     """Return the waits of the health checks while `load` runs."""
     thread = threading.Thread(target=load, name=name)
-    waits = []
+    waits, most = [], 0.0
     thread.start()
     while thread.is_alive():
+        begun = cpu(server)
         waits.append(check(port))
+        most = max(most, cpu(server) - begun)
         sleep(PAUSE_SECONDS)
     thread.join()
-    return Waits(name, sorted(waits))
+    return Waits(name, sorted(waits), most)
+
+
+def cpu(process: psutil.Process) -> float:
+    """Return the CPU seconds of a process so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def half_sent(port: int, stack: ExitStack) -> None:
@@ -143,32 +165,37 @@ def main() -> int:
     members = json.dumps({f"k{n}": n for n in range(600_000)}).encode()
     argument = json.dumps({"seconds": seconds}).encode()
     rows = b'{"rows": ' + pairs + b"}"
+    numbers = json.dumps({"values": [0.5] * 1_900_000}).encode()
+    row = json.dumps({"rows": [[0.5] * 1_900_000]}).encode()
     with (
         TemporaryDirectory() as folder,
-        serving(Path(folder), cores[0]) as port,
+        serving(Path(folder), cores[0]) as (port, server),
         ExitStack() as stack,
     ):
         half_sent(port, stack)
-        measured = [
-            waits_during("nothing", port, lambda: sleep(seconds / 2)),
-            waits_during("a model of NumPy", port, lambda: post(port, "/model", argument)),
-            waits_during("a handler of Python", port, lambda: post(port, "/python", argument)),
-            waits_during("pairs, 9.6 MB, echoed", port, lambda: post(port, "/echo", pairs)),
-            waits_during("members, 9.6 MB, echoed", port, lambda: post(port, "/echo", members)),
-            waits_during("pairs, checked", port, lambda: post(port, "/typed", rows)),
-        ]
+        loads: dict[str, Callable[[], object]] = {
+            "nothing": lambda: sleep(seconds / 2),
+            "a model of NumPy": lambda: post(port, "/model", argument),
+            "a handler of Python": lambda: post(port, "/python", argument),
+            "pairs, 9.6 MB, echoed": lambda: post(port, "/echo", pairs),
+            "members, 9.6 MB, echoed": lambda: post(port, "/echo", members),
+            "pairs, checked": lambda: post(port, "/typed", rows),
+            "numbers, checked": lambda: post(port, "/numbers", numbers),
+            "a row of numbers, checked": lambda: post(port, "/row", row),
+        }
+        measured = [waits_during(name, port, server, load) for name, load in loads.items()]
     table = [
         (
             each.load,
             str(len(each.seconds)),
-            *map(figures.seconds, (each.share(0.5), each.share(0.99), each.seconds[-1])),
+            *map(figures.seconds, (each.share(0.5), each.share(0.99), each.seconds[-1], each.cpu)),
         )
         for each in measured
     ]
-    head = ("load", "checks", "p50", "p99", "worst")
+    head = ("load", "checks", "p50", "p99", "worst", "CPU in one")
     print(columns(head, table, numeric=head[1:]))
     print(f"load average {os.getloadavg()[0]:.1f}, {HALF_SENT} half-sent requests")
-    return int(any(each.share(0.99) > BOUND_SECONDS for each in measured[:3]))
+    return int(any(min(each.share(0.99), each.cpu) > BOUND_SECONDS for each in measured))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from conduit_lab.models.generation.result import Token
 CHUNK = {"chunk": "token ", "complete": False}
 STREAMS, CHUNKS = 64, 250  # concurrent streams, chunks of each
 CHUNK_SECONDS = 0.004  # between two chunks of a paced stream
+BUSY_CHUNKS, BUSY_SECONDS = 20, 0.0002  # of a generator that computes
 CLIENTS = 1000
 FIRST_EVENTS = 200  # per round
 ROUNDS = 7
@@ -49,6 +50,8 @@ def rows(rounds: int) -> Iterator[Row]:
         yield tokens(servers, rounds)
         for name in ("ours", *PEERS):
             yield first_event(name, servers[name], rounds)
+        yield first_event("ours", servers["ours"], rounds, "sync", "of a sync generator")
+        yield first_event("ours", servers["ours"], rounds, "busy", "of one that computes")
     with server("ours") as ours:
         yield from idle(ours)
 
@@ -127,27 +130,30 @@ async def read_all(port: int, path: str) -> int:
     return sum(await asyncio.gather(*(one() for _ in range(STREAMS))))
 
 
-def first_event(name: str, address: Address, rounds: int) -> Row:
+def first_event(
+    name: str, address: Address, rounds: int, path: str = "one", words: str = "of a stream"
+) -> Row:
     """Time to the first event, and to a plain answer of the same app, on one connection."""
 
     async def measured() -> tuple[list[float], list[float]]:
         reader, writer = await asyncio.open_connection("127.0.0.1", address.port)
-        waits: dict[str, list[float]] = {"one": [], "plain": []}
+        waits: dict[str, list[float]] = {path: [], "plain": []}
+        marks = {path: (b"data: ", b"\r\n0\r\n\r\n"), "plain": (b"\r\n\r\n", b"}")}
         for _ in range(FIRST_EVENTS):
-            for path, mark, end in (("one", b"data: ", b"0\r\n\r\n"), ("plain", b"\r\n\r\n", b"}")):
+            for asked, (mark, end) in marks.items():
                 begin = perf_counter()
-                writer.write(f"GET /{path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
+                writer.write(f"GET /{asked} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
                 await reader.readuntil(mark)
-                waits[path].append(perf_counter() - begin)
+                waits[asked].append(perf_counter() - begin)
                 await reader.readuntil(end)
         writer.close()
-        return waits["one"], waits["plain"]
+        return waits[path], waits["plain"]
 
     pairs = [tuple(map(statistics.median, asyncio.run(measured()))) for _ in range(rounds)]
     more = statistics.median(one - plain for one, plain in pairs)
     a, b, ratio = compared([(one, plain) for one, plain in pairs])
     title = PEERS.get(name, "ours")
-    label = f"first event of a stream, {title}: {seconds(more)} more"
+    label = f"first event {words}, {title}: {seconds(more)} more"
     return label, seconds(a), seconds(b), ratio, "a plain answer of the same app"
 
 
@@ -207,6 +213,20 @@ async def one() -> AsyncIterator[dict[str, Any]]:
     yield CHUNK
 
 
+def sync() -> Iterator[dict[str, Any]]:
+    """Yield a single chunk, on a thread."""
+    yield CHUNK
+
+
+def busy() -> Iterator[dict[str, Any]]:
+    """Yield chunks on a thread that holds the interpreter between them."""
+    for _ in range(BUSY_CHUNKS):
+        ends = perf_counter() + BUSY_SECONDS
+        while perf_counter() < ends:
+            pass
+        yield CHUNK
+
+
 async def waiting() -> AsyncIterator[dict[str, Any]]:
     """Yield one chunk, then wait."""
     yield CHUNK
@@ -242,7 +262,7 @@ class Scheduler:
 def ours() -> Any:
     """Return our app."""
     app = App("streams")
-    for path, function in (*_GENERATORS, ("/idle", waiting)):
+    for path, function in (*_GENERATORS, ("/idle", waiting), ("/sync", sync), ("/busy", busy)):
         app.ml_stream(path)(function)
     scheduler = Scheduler()
     app.ml_stream("/tokens")(scheduler.stream)

@@ -3,8 +3,9 @@
 The app runs in a process of its own, by `conduit-lab serve`; its memory, descriptors and threads
 are sampled each second. Clients send values, predictions, large bodies, searches and streams, come
 back to streams that they left, and leave streams for good; by the API of OpenAI they ask for
-embeddings and chats, streamed to the end or left. The faults are half-sent requests, wrong
-bodies and aborted streams. The exit status is 1 where an answer was wrong or a figure grew.
+embeddings, and for completions and chats, whole, streamed to the end or left (chats where `make
+chat-model` has made the model). The faults are half-sent requests, wrong bodies and aborted
+streams. The exit status is 1 where an answer was wrong or a figure grew.
 
 Run it with `.venv/bin/python benchmarks/soak.py [--seconds 600]`.
 """
@@ -44,11 +45,12 @@ SETTLE_SECONDS = 40.0  # after the load, until every descriptor and thread must 
 TIMEOUT = 30.0  # of one answer
 IDLE_SECONDS = 3.0  # until a connection is opened again: the server closes it after 5
 WORKER_THREADS = 40  # of anyio's pool, which keeps idle ones
-TOKENS = 12  # of a completion
+TOKENS = 8  # of a completion or a chat, none of which ends before
 MODELS = Path(__file__).parents[1] / "data" / "models"
 TEXTS = ["A kettle", "The refund of an order", "Once upon a time", "Where is my parcel?"]
 EMBEDDINGS: dict[str, list[float]] = {}  # as they were before the load
 COMPLETIONS: dict[str, str] = {}
+HAS_CHAT = (MODELS / "chat" / "model.onnx").is_file()
 
 APP = """
 import time
@@ -59,6 +61,8 @@ from conduit_lab import App
 app = App("soak", root=Path(__file__).parent, protocols=["stores", "openai"])
 app.load_model(MODELS + "/minilm", device="cpu")
 app.load_model(MODELS + "/writer", device="cpu")
+if HAS_CHAT:
+    app.load_model(MODELS + "/chat", device="cpu")
 store = app.vector_store("notes", dimension=8)
 
 @app.post("/double")
@@ -273,14 +277,54 @@ def ask_embedding(client: Client, text: str) -> list[float]:
 def completion_parts(client: Client, prompt: str, tokens: int = TOKENS) -> Iterator[str]:
     """Yield the texts of the chunks of a completion; with temperature 0 they are the same again."""
     body = {"model": "writer", "prompt": prompt, "max_tokens": tokens, "temperature": 0}
-    with client.stream("/v1/completions", {**body, "stream": True}) as answer:
+    for choice in choices(client, "/v1/completions", body):
+        yield choice["text"]
+
+
+# The chat model is int8: the rows of a batch share the scale of their activations, so a near tie
+# may fall otherwise in another batch, and answers are checked by their length alone
+
+
+def chat(client: Client) -> str | None:
+    """Ask for a whole chat completion, by the API of OpenAI."""
+    answer = client.ask("/v1/chat/completions", chat_body(client))
+    choice, usage = answer["choices"][0], answer["usage"]
+    if not choice["message"]["content"]:
+        return "an empty message"
+    return _same((choice["finish_reason"], usage["completion_tokens"]), ("length", TOKENS))
+
+
+def streamed_chat(client: Client) -> str | None:
+    """Read a streamed chat completion to its end."""
+    found = list(choices(client, "/v1/chat/completions", chat_body(client)))
+    if not "".join(each["delta"].get("content") or "" for each in found):
+        return "an empty message"
+    return _same(found[-1]["finish_reason"], "length")
+
+
+def left_chat(client: Client) -> str | None:
+    """Leave a streamed chat completion after its first part."""
+    parts = choices(client, "/v1/chat/completions", chat_body(client, tokens=400))
+    first = next(each["delta"]["content"] for each in parts if each["delta"].get("content"))
+    return None if first else "an empty message"
+
+
+def chat_body(client: Client, tokens: int = TOKENS) -> dict[str, Any]:
+    """Return the body of a chat completion."""
+    messages = [{"role": "user", "content": client.random.choice(TEXTS)}]
+    return {"model": "chat", "messages": messages, "max_tokens": tokens, "temperature": 0}
+
+
+def choices(client: Client, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the first choice of each chunk of a streamed answer."""
+    with client.stream(path, {**body, "stream": True}) as answer:
         if answer.status != 200:
             raise ValueError(f"expected a stream, got {answer.status}")
         lines = (line[6:].strip() for line in answer if line.startswith(b"data: "))
         for line in lines:
             if line == b"[DONE]":
                 return
-            yield json.loads(line)["choices"][0]["text"]
+            yield json.loads(line)["choices"][0]
     raise ValueError("the stream ended without [DONE]")
 
 
@@ -302,6 +346,8 @@ REQUESTS: dict[Callable[[Client], str | None], int] = {
     completion: 4,
     left_completion: 2,
 }
+if HAS_CHAT:
+    REQUESTS |= {chat: 2, streamed_chat: 3, left_chat: 1}
 
 # Faults
 
@@ -411,7 +457,7 @@ def events(answer: HTTPResponse) -> Iterator[tuple[str, int]]:
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[psutil.Process, int]]:
     """Serve the app of a folder in a process of its own."""
-    (folder / "app.py").write_text(f"MODELS = {str(MODELS)!r}\n{APP}")
+    (folder / "app.py").write_text(f"MODELS, HAS_CHAT = {str(MODELS)!r}, {HAS_CHAT}\n{APP}")
     np.savez(
         folder / "sign.npz",
         W0=np.array([[1, -1], [1, -1]], np.float32),

@@ -10,9 +10,11 @@ from pydantic_core import core_schema
 
 from conduit_lab.core.errors import EndpointError
 
+MAX_TURN_ITEMS = 2**14  # of a list that is checked in one turn, for at most about 1.5 ms
 MAX_PATTERN_CHARACTERS = 100_000  # of a text that is matched with a pattern, unless it has a limit
 
 _CONTAINERS = frozenset({"list", "tuple", "set", "frozenset", "dict"})
+_SEQUENCES = _CONTAINERS - {"dict"}
 _SCALARS = frozenset({"int", "float", "bool"})
 _TIMES = frozenset({"datetime", "date", "time", "timedelta"})
 # keys of a core schema whose values are no schemas
@@ -72,6 +74,38 @@ def failing_fast(schema: Any) -> Any:
     return _mapped(
         schema, lambda each: {**each, "fail_fast": True} if each["type"] in _CONTAINERS else each
     )
+
+
+def in_turns(schema: Any) -> Any:
+    """Return a core schema whose validator often gives the interpreter to other threads.
+
+    One call of a validator holds it, until a function in Python runs: here one runs for each list,
+    for each item of a long one, and for each value of a dict.
+    """
+
+    def turn(each: dict[str, Any]) -> dict[str, Any]:
+        kind = each.get("type")
+        if kind in _SEQUENCES:
+            # from JSON it can only be a list, and only a lax validator reads it item by item
+            lax = {**each, "strict": False} if kind == "list" else each
+            return dict(core_schema.no_info_before_validator_function(_in_turns, lax))
+        if kind == "dict":
+            values = each.get("values_schema") or core_schema.any_schema()
+            values = core_schema.no_info_before_validator_function(_unchanged, values)
+            return {**each, "values_schema": values}
+        return each
+
+    return _mapped(schema, turn)
+
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+def _in_turns(value: Any) -> Any:
+    """Return a value for its validator: a long list item by item."""
+    long = type(value) is list and len(value) > MAX_TURN_ITEMS
+    return (item for item in value) if long else value
 
 
 def with_whole_floats(schema: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,12 +23,14 @@ from conduit_lab.serving.checkable import checkable
 from conduit_lab.serving.json_validation import (
     bounded_core,
     failing_fast,
+    in_turns,
     json_schema,
     of_json,
     with_whole_floats,
 )
 
-MAX_COUNTED_BYTES = 2**18  # of a body whose problems are all counted: at most about 0.1 s of work
+# of a body that is checked in one call, and all its problems counted: at most about 0.1 s of work
+MAX_COUNTED_BYTES = 2**18
 
 _MAX_LISTED = 1000  # problems that pydantic may list, at 3 µs each
 
@@ -52,15 +55,12 @@ class TypedArguments:
             json_core = of_json(core)
             self._here = _Validators(core)
             self._there = _Validators(json_core)
-            self._whole_floats = SchemaValidator(
-                failing_fast(with_whole_floats(json_core)), _use_prebuilt=False
-            )
         except (PydanticUserError, PydanticSchemaGenerationError, SchemaError) as error:
             reason = str(error).partition("\n")[0]
             raise EndpointError(
                 f"{function} has a type that cannot be checked: {reason}"
             ) from error
-        self._core = core
+        self._core, self._json_core = core, json_core
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON Schema of the arguments, an object."""
@@ -78,7 +78,7 @@ class TypedArguments:
         """Return arguments from JSON converted; `size` is the bytes of their body.
 
         A value fits if it validates against `schema()`. In a body over 256 KiB each list is checked
-        up to its first problem.
+        up to its first problem, and other threads get their turns meanwhile.
         """
         return self._checked(arguments, self._there, size)
 
@@ -88,8 +88,9 @@ class TypedArguments:
         if len(arguments) > len(self._names) + MAX_PROBLEMS:
             unknown = [name for name in arguments if name not in self._names]
             raise InputError(listed(map(extra, unknown), len(unknown)))
+        fail_fast = validators.fail_fast if size <= MAX_COUNTED_BYTES else self._in_turns
         try:
-            checked = validators.fail_fast.validate_python(arguments)
+            checked = fail_fast.validate_python(arguments)
         except ValidationError as error:
             checked = self._with_whole_floats(arguments, validators, error)
             if checked is None:
@@ -98,6 +99,15 @@ class TypedArguments:
                     _problems(arguments, error, validators.all_problems if counted else None)
                 ) from error
         return {name: getattr(checked, f"of_{name}") for name in self._names}
+
+    @functools.cached_property
+    def _in_turns(self) -> SchemaValidator:
+        return SchemaValidator(failing_fast(in_turns(self._json_core)), _use_prebuilt=False)
+
+    @functools.cached_property
+    def _whole_floats(self) -> SchemaValidator:
+        lenient = with_whole_floats(in_turns(self._json_core))
+        return SchemaValidator(failing_fast(lenient), _use_prebuilt=False)
 
     def _with_whole_floats(
         self, arguments: Mapping[str, Any], validators: _Validators, error: ValidationError

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from time import sleep
 from typing import Annotated, Any
 
 import httpx
@@ -15,14 +18,16 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from typing_extensions import TypedDict
 
 from conduit_lab import App
+from conduit_lab.core.collector import paused_collector
 from conduit_lab.core.errors import InputError
-from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES
+from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES, _bind
 from conduit_lab.serving.run.thread import Server
 from conduit_lab.serving.signature import Signature
 from conduit_lab.serving.typed_arguments import MAX_COUNTED_BYTES, TypedArguments
 from tests.serving.conftest import Ask
 
 MANY = 100_000
+SOME = 20_000
 
 
 class Strict(BaseModel):
@@ -154,6 +159,57 @@ def test_a_large_body_that_fits_is_converted_as_a_small_one() -> None:
         }
 
 
+LONG: dict[str, tuple[Any, Any]] = {
+    "rows": (list[list[int]], [[1, 2]] * SOME),
+    "numbers": (list[float], [1.5] * 2 * MANY),
+    "a long row": (list[list[int]], [[1] * 2 * MANY]),
+    "a set": (set[int], list(range(2 * MANY))),
+    "a dict": (dict[str, int], {str(n): n for n in range(MANY)}),
+    "models": (list[Strict], [{"values": [1.5]}] * SOME),
+    "whole floats": (list[list[int]], [[1, 2]] * SOME + [[1.0]]),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_other_threads_run_while_a_large_body_is_checked(name: str) -> None:
+    kind, value = LONG[name]
+    arguments = TypedArguments("check", {"values": (kind, ...)})
+    arguments.check_json({"values": value}, 2 * MAX_COUNTED_BYTES)  # made at the first use
+    turns, ends = [], threading.Event()
+
+    def take_turns() -> None:
+        while not ends.is_set():
+            turns.append(1)
+            sleep(0)  # each time the interpreter is given up, and asked for again
+
+    thread = threading.Thread(target=take_turns)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    thread.start()
+    try:
+        before = len(turns)
+        arguments.check_json({"values": value}, 2 * MAX_COUNTED_BYTES)
+        during = len(turns) - before
+    finally:
+        sys.setswitchinterval(interval)
+        ends.set()
+        thread.join()
+    assert during > 20  # without turns, a few before and after the call
+
+
+def test_a_long_list_of_a_dict_of_any_values_stays_a_list() -> None:
+    arguments = TypedArguments("check", {"values": (dict[str, Any], ...), "n": (int, 1)})
+    given = {"values": {"long": list(range(MANY))}}
+    assert arguments.check_json(given, 2 * MAX_COUNTED_BYTES) == {**given, "n": 1}
+
+
+def test_a_problem_in_a_long_list_has_its_place() -> None:
+    message = problems(
+        {"rows": [[1]] * MANY + [[1, "x"]]}, 2 * MAX_COUNTED_BYTES, rows=list[list[int]]
+    )
+    assert message.startswith(f"rows.{MANY}.1: Input should be a valid integer")
+
+
 @pytest.mark.parametrize("shape", ["value", "stream"])
 def test_a_large_body_is_checked_beside_the_event_loop(app: App, shape: str) -> None:
     asked, healthy = threading.Event(), threading.Event()
@@ -244,13 +300,23 @@ def test_a_parameter_that_is_repeated_in_a_query_is_a_list(app: App, asking: Ask
 
 
 def test_a_large_body_leaves_the_collector_on() -> None:
-    import gc
-
-    from conduit_lab.serving.faces.binding import _bind
-
     signature = Signature(_length, "/")
     scope: dict[str, Any] = {"headers": []}
     assert _bind(signature, scope, b'{"text": "%b"}' % (b"x" * INLINE_BODY_BYTES)).kwargs
     with pytest.raises(InputError, match="text: Input should be a valid string"):
         _bind(signature, scope, b'{"text": [' + b"1," * INLINE_BODY_BYTES + b"1]}")
     assert gc.isenabled()
+
+
+def test_no_pass_of_the_collector_reads_a_large_body_soon() -> None:
+    def take(rows: list[list[int]]) -> None: ...
+
+    with paused_collector():
+        call = _bind(
+            Signature(take, "/"), {"headers": []}, b'{"rows": [%b[1]]}' % (b"[1]," * 2**18)
+        )
+        young = {id(each) for age in (0, 1) for each in gc.get_objects(age)}
+        oldest = {id(each) for each in gc.get_objects(2)}
+    rows = [*call.kwargs["rows"], *call.payload["rows"]]
+    assert not any(id(each) in young for each in rows)
+    assert all(id(each) in oldest for each in rows)

@@ -8,6 +8,7 @@ import uuid
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,9 @@ from pydantic import BaseModel, Field
 
 from conduit_lab import ArrayShape, File
 from conduit_lab.core.errors import InputError
-from conduit_lab.serving import codec
+from conduit_lab.serving import codec, json_validation
 from conduit_lab.serving.signature import Signature
+from conduit_lab.serving.typed_arguments import MAX_COUNTED_BYTES
 
 Floats = npt.NDArray[np.float32]
 
@@ -154,6 +156,31 @@ def test_a_value_binds_if_and_only_if_it_validates(name: str, data: st.DataObjec
     signature, validator = signature_of(name)
     value = codec.loads(codec.dumps(data.draw(values)))
     assert binds(signature, value) == validator.is_valid({"value": value})
+
+
+def bound(name: str, value: Any, size: int) -> Any:
+    """Return the repr of the argument, whose parts may be arrays; "refused" where it does not fit.
+
+    `size` is the bytes of its body.
+    """
+    try:
+        return repr(signature_of(name)[0]._arguments.check_json({"value": value}, size))
+    except InputError:
+        return "refused"
+
+
+@pytest.mark.parametrize("name", TYPES)
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_a_value_of_a_large_body_binds_as_one_of_a_small_body(
+    name: str, data: st.DataObject
+) -> None:
+    schema = signature_of(name)[0].schema()
+    made = made_from(schema["properties"]["value"], schema.get("$defs", {}))
+    value = codec.loads(codec.dumps(data.draw(made if name != "recursive model" else values)))
+    with patch.object(json_validation, "MAX_TURN_ITEMS", 0):
+        in_turns = bound(name, value, 2 * MAX_COUNTED_BYTES)
+    assert in_turns == bound(name, value, 0)
 
 
 def made_from(schema: dict[str, Any], definitions: dict[str, Any]) -> st.SearchStrategy[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import anyio.to_thread
 from starlette.types import Receive, Scope
 
+from conduit_lab.core.collector import age_objects
 from conduit_lab.core.errors import InputError
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint
@@ -24,6 +25,7 @@ from conduit_lab.serving.gate.body import (
 )
 from conduit_lab.serving.gate.context import context_of
 from conduit_lab.serving.gate.inflate import inflate
+from conduit_lab.serving.json_pieces import LARGE_BYTES
 from conduit_lab.serving.limits import MAX_JSON_DEPTH
 from conduit_lab.serving.signature import Signature
 
@@ -144,14 +146,17 @@ def _bind(signature: Signature, scope: Scope, body: bytes, depth: int = MAX_JSON
     """Bind while the garbage collector pauses.
 
     Each of its passes over the new values, which have no cycles, would hold the GIL for seconds.
-    Where they do not fit, they are freed before it resumes.
+    Where they do not fit, they are freed before it resumes; else its next passes leave them out.
     """
     collecting = gc.isenabled()
     gc.disable()
     try:
         try:
             check_json_depth(body, depth)
-            return signature.from_http(scope, body)
+            call = signature.from_http(scope, body)
+            if len(body) >= LARGE_BYTES:
+                age_objects()
+            return call
         except InputError as error:
             problem = str(error)
         raise InputError(problem)

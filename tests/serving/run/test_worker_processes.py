@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ import psutil
 import pytest
 import uvicorn
 
+from conduit_lab.serving.run import worker_processes
 from conduit_lab.serving.run.worker_processes import Workers, _Event
 from tests.serving.run.test_process import served
 
@@ -127,6 +129,17 @@ def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         finally:
             with suppress(psutil.NoSuchProcess):
                 worker.kill()
+
+
+def test_the_app_of_a_worker_brings_the_watch_of_its_parent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watching = threading.Event()
+    monkeypatch.setattr(worker_processes, "_stop_after_parent", watching.set)
+    app = SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "app", SimpleNamespace(app=app))  # type: ignore[arg-type]
+    assert worker_processes.worker_app() is app
+    assert watching.wait(SECONDS)
 
 
 @pytest.mark.long
