@@ -1,5 +1,7 @@
 """Library changes: the statements of a session that set an option of a library, or patch it.
 
+A module of the project is a library here.
+
 The endpoints' code names no object that they change, but the library behaves differently without
 them.
 """
@@ -53,7 +55,7 @@ def library_changes(namespace: Namespace, modules: set[str]) -> Iterator[tuple[S
             found = _set_by(node.value, names, modules)
         elif isinstance(node, ast.Assign | ast.AugAssign | ast.Delete):
             targets = [node.target] if isinstance(node, ast.AugAssign) else node.targets
-            found = _patched_at(targets, names, modules)
+            found = "" if _is_undone(node, names) else _patched_at(targets, names, modules)
         else:
             continue
         if found:
@@ -91,8 +93,22 @@ def _patched_at(targets: Sequence[ast.expr], names: dict[str, Any], modules: set
     return ""
 
 
+def _is_undone(node: ast.AST, names: dict[str, Any]) -> bool:
+    """Return whether a module no longer holds the constant that it was given: it was reloaded."""
+    match node:
+        case ast.Assign([ast.Attribute(owner, name)], ast.Constant(given)):
+            module = _resolved(owner, names)
+            if is_kind(type(module), types.ModuleType) and name in vars(module):
+                live = vars(module)[name]
+                return type(live) is not type(given) or live != given
+    return False
+
+
 def home_of(value: Any) -> str:
-    """Return the top-level name of the library that an object belongs to by its type, or ""."""
+    """Return the top-level name of the module that an object belongs to by its type, or "".
+
+    A module of the project is one too; the session's own names have none.
+    """
     kind = type(value)
     if is_kind(kind, types.ModuleType):
         module = value
@@ -102,8 +118,8 @@ def home_of(value: Any) -> str:
         module = sys.modules.get(str(name))
     held = {} if module is None else vars(module)
     top = str(held.get("__name__", "")).partition(".")[0]
-    is_library = "site-packages" in str(held.get("__file__")) or top in sys.stdlib_module_names
-    return top if is_library and top != "__main__" else ""
+    is_module = held.get("__file__") is not None or top in sys.stdlib_module_names
+    return top if is_module and top != "__main__" else ""
 
 
 def _resolved(node: ast.expr, names: dict[str, Any]) -> Any:

@@ -25,8 +25,8 @@ def lock_folder(folder: Path) -> str:
     """Add a SHA-256 to each line of the folder's `requirements.txt`; report it as a sentence.
 
     The packages come from the index that uv or pip is set to. uv adds the hashes of all files of a
-    version, pip those for this platform alone. Raises `ExportError` with the tool's own words, and
-    then leaves the file as it is.
+    version, pip those for this platform alone; one that other platforms alone need gets none then.
+    Raises `ExportError` with the tool's own words, and then leaves the file as it is.
     """
     file = folder / "requirements.txt"
     if not file.is_file():
@@ -35,11 +35,17 @@ def lock_folder(folder: Path) -> str:
     pins = [line for line in lines if _PIN.match(line)]
     by_uv = shutil.which("uv") is not None
     known = _by_uv(pins) if by_uv else _by_pip(pins)
-    text = "".join(f"{line}{_hashes(folder, line, known)}\n" for line in lines)
+    # pip reports each package that it would install: it left out those whose marker is false here
+    others = [] if by_uv else [pin for pin in pins if ";" in pin and _name(pin) not in known]
+    text = "".join(
+        f"{line}{'' if line in others else _hashes(folder, line, known)}\n" for line in lines
+    )
     write_atomic(file, text)
     _update_manifest(folder / "manifest.json", text)
     what = "every platform" if by_uv else "this platform alone; with uv on the PATH, for all"
-    return f"{file}: {len(pins)} packages with their hashes for {what}"
+    left_out = f"; {', '.join(map(_name, others))} for other platforms, without" if others else ""
+    count = len(pins) - len(others)
+    return f"{file}: {count} packages with their hashes for {what}{left_out}"
 
 
 def _update_manifest(file: Path, text: str) -> None:
@@ -57,13 +63,16 @@ def _logical(text: str) -> list[str]:
 def _hashes(folder: Path, line: str, known: Mapping[str, list[str]]) -> str:
     if line.startswith("./"):
         return f" --hash=sha256:{hashlib.sha256((folder / line).read_bytes()).hexdigest()}"
-    found = _PIN.match(line)
-    if found is None:
+    if _PIN.match(line) is None:
         return ""
-    hashes = known.get(_canonical(found[1]), [])
+    hashes = known.get(_name(line), [])
     if not hashes:
         raise ExportError(f"the index has no hash of {line.partition(';')[0]}: lock with another")
     return "".join(f" \\\n    --hash={each}" for each in hashes)
+
+
+def _name(pin: str) -> str:
+    return _canonical(pin.partition("==")[0])
 
 
 def _by_uv(pins: list[str]) -> dict[str, list[str]]:
@@ -72,8 +81,8 @@ def _by_uv(pins: list[str]) -> dict[str, list[str]]:
         given = Path(place, "requirements.in")
         given.write_text("\n".join(pins), "utf-8")
         text = _output(["uv", "pip", "compile", "--quiet", *options, str(given)])
-    found = ((_PIN.match(line), _HASH.findall(line)) for line in _logical(text))
-    return {_canonical(name[1]): hashes for name, hashes in found if name is not None}
+    pins = [line for line in _logical(text) if _PIN.match(line)]
+    return {_name(pin): _HASH.findall(pin) for pin in pins}
 
 
 def _by_pip(pins: list[str]) -> dict[str, list[str]]:

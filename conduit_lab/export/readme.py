@@ -45,6 +45,9 @@ the proof of the export, where there was one.
 
 ## Deploy
 
+`.venv/bin/conduit-lab lock .` adds the hashes of all packages to `requirements.txt`, from the index
+that pip is set to; from then on pip installs nothing else, here and in the image.
+
 Write the line that `.venv/bin/conduit-lab key NAME` prints into a file `.env`, without its quotes;
 no image contains that file.
 

@@ -8,22 +8,14 @@ import io
 import json
 import os
 import re
-import sqlite3
 import tokenize
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from conduit_lab.core.errors import ExportError
 from conduit_lab.core.syntax import parse_module
 
 MIN_SECRET_CHARACTERS = 8
 
-_MAX_BYTES = 2**24  # of a text file that is read; stores are read whole
-_PIECE_CHARACTERS = 2**20
-_HEAD_BYTES = 4096
-_SQLITE = b"SQLite format 3\0"
 _SHELLS = ("PWD", "OLDPWD")  # working directories, not passwords
 _PROSE = (".md", ".txt", ".toml", ".yaml", ".yml", ".cfg", ".ini", ".env", "")
 
@@ -72,12 +64,12 @@ _SECRET_TEXTS = tuple(
 _ASSIGNED = re.compile(  # in prose, comments and settings
     r"(?<![\w-])([A-Za-z][\w-]*)[\"'`]?[ \t]*[:=][ \t]*[\"'`]?([^\s\"'`,;(){}\[\]<>$]{8,})"
 )
+_JSON_PAIR = re.compile(r'"([^"\\\n]{1,100})"\s*:\s*"((?:[^"\\\n]|\\.){8,4096})"')
 _PRINTABLE = re.compile(r"[!-~]+")
 _PLACEHOLDER = re.compile(
     r"^<.*>$|^\[.*\]$|^\{.*\}$|\$\{|\$\(|\*{4}|\.\.\.|^os\.|environ"
     r"|(?i:^your|change_?me|example)"
 )
-_WIDE_LETTER = re.compile(rb"([\x01-\x7f])\0\0\0")  # of texts in an array
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,4096}={0,2}")
 _JOINED = re.compile(r"[\"']\s*\\?\s*\+?\s*\\?\n\s*[rbf]?[\"']|\\\n\s*")  # of a text on two lines
 
@@ -96,93 +88,44 @@ def looks_secret(name: str, value: Any, environ: Mapping[str, str] | None = None
         return False
     if _is_secret_name(name) and _is_credential(name, value):
         return True
-    return _found(value, _known_secrets(os.environ if environ is None else environ)) is not None
+    return _found(value, known_secrets(os.environ if environ is None else environ)) is not None
 
 
-def check_files(folder: Path) -> None:
-    """Raise `ExportError` for a text file below `folder` that holds a secret.
-
-    Whether a file is text is seen by its content. The secret itself is not shown.
-    """
-    known = _known_secrets(os.environ)
-    for path in sorted(folder.rglob("*")):
-        where = _place_in_file(path, known) if path.is_file() else None
-        if where is not None:
-            raise ExportError(
-                f"{path.relative_to(folder).as_posix()}, {where}: this looks like a secret, "
-                'and would be written into the export; read it with os.environ["NAME"] '
-                "inside the function, and leave it out of recorded calls"
-            )
-
-
-def _place_in_file(path: Path, known: Sequence[str]) -> str | None:
-    """Return where a file holds a secret, None for one without and for one that is no text."""
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-        if head.startswith(_SQLITE):
-            return _place_in_database(path, known)
-        if b"\0" in head and not head.startswith(b"\x93NUMPY"):
-            return None  # a model, an archive
-        if path.stat().st_size > _MAX_BYTES:
-            return None
-        content = head + file.read()
-    if b"\0" not in head:
-        return _place_of_secret(content.decode("utf-8", "replace"), path.suffix, known)
-    letters = _WIDE_LETTER.sub(rb"\1", content).replace(b"\0", b" ")
-    return _place_of_secret(letters.decode("utf-8", "ignore"), path.suffix, known)
-
-
-def _place_in_database(path: Path, known: Sequence[str]) -> str | None:
-    """Return the table of a store that holds a secret, or None; reads its texts piece by piece."""
-    url = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
-    with suppress(sqlite3.Error), closing(sqlite3.connect(url, uri=True)) as database:
-        tables = database.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'"
-        )
-        for (name,) in tables.fetchall():
-            for piece in _pieces(_texts_of_table(database, name)):
-                if _place_of_secret(piece, path.suffix, known) is not None:
-                    return f"table {name}"
-    return None
-
-
-def _texts_of_table(database: sqlite3.Connection, name: str) -> Iterator[str]:
-    """Yield the texts of a table; its vectors and its index of words are no text."""
-    described = database.execute("SELECT name, type FROM pragma_table_info(?)", [name])
-    columns = [f'"{column}"' for column, kind in described if kind in ("TEXT", "ANY", "")]
-    if columns:
-        rows = database.execute(f'SELECT {", ".join(columns)} FROM "{name}"')
-        yield from (value for row in rows for value in row if isinstance(value, str))
-
-
-def _pieces(texts: Iterable[str]) -> Iterator[str]:
-    """Join texts to pieces of about a megabyte, so that memory is bounded by the longest text."""
-    piece: list[str] = []
-    size = 0
-    for text in texts:
-        piece.append(text)
-        size += len(text)
-        if size >= _PIECE_CHARACTERS:
-            yield "\n".join(piece)
-            piece, size = [], 0
-    yield "\n".join(piece)
-
-
-def _place_of_secret(text: str, suffix: str, known: Sequence[str]) -> str | None:
+def place_of_secret(text: str, suffix: str, known: Sequence[str]) -> str | None:
     """Return where a text holds a secret: as it is, in base64, over two lines, or by its name."""
-    place = _found(text, known)
-    if place is None:
-        place = _encoded(text)
+    place = _place_of_value(text, known, 1)
     if place is not None:
-        return f"line {text.count(chr(10), 0, place) + 1}"
-    joined = _JOINED.sub("", text)
-    if joined != text and _found(joined, known) is not None:
-        return "a text over several lines"
+        return place
     if suffix == ".py":
         return _name_of_secret(text)
     if suffix in (".json", ".jsonl"):
         return _named_in_json(text)
     return _assigned(text) if suffix in _PROSE else None
+
+
+def place_in_piece(text: str, suffix: str, known: Sequence[str], line: int) -> str | None:
+    """Return where a piece of a text holds a secret; `line` is the number of its first line.
+
+    A piece of source or of JSON cannot be parsed: names and values are found by how they look.
+    """
+    place = _place_of_value(text, known, line)
+    if place is not None:
+        return place
+    if suffix in (".json", ".jsonl"):
+        return _named_in_piece(text, line)
+    return _assigned(text, line) if suffix in (*_PROSE, ".py") else None
+
+
+def _place_of_value(text: str, known: Sequence[str], line: int) -> str | None:
+    place = _found(text, known)
+    if place is None:
+        place = _encoded(text)
+    if place is not None:
+        return f"line {line + text.count(chr(10), 0, place)}"
+    joined = _JOINED.sub("", text)
+    if joined != text and _found(joined, known) is not None:
+        return "a text over several lines"
+    return None
 
 
 def _found(text: str, known: Sequence[str]) -> int | None:
@@ -207,7 +150,7 @@ def _key_place(text: str) -> int | None:
     return min(found, default=None)
 
 
-def _known_secrets(environ: Mapping[str, str]) -> list[str]:
+def known_secrets(environ: Mapping[str, str]) -> list[str]:
     """Return the values of the variables that are named like secrets."""
     return [
         value
@@ -245,12 +188,13 @@ def _encoded(text: str) -> int | None:
     return None
 
 
-def _assigned(text: str) -> str | None:
+def _assigned(text: str, line: int = 1) -> str | None:
     """Return the first name in prose or settings that is named like a secret and has a value."""
     for match in _ASSIGNED.finditer(text):
         name, value = match[1].replace("-", "_"), match[2]
         if _is_mixed(value) and _is_secret_name(name) and _is_credential(name, value):
-            return f"line {text.count(chr(10), 0, match.start()) + 1}, the value of {match[1]}"
+            number = line + text.count(chr(10), 0, match.start())
+            return f"line {number}, the value of {match[1]}"
     return None
 
 
@@ -269,6 +213,15 @@ def _named_in_json(text: str) -> str | None:
                         return f"the value of {key} (record {number})"
                 value = value.values()
             pending += [each for each in value if isinstance(each, dict | list)]
+    return None
+
+
+def _named_in_piece(text: str, line: int) -> str | None:
+    """Return the first key in a piece of JSON that is named like a secret and holds a text."""
+    for match in _JSON_PAIR.finditer(text):
+        if looks_secret(match[1], match[2], {}):
+            number = line + text.count(chr(10), 0, match.start())
+            return f"line {number}, the value of {match[1]}"
     return None
 
 

@@ -34,7 +34,7 @@ from conduit_lab.export.proof_picture import proof_picture
 from conduit_lab.export.quantized import OptimizeKind, Quantized, QuantizedModel, check_optimize
 from conduit_lab.export.readme import readme
 from conduit_lab.export.requirements import CODES, PARSER, pinned_version, requirements
-from conduit_lab.export.secret import check_files
+from conduit_lab.export.secret_files import check_files
 from conduit_lab.export.session_answers import SessionAnswers, asked_again, refreshed
 from conduit_lab.export.state.compared import app_state, reached_models
 from conduit_lab.export.state.saved import save_state

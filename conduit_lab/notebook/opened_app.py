@@ -27,6 +27,7 @@ from conduit_lab.export.cell_run import CellRun
 from conduit_lab.export.environment_keys import ENVIRONMENT_FILE
 from conduit_lab.export.manifest import Manifest, named_places
 from conduit_lab.notebook import history
+from conduit_lab.notebook.opened_modules import import_from
 from conduit_lab.serving.app import App
 from conduit_lab.serving.recorded import Example, UnopenedStore
 from conduit_lab.serving.replaceable import replaced
@@ -175,22 +176,18 @@ def _import_own_modules(folder: Path, manifest: Manifest) -> None:
             )
     for name in [each for each in sys.modules if each.partition(".")[0] in tops]:
         del sys.modules[name]
-    if tops and str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+    if tops:
+        import_from(str(folder))
 
 
 @contextmanager
 def _named(names: dict[str, Any], place: Path) -> Iterator[None]:
-    """Set `__file__` while `app.py` runs; processes that a session starts must not run it.
-
-    Its modules leave no compiled files in the folder.
-    """
-    before, writes = names.get("__file__"), sys.dont_write_bytecode
-    names["__file__"], sys.dont_write_bytecode = str(place), True
+    """Set `__file__` while `app.py` runs; processes that a session starts must not run it."""
+    before = names.get("__file__")
+    names["__file__"] = str(place)
     try:
         yield
     finally:
-        sys.dont_write_bytecode = writes
         del names["__file__"]
         if before is not None:
             names["__file__"] = before

@@ -59,6 +59,20 @@ def test_each_line_gets_its_hashes_once(
     assert (folder / "requirements.txt").read_text("utf-8") == text
 
 
+def test_a_package_for_other_platforms_gets_no_hash_by_pip(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pins = PINS + "colorama==0.4.6; sys_platform == 'win32'\n"
+    (folder / "requirements.txt").write_text(pins, "utf-8")
+    answer(monkeypatch, False, pip_report(my_package=HASH, other=OTHER))
+    assert lock_folder(folder).endswith(
+        "2 packages with their hashes for this platform alone; with uv on the PATH, for all; "
+        "colorama for other platforms, without"
+    )
+    text = (folder / "requirements.txt").read_text("utf-8")
+    assert text.endswith(f"--hash={OTHER}\ncolorama==0.4.6; sys_platform == 'win32'\n")
+
+
 def test_a_package_without_a_hash_leaves_the_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

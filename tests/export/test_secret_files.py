@@ -7,6 +7,7 @@ import hashlib
 import json
 import sqlite3
 import tempfile
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 from uuid import UUID
@@ -17,7 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conduit_lab.core.errors import ExportError
-from conduit_lab.export.secret import check_files, looks_secret
+from conduit_lab.export import secret_files
+from conduit_lab.export.secret import looks_secret
+from conduit_lab.export.secret_files import check_files
 from tests.export.session import Session
 
 KEY = "sk-" + "a1b2" * 8
@@ -235,3 +238,84 @@ def test_the_working_directory_is_no_password(name: str) -> None:
     environ = {name: "/home/ada/shop"}
     assert not looks_secret("text", "see /home/ada/shop/README.md", environ)
     assert looks_secret("text", "see hunter2-hunter2", {f"DB_{name}": "hunter2-hunter2"})
+
+
+FILLER = b"a kettle, a pan and a lid, 12 of each\n"
+LARGE = 2**16
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read texts above 64 KiB in pieces of 16, which share 512 bytes."""
+    for name, size in (("_MAX_BYTES", LARGE), ("_PIECE_BYTES", 2**14), ("_SHARED_BYTES", 2**9)):
+        monkeypatch.setattr(secret_files, name, size)
+
+
+def large_file(place: Path, secret: bytes, at: int, size: int) -> None:
+    """Write more than `size` bytes of text with a secret at a byte."""
+    before = FILLER * (at // len(FILLER))
+    before += b" " * (at - len(before))
+    place.write_bytes(before + secret + b"\n" + FILLER * ((size - at) // len(FILLER) + 10))
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("at", [0, 2**14 - 7, 2**15 - 500, LARGE - 20, LARGE], ids=str)
+@pytest.mark.parametrize(
+    ("suffix", "secret"),
+    [
+        (".csv", KEY),
+        (".csv", base64.b64encode(KEY.encode()).decode()),
+        (".csv", "the password is kettle-pan-9 here"),
+        (".txt", "api_key = kettle-pan-10"),
+        (".py", "api_key = 'kettle-pan-10'"),
+        (".jsonl", '{"client_secret": "kettle-pan-10"}'),
+    ],
+)
+def test_a_large_text_is_searched_piece_by_piece(
+    at: int, suffix: str, secret: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_PASSWORD", "kettle-pan-9")
+    place = tmp_path / f"large{suffix}"
+    large_file(place, secret.encode(), at, LARGE)
+    assert place.stat().st_size > LARGE
+    line = place.read_bytes()[: at + 1].count(b"\n") + 1
+    with pytest.raises(ExportError, match=rf"large{suffix}, line {line}\b") as refused:
+        check_files(tmp_path)
+    assert secret not in str(refused.value)
+
+
+def test_a_text_above_16_mib_is_searched_in_little_memory(tmp_path: Path) -> None:
+    place = tmp_path / "large.csv"
+    large_file(place, b"no key", 0, 2**24)
+    tracemalloc.start()
+    check_files(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24 < place.stat().st_size
+    large_file(place, KEY.encode(), 2**24, 2**24)
+    with pytest.raises(ExportError, match=r"large\.csv, line"):
+        check_files(tmp_path)
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_large_file_of_one_line_is_searched(tmp_path: Path) -> None:
+    place = tmp_path / "large.json"
+    words = ",".join(['"kettle"'] * 20_000)
+    place.write_text(f'{{"words": [{words}], "stop_token": "kettle-pan-10"}}')
+    assert place.stat().st_size > LARGE
+    check_files(tmp_path)
+    place.write_text(f'{{"words": [{words}], "secret_key": "kettle-pan-10"}}')
+    with pytest.raises(ExportError, match=r"large\.json, line 1, the value of secret_key"):
+        check_files(tmp_path)
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_large_array_of_texts_is_searched_and_one_of_numbers_is_not(tmp_path: Path) -> None:
+    texts = np.full(5_000, "x" * 30, "U40")
+    np.save(tmp_path / "texts.npy", texts)
+    np.save(tmp_path / "numbers.npy", np.frombuffer(KEY.encode() * 5_000, np.uint8))
+    check_files(tmp_path)
+    texts[-1] = KEY
+    np.save(tmp_path / "texts.npy", texts)
+    with pytest.raises(ExportError, match=r"texts\.npy, line"):
+        check_files(tmp_path)

@@ -44,6 +44,7 @@ def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The copies of stores lie in the test's own folder."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "path_hooks", list(sys.path_hooks))
 
 
 @pytest.fixture
@@ -254,6 +255,45 @@ def test_modules_come_from_the_folder_as_they_are_there_now(
     (first / "own_settings.py").write_text("MAX = 44\n")
     assert opened(first).endpoints["/m"]() == 44
     del sys.modules["own_settings"]
+
+
+def test_modules_that_are_imported_late_leave_nothing_in_the_folder(
+    session: Session, opened: Callable[..., Lab], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = session.root / "own_parts" / "deep"
+    parts.mkdir(parents=True)
+    (parts.parent / "__init__.py").write_text("")
+    (parts / "__init__.py").write_text("LOW = 2\n")
+    (parts / "late.py").write_text("HIGH = 5\n")
+    monkeypatch.syspath_prepend(session.root)
+    session.run(
+        "import own_parts.deep",
+        """
+        @lab.get('/m')
+        def m():
+            from own_parts.deep import late
+
+            return own_parts.deep.LOW + late.HIGH
+        """,
+        "m()",
+    )
+    first = session.export().folder
+    forget("own_parts")
+    (tmp_path / "elsewhere.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    lab = opened(first)
+    assert "own_parts.deep.late" not in sys.modules
+    assert lab.endpoints["/m"]() == 7
+    __import__("elsewhere")
+    assert not list(first.rglob("__pycache__"))
+    assert (tmp_path / "__pycache__").is_dir()  # of a module that is not the export's
+    forget("own_parts", "elsewhere")
+
+
+def forget(*packages: str) -> None:
+    for name in [each for each in sys.modules if each.partition(".")[0] in packages]:
+        del sys.modules[name]
 
 
 def test_a_hand_edit_is_said_and_kept(

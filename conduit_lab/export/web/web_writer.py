@@ -16,7 +16,7 @@ from conduit_lab.export.agreement import difference
 from conduit_lab.export.manifest import MANIFEST, file_digests
 from conduit_lab.export.part import Selection, chosen_endpoints
 from conduit_lab.export.replay import Outcome, comparison, recorded_examples
-from conduit_lab.export.secret import check_files
+from conduit_lab.export.secret_files import check_files
 from conduit_lab.export.session_answers import SessionAnswers, asked_again
 from conduit_lab.export.target import replaced_folder
 from conduit_lab.export.web.browser import browser_answers, find_chromium

@@ -131,6 +131,22 @@ def test_only_the_image_of_large_stores_has_numkong_stripped() -> None:
     assert "python:3.11 " not in deployment_files(FULL)["Dockerfile"]
 
 
+@pytest.mark.parametrize("entries", [3, 4])
+def test_a_store_with_codes_makes_the_image_strip_numkong(
+    entries: int, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conduit_lab.export.assets.INT8_ROWS", 4)
+    session.run(
+        "shelf = lab.vector_store('shelf', dimension=2)",
+        f"for n in range({entries}): shelf.add(str(n), [n, 1])",
+        "@lab.post('/near')\ndef near(x: float):\n    return len(shelf.search([x, 1]))",
+        "near(1.0)",
+    )
+    folder = session.export().folder
+    for name in ("Dockerfile", "README.md", "requirements.txt"):
+        assert ("numkong" in (folder / name).read_text("utf-8")) is (entries == 4)
+
+
 @pytest.mark.long
 @pytest.mark.skipif(shutil.which("strip") is None, reason="binutils are not installed")
 def test_numkong_computes_the_same_without_its_debug_information(tmp_path: Path) -> None:

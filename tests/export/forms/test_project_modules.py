@@ -56,13 +56,39 @@ def test_a_changed_instance_of_its_class_is_written(project: Session) -> None:
 
 
 @pytest.mark.parametrize(
+    ("cells", "body"),
+    [
+        (("import shopconfig", "shopconfig.MAX = 9"), "shopconfig.MAX"),
+        (("import shopconfig", "shopconfig.MAX += 9"), "shopconfig.MAX"),
+        (("import shopconfig", "shopconfig.TABLE['b'] = 1"), "len(shopconfig.TABLE)"),
+        (("import shopkit", "K = 3", "shopkit.rates.RATE = K * 3"), "shopkit.rates.RATE"),
+        (("from shopkit import rates", "rates.Box.size = 9"), "rates.Box(1).size"),
+        (
+            ("import shopconfig, importlib", "shopconfig.MAX = 9", "importlib.reload(shopconfig)"),
+            "shopconfig.MAX",
+        ),
+    ],
+)
+def test_an_assignment_to_a_module_is_carried(
+    project: Session, cells: tuple[str, ...], body: str
+) -> None:
+    project.run(*cells, f"@lab.get('/v')\ndef v():\n    return {body}", "v()")
+    assert difference(project) is None
+
+
+@pytest.mark.parametrize(
     ("setup", "change", "body", "words"),
     [
-        ("import shopconfig", "shopconfig.MAX = 9", "shopconfig.MAX", "MAX: int 9 here"),
-        ("import shopconfig", "shopconfig.TABLE['b'] = 1", "len(shopconfig.TABLE)", "TABLE"),
-        ("import shopkit", "shopkit.rates.RATE = 9", "shopkit.rates.RATE", "RATE: int 9 here"),
+        ("import shopconfig", "vars(shopconfig)['MAX'] = 9", "shopconfig.MAX", "MAX: int 9 here"),
+        ("import shopconfig", "shopconfig.TABLE.update(b=1)", "len(shopconfig.TABLE)", "TABLE"),
+        (
+            "import shopkit",
+            "for shopkit.rates.RATE in [9]: pass",
+            "shopkit.rates.RATE",
+            "RATE: int 9 here",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_module_changed_in_memory_is_named(
     project: Session, setup: str, change: str, body: str, words: str
 ) -> None:

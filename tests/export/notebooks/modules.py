@@ -20,7 +20,6 @@ NOTEBOOKS = (
         """,
         asks=('POST /ask {"x": 50}',),
         files={"settings.py": "MAX = 10\n"},
-        refused=_CHANGED,
     ),
     Notebook(
         "a table of a module filled from the notebook",
@@ -139,7 +138,6 @@ NOTEBOOKS = (
                 return x + fee(x)
             """
         },
-        refused=_CHANGED,
     ),
     Notebook(
         "a package with relative imports and data beside it",

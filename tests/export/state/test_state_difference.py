@@ -149,7 +149,7 @@ def test_a_module_changed_in_memory_is_a_difference(
     (session.root / "shop_settings.py").write_text("MAX = 1\n")
     monkeypatch.syspath_prepend(str(session.root))
     ask = '@lab.post("/ask")\ndef ask(): return shop_settings.MAX'
-    session.run("import shop_settings", ask, "shop_settings.MAX = 100", "ask()")
+    session.run("import shop_settings", ask, "vars(shop_settings).update(MAX=100)", "ask()")
     here = app_state(session.lab, session.names, session.root)
     assert StateLine("shop_settings.MAX", "int 100") in here
     found = difference(session)
