@@ -58,24 +58,45 @@ class Plan:
     different requests share a batch. Work that waits is cancelled when the client disconnects.
     """
 
-    __slots__ = ("_app", "_endpoint", "_first", "_kind", "_pace", "_sampler", "_then", "threads")
+    __slots__ = (
+        "_first",
+        "_kind",
+        "_pace",
+        "_sampler",
+        "app",
+        "endpoint",
+        "model",
+        "then",
+        "threads",
+    )
 
     def __init__(self, app: EndpointHost, endpoint: Endpoint[..., Any]) -> None:
-        self._app = app
-        self._endpoint = endpoint
+        self.app = app
+        self.endpoint = endpoint
         self._first = endpoint.first
-        self._then = endpoint.then
+        self.then = then = endpoint.then
+        self.model = then if type(then) is Model else None
         self._kind = _kind(endpoint)
         self._pace = HandlerPace()
         self._sampler = TraceSampler()
         self.threads: HandlerThreads = app.handler_threads
+
+    def is_direct(self, size: int) -> bool:
+        """Return whether a call for a request of `size` bytes needs no task: see `DirectCall`."""
+        if self._kind != _FUNCTION or not self._pace.is_short(size):
+            return False
+        return self.then is None or self.model is not None
+
+    def skips_trace(self) -> bool:
+        """Return whether the next call has no trace, and count it; `run` counts all others."""
+        return self._sampler.skips(self.app.trace, observed=bool(self.app.observers))
 
     async def run(self, call: Call, size: int, receive: Receive) -> tuple[Any, bool, CallRecord]:
         """Return the answer of a call, whether it is small, and the record of what it touched.
 
         `size` is the bytes of its request. Iterators in the answer have become lists.
         """
-        app, endpoint = self._app, self._endpoint
+        app, endpoint = self.app, self.endpoint
         root = enter_root(app.root)
         # a stream that the handler makes and reads later keeps its chunks
         patience = begin_patience(SEND_SECONDS)
@@ -92,7 +113,7 @@ class Plan:
                 result, small = await self._answer(call, size, receive)
             except BaseException as error:
                 end_tally(token)
-                self._record_failure(call, begun, error)
+                self.record_failure(call, begun, error)
                 raise
             end_tally(token)
             tally.ended = True
@@ -107,8 +128,8 @@ class Plan:
 
         It joins the trace of that, or is counted with it.
         """
-        endpoint, tally = self._endpoint, tallying()
-        root = enter_root(self._app.root)
+        endpoint, tally = self.endpoint, tallying()
+        root = enter_root(self.app.root)
         patience = begin_patience(SEND_SECONDS)
         try:
             if current() is None and tally is not None:
@@ -122,21 +143,30 @@ class Plan:
             end_patience(patience)
             leave_root(root)
 
-    def _record_failure(self, call: Call, begun: float, error: BaseException) -> None:
+    def record_failure(self, call: Call, begun: float, error: BaseException) -> None:
         """Record a span of a call that failed without a trace."""
-        span = self._endpoint.begin(call)
+        span = self.endpoint.begin(call)
         span.recording.origin = begun
         span.__enter__()
         span.__exit__(type(error), error, None)
 
     async def _answer(self, call: Call, size: int, receive: Receive) -> tuple[Any, bool]:
-        kind, then = self._kind, self._then
+        kind = self._kind
         if kind == _ASYNC:
             result = await while_connected(receive, self._await(call))
         elif kind == _VALUE or self._pace.is_short(size):
-            result = self._call_here(call, size)
+            result = self.call_here(call, size)
         else:
             result = await while_connected(receive, self._call_on_thread(call, size))
+        if self.then is None and is_small(result):
+            return result, True
+        return await self.rest(result, receive)
+
+    async def rest(
+        self, result: Any, receive: Receive, *, is_predicted: bool = False
+    ) -> tuple[Any, bool]:
+        """Return the answer for a result of the handler or its model, and whether it is small."""
+        then = None if is_predicted else self.then
         if type(then) is Model:
             watch = Watch(receive)  # a model's call is cancelled by leaving its queue
             try:
@@ -169,7 +199,7 @@ class Plan:
         with CallScope():
             return await then.acall(value)
 
-    def _call_here(self, call: Call, size: int) -> Any:
+    def call_here(self, call: Call, size: int) -> Any:
         """Call the handler on the event loop's thread, where it sees no loop, as on another one."""
         loop = asyncio.get_running_loop()
         asyncio._set_running_loop(None)
@@ -177,7 +207,7 @@ class Plan:
         try:
             return self._first(**call.kwargs)
         except RecursionError as error:
-            raise endless(self._endpoint.name, error) from None
+            raise endless(self.endpoint.name, error) from None
         finally:
             asyncio._set_running_loop(loop)
             self._pace.ran_on_loop(size, perf_counter() - begun)
@@ -195,9 +225,9 @@ class Plan:
         wall, cpu = perf_counter(), thread_time()
         try:
             result = self._first(**call.kwargs)
-            return materialize(result) if self._then is None else result
+            return materialize(result) if self.then is None else result
         except RecursionError as error:
-            raise endless(self._endpoint.name, error) from None
+            raise endless(self.endpoint.name, error) from None
         finally:
             times += (thread_time() - cpu, perf_counter() - wall)
 

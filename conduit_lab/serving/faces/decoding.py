@@ -24,7 +24,7 @@ NPY_TYPE = "application/x-npy"
 ARROW_TYPE = "application/vnd.apache.arrow.stream"
 MAX_ARROW_FACTOR = 16  # times the limit of a body: compressed columns grow when they are read
 
-_NUMBERS = "biuf"  # kinds of dtypes
+NUMBER_KINDS = "biuf"  # of dtypes
 
 
 class BodyDecoder(NamedTuple):
@@ -47,7 +47,7 @@ def _npy(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Arr
     size = body[8:10] if body[6:7] == b"\1" else body[8:12]  # of the header's text
     start = 8 + len(size) + int.from_bytes(size, "little")
     shape, in_columns, dtype = _npy_header(body[:start])
-    if dtype.kind not in _NUMBERS:
+    if dtype.kind not in NUMBER_KINDS:
         raise InputError(f"the body expects an array of numbers or booleans, got {dtype}")
     count = math.prod(shape)
     if len(body) - start != count * dtype.itemsize:
