@@ -41,7 +41,7 @@ MEASURE_SECONDS = 1.0
 WARM_SECONDS = 0.5
 BATCH = 256  # samples per request
 BATCH_CLIENTS = 16  # more would fill the queue of the model, which then refuses them
-JSON, RAW = "application/json", "application/octet-stream"
+JSON, RAW, NPY = "application/json", "application/octet-stream", "application/x-npy"
 
 _PROGRAM = str(Path(__file__).with_name("serving_apps.py"))
 _WORKERS_PROGRAM = str(Path(__file__).with_name("serving_workers.py"))
@@ -165,12 +165,12 @@ def cost(server: Served, request: bytes, clients: int = CLIENTS) -> float:
     return uvloop.run(_loaded(server, request, clients))
 
 
-def request(path: str, body: bytes = b"", content_type: str = JSON) -> bytes:
+def request(path: str, body: bytes = b"", content_type: str = JSON, accept: str = "*/*") -> bytes:
     """Return the bytes of a request."""
     method = "POST" if body else "GET"
     return (
         f"{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {content_type}\r\n"
-        f"content-length: {len(body)}\r\n\r\n"
+        f"accept: {accept}\r\ncontent-length: {len(body)}\r\n\r\n"
     ).encode() + body
 
 
@@ -325,12 +325,18 @@ def direct(ours: Served, folder: Path, many: Array, rounds: int) -> Iterator[Row
 
     npy = io.BytesIO()
     np.save(npy, many)
-    bodies = [("raw float32", RAW, many.tobytes()), (".npy", "application/x-npy", npy.getvalue())]
-    for name, content_type, body in bodies:
+    raw = many.tobytes()
+    requests = [
+        ("raw float32", request("/onnx/endpoint", raw, RAW)),
+        ("raw float32, answered as .npy", request("/onnx/endpoint", raw, RAW, NPY)),
+        ("raw float32, answered as that", request("/onnx/endpoint", raw, RAW, RAW)),
+        (".npy", request("/onnx/endpoint", npy.getvalue(), NPY)),
+        (".npy, answered as that", request("/onnx/endpoint", npy.getvalue(), NPY, NPY)),
+    ]
+    for name, asked in requests:
         what = f"{BATCH} samples, {name}, .onnx, endpoint"
         if ONLY not in what:
             continue
-        asked = request("/onnx/endpoint", body, content_type)
         a, b, ratio = compared(
             [(BATCH / cost(ours, asked, BATCH_CLIENTS), BATCH / alone()) for _ in range(rounds)]
         )

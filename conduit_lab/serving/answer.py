@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from conduit_lab.core.trace.call_record import CallRecord
 from conduit_lab.core.trace.span import Span
@@ -13,6 +13,14 @@ if TYPE_CHECKING:
 
 RawHeaders = list[tuple[bytes, bytes]]
 MAX_FALLBACK_HEADERS = 20
+
+
+class Answer(NamedTuple):
+    """A whole JSON answer; `headers` are those beside its type and its length."""
+
+    status: int
+    body: bytes
+    headers: RawHeaders
 
 
 async def send_json(

@@ -42,6 +42,8 @@ from conduit_lab.serving.trace_sampling import TraceMode
 if TYPE_CHECKING:
     from starlette.types import Scope
 
+    from conduit_lab.serving.gate.request_cycle import RequestCycle
+
 Shape = Literal["value", "stream", "tool"]
 Proof = Literal["ready", "running", "missing", ""]
 MAX_TRACES = 50  # per endpoint
@@ -81,6 +83,7 @@ class EndpointHost:
     observers: Sequence[Observer] = ()
     statistics: StageStatistics
     records = False
+    _gate: Any = None  # the endpoints and the `Gate` of them, once there was a connection
 
     @functools.cached_property
     def handler_threads(self) -> HandlerThreads:
@@ -90,6 +93,11 @@ class EndpointHost:
     def server_of(self, scope: Scope) -> ServerState:
         """Return the state of the server that got a request."""
         raise NotImplementedError
+
+    def begin_request(self, cycle: RequestCycle) -> bool:
+        """Answer a whole request of `BoundedHttp` without a task; return whether that began."""
+        built = self._gate
+        return built is not None and built[0] is self.endpoints and built[1].begin(cycle)
 
     def observe(self, endpoint: Endpoint[..., Any], call: Call, result: Any, body: bytes) -> None:
         """Record one call that ended well; a stream that it returned may still run.

@@ -58,13 +58,14 @@ class Plan(SampledCalls):
     different requests share a batch. Work that waits is cancelled when the client disconnects.
     """
 
-    __slots__ = ("_endpoint", "_first", "_kind", "_pace", "_then", "threads")
+    __slots__ = ("_first", "_kind", "_pace", "endpoint", "model", "then", "threads")
 
     def __init__(self, app: EndpointHost, endpoint: Endpoint[..., Any]) -> None:
         super().__init__(app, endpoint.name, endpoint.begin)
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._first = endpoint.first
-        self._then = endpoint.then
+        self.then = then = endpoint.then
+        self.model = then if type(then) is Model else None
         self._kind = _kind(endpoint)
         self._pace = HandlerPace()
         self.threads: HandlerThreads = app.handler_threads
@@ -79,13 +80,19 @@ class Plan(SampledCalls):
             `size` is the bytes of its request. Iterators in the answer have become lists.
             """
 
+    def is_direct(self, size: int) -> bool:
+        """Return whether a call for a request of `size` bytes needs no task: see `DirectCall`."""
+        if self._kind != _FUNCTION or not self._pace.is_short(size):
+            return False
+        return self.then is None or self.model is not None
+
     async def run_inside(self, call: Call, size: int, receive: Receive) -> tuple[Any, bool]:
         """Return the answer of a call inside that of a protocol, and whether it is small.
 
         It joins the trace of that, or is counted with it.
         """
-        endpoint, tally = self._endpoint, tallying()
-        root = enter_root(self._app.root)
+        endpoint, tally = self.endpoint, tallying()
+        root = enter_root(self.app.root)
         try:
             if current() is None and tally is not None:
                 work = partial(self._work, tally.record, size=size, receive=receive)
@@ -103,32 +110,43 @@ class Plan(SampledCalls):
         # a stream that the handler makes and reads later keeps its chunks
         patience = begin_patience(SEND_SECONDS)
         try:
-            kind, then = self._kind, self._then
+            kind = self._kind
             if kind == _ASYNC:
                 result = await while_connected(receive, self._await(call))
             elif kind == _VALUE or self._pace.is_short(size):
-                result = self._call_here(call, size)
+                result = self.call_here(call, size)
             else:
                 result = await while_connected(receive, self._call_on_thread(call, size))
-            if type(then) is Model:
-                watch = Watch(receive)  # a model's call is cancelled by leaving its queue
-                try:
-                    result = await then.acall(result)
-                except asyncio.CancelledError:
-                    watch.check()
-                    raise
-                finally:
-                    watch.end()
-            elif then is not None:
-                result = await while_connected(receive, self._then_answer(then, result))
-            small = is_small(result)
-            if not small and type(result) not in _WHOLE:
-                result = await while_connected(receive, self.threads.run(materialize, result))
+            small = self.then is None and is_small(result)
+            if not small:
+                result, small = await self.rest(result, receive)
             if call.span is not None:
                 call.span.output = result
             return result, small, record
         finally:
             end_patience(patience)
+
+    async def rest(
+        self, result: Any, receive: Receive, *, is_predicted: bool = False
+    ) -> tuple[Any, bool]:
+        """Return the answer for a result of the handler or its model, and whether it is small."""
+        then = None if is_predicted else self.then
+        if type(then) is Model:
+            watch = Watch(receive)  # a model's call is cancelled by leaving its queue
+            try:
+                result = await then.acall(result)
+            except asyncio.CancelledError:
+                watch.check()
+                raise
+            finally:
+                watch.end()
+        elif then is not None:
+            result = await while_connected(receive, self._then_answer(then, result))
+        if small := is_small(result):
+            return result, small
+        if type(result) not in _WHOLE:
+            result = await while_connected(receive, self.threads.run(materialize, result))
+        return result, small
 
     async def _await(self, call: Call) -> Any:
         with CallScope():
@@ -145,7 +163,7 @@ class Plan(SampledCalls):
         with CallScope():
             return await then.acall(value)
 
-    def _call_here(self, call: Call, size: int) -> Any:
+    def call_here(self, call: Call, size: int) -> Any:
         """Call the handler on the event loop's thread, where it sees no loop, as on another one."""
         loop = asyncio.get_running_loop()
         asyncio._set_running_loop(None)
@@ -153,7 +171,7 @@ class Plan(SampledCalls):
         try:
             return self._first(**call.kwargs)
         except RecursionError as error:
-            raise endless(self._endpoint.name, error) from None
+            raise endless(self.endpoint.name, error) from None
         finally:
             asyncio._set_running_loop(loop)
             self._pace.ran_on_loop(size, perf_counter() - begun)
@@ -171,9 +189,9 @@ class Plan(SampledCalls):
         wall, cpu = perf_counter(), thread_time()
         try:
             result = self._first(**call.kwargs)
-            return materialize(result) if self._then is None else result
+            return materialize(result) if self.then is None else result
         except RecursionError as error:
-            raise endless(self._endpoint.name, error) from None
+            raise endless(self.endpoint.name, error) from None
         finally:
             times += (thread_time() - cpu, perf_counter() - wall)
 

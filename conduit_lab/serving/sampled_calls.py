@@ -22,17 +22,17 @@ class SampledCalls(ABC):
     `begin` returns the root span of one, to be entered. A call that fails has one in any mode.
     """
 
-    __slots__ = ("_app", "_begin", "_sampler", "name")
+    __slots__ = ("_begin", "_sampler", "app", "name")
 
     def __init__(self, app: EndpointHost, name: str, begin: Callable[[Any], Span]) -> None:
         self.name = name
-        self._app = app
+        self.app = app
         self._begin = begin
         self._sampler = TraceSampler()
 
     async def run(self, *call: Any) -> Any:
         """Await one call under the app's root."""
-        app = self._app
+        app = self.app
         root = enter_root(app.root)
         try:
             if self._sampler.takes(app.trace, observed=bool(app.observers)):
@@ -45,7 +45,7 @@ class SampledCalls(ABC):
                 result = await self._work(tally.record, *call)
             except BaseException as error:
                 end_tally(token)
-                record_failure(self._begin(call[0]), begun, error)
+                self.record_failure(call[0], begun, error)
                 raise
             finally:
                 tally.ended = True
@@ -54,6 +54,14 @@ class SampledCalls(ABC):
             return result
         finally:
             leave_root(root)
+
+    def skips_trace(self) -> bool:
+        """Return whether the next call has no trace, and count it; `run` counts all others."""
+        return self._sampler.skips(self.app.trace, observed=bool(self.app.observers))
+
+    def record_failure(self, call: Any, begun: float, error: BaseException) -> None:
+        """Record a root span of a call that failed without a trace; `call` is the first of `run`."""
+        record_failure(self._begin(call), begun, error)
 
     @abstractmethod
     async def _work(self, record: CallRecord, *call: Any) -> Any:

@@ -22,14 +22,6 @@ UNMATCHED = "unmatched"  # in place of the route of a request that no route took
 _METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"})
 
 
-class RequestRecord(NamedTuple):
-    """One ended request: when, by the monotonic clock, the seconds to its answer, its status."""
-
-    ended_at: float
-    seconds: float
-    status: int
-
-
 class Failure(NamedTuple):
     """One request that failed by the server's fault: Unix time, request ID, route and error."""
 
@@ -67,7 +59,8 @@ class ServerState:
         self.slots = Slots()
         self.requests: dict[tuple[str, str, int], int] = {}  # by method, route and status
         self.latencies: dict[tuple[str, str], Latency] = {}  # by method and route
-        self.recent: deque[RequestRecord] = deque(maxlen=MAX_RECENT_REQUESTS)
+        # of ended requests: when, by the monotonic clock, and the seconds to the answer
+        self.recent: deque[tuple[float, float]] = deque(maxlen=MAX_RECENT_REQUESTS)
         self.failures: deque[Failure] = deque(maxlen=MAX_FAILURES)
         self.stream_chunks = self.fallbacks = 0
         self.prompt_tokens = self.generated_tokens = 0
@@ -101,7 +94,7 @@ class ServerState:
             latency = self.latencies.setdefault(key[:2], Latency())
         latency.counts[bisect_left(LATENCY_BOUNDS, seconds)] += 1
         latency.seconds += seconds
-        self.recent.append(RequestRecord(monotonic(), seconds, status))
+        self.recent.append((monotonic(), seconds))
 
     def fail(self, request_id: str, route: str, status: int, error: BaseException) -> None:
         """Keep one failure among the newest; its text stays in the log."""

@@ -22,14 +22,28 @@ def check_trace_mode(mode: str) -> TraceMode:
 class TraceSampler:
     """Chooses which calls of one endpoint are traced; a call that fails has a span in any mode."""
 
-    __slots__ = ("_calls",)
+    __slots__ = ("_calls", "_due")
 
     def __init__(self) -> None:
         self._calls = 0
+        self._due = 0  # calls that `skips` has left to `takes`
 
     def takes(self, mode: TraceMode, *, observed: bool) -> bool:
         """Return whether the next call is traced; observers see all, or errors alone."""
         if mode != "sample":
             return mode == "always"
+        if self._due:
+            self._due -= 1
+            return True
         self._calls = calls = self._calls + 1
         return observed or calls <= FIRST_TRACED_CALLS or calls % SAMPLE_EVERY == 0
+
+    def skips(self, mode: TraceMode, *, observed: bool) -> bool:
+        """Return whether the next call is not traced, and count it; else `takes` will take one."""
+        if mode != "sample":
+            return mode == "errors"
+        self._calls = calls = self._calls + 1
+        if observed or calls <= FIRST_TRACED_CALLS or calls % SAMPLE_EVERY == 0:
+            self._due += 1
+            return False
+        return True

@@ -50,13 +50,13 @@ class Traffic:
         now = monotonic()
         per_second = [0] * WINDOW_SECONDS
         seconds = []
-        for record in reversed(list(state.recent)):
-            age = now - record.ended_at
+        for ended_at, took in reversed(list(state.recent)):
+            age = now - ended_at
             if age >= WINDOW_SECONDS:
                 break
             per_second[-1 - max(int(age), 0)] += 1
             if age < RATE_SECONDS:
-                seconds.append(record.seconds)
+                seconds.append(took)
         seconds.sort()
         window = min(RATE_SECONDS, max(now - state.started_at, 1.0))
         return cls(

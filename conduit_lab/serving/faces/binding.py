@@ -19,11 +19,12 @@ from conduit_lab.serving.faces.form_fields import FormFields
 from conduit_lab.serving.file import FORM_TYPE
 from conduit_lab.serving.gate.body import (
     JSON_TYPE,
+    SHORT_BYTES,
     check_json_depth,
     content_type_of,
     read_json_body,
 )
-from conduit_lab.serving.gate.context import context_of
+from conduit_lab.serving.gate.context import RequestContext, context_of
 from conduit_lab.serving.gate.inflate import inflate
 from conduit_lab.serving.json_pieces import LARGE_BYTES
 from conduit_lab.serving.limits import MAX_JSON_DEPTH
@@ -61,6 +62,34 @@ async def read_call(
         return signature.from_http(scope, body), size
     depth = context_of(scope).app.limits.json_depth
     return await bind_on_thread(signature, scope, body, depth), size
+
+
+def call_of_whole(
+    endpoint: Endpoint[..., Any], scope: Scope, context: RequestContext, body: bytes
+) -> Call | None:
+    """Return the call for a whole body that is JSON or an array; None for one that waits for more.
+
+    `read_call` makes the call of those: of a large or empty body, a compressed one, or a form.
+    """
+    headers, limits, signature = context.headers, context.app.limits, endpoint.signature
+    if (
+        not 0 < len(body) <= limits.body_bytes
+        or b"content-encoding" in headers
+        or len(headers) < len(scope["headers"])  # a name that is repeated
+    ):
+        return None
+    content_type = headers.get(b"content-type", b"")
+    if content_type == JSON_TYPE:
+        if len(body) > INLINE_BODY_BYTES:
+            return None
+        if len(body) > SHORT_BYTES:
+            check_json_depth(body, limits.json_depth)
+        return signature.from_http(scope, body)
+    decoder = decoder_of(content_type)
+    if decoder is None or decoder.copies or signature.request is not None:
+        return None
+    value = decoder.decode(body, content_type, endpoint, limits.body_bytes)
+    return signature.from_value(value, scope.get("path_params") or {})
 
 
 def _check_empty(endpoint: Endpoint[..., Any], scope: Scope, is_declared: bool) -> None:

@@ -24,7 +24,7 @@ NPY_TYPE = "application/x-npy"
 ARROW_TYPE = "application/vnd.apache.arrow.stream"
 MAX_ARROW_FACTOR = 16  # times the limit of a body: compressed columns grow when they are read
 
-_NUMBERS = "biuf"  # kinds of dtypes
+NUMBER_KINDS = "biuf"  # of dtypes
 _NO_NPY = "the body is not a .npy file of one plain dtype: write it with numpy.save"
 _MAX_NPY_HEAD = 4096  # bytes; NumPy writes 128
 # the dict of three entries that NEP 1 demands, in any order
@@ -61,7 +61,7 @@ def _npy(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Arr
     if start > _MAX_NPY_HEAD:
         raise InputError(_NO_NPY)
     shape, in_columns, dtype = _npy_header(body[:start])
-    if dtype.kind not in _NUMBERS:
+    if dtype.kind not in NUMBER_KINDS:
         raise InputError(f"the body expects an array of numbers or booleans, got {dtype}")
     count = math.prod(shape)
     if len(body) - start != count * dtype.itemsize:

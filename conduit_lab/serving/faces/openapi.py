@@ -16,6 +16,7 @@ from conduit_lab.core.version import __version__
 from conduit_lab.serving import codec
 from conduit_lab.serving.answer import send_json
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
+from conduit_lab.serving.faces.array_answer import array_types
 from conduit_lab.serving.file import FORM_TYPE, OCTETS, is_of_file
 from conduit_lab.serving.gate.body import BODY_TYPES
 from conduit_lab.serving.gate.context import context_of
@@ -223,9 +224,20 @@ class _DescribedEndpoint:
             content[FORM_TYPE] = {"schema": {**schema, "properties": form}}
         return {"required": self._endpoint.signature.takes_body, "content": content}
 
+    def _array_types(self) -> Sequence[str]:
+        """Return the content types beside JSON, of an endpoint that answers with one array."""
+        dtype = self._answer.get("x-dtype")
+        gives = None if self._endpoint.then is None else self._endpoint.then.gives
+        if isinstance(gives, tuple) and len(gives) == 1:
+            dtype = gives[0].dtype
+        return array_types(str(dtype))
+
     def _success(self) -> dict[str, Any]:
         if self._endpoint.shape == "value":
-            return {"description": "The answer", "content": _json(self._answer)}
+            content = _json(self._answer)
+            for each in self._array_types():
+                content[each] = {"schema": {"type": "string", "contentMediaType": each}}
+            return {"description": "The answer", "content": content}
         chunk: dict[str, Any] = {"type": "string", "contentMediaType": "application/json"}
         if self._answer:
             chunk["contentSchema"] = {"anyOf": [self._answer, {"$ref": f"{_SCHEMAS}StreamNotice"}]}

@@ -8,15 +8,12 @@ from typing import Any
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from conduit_lab.serving import codec
-from conduit_lab.serving.answer import record_headers
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
-from conduit_lab.serving.faces.binding import read_call
-from conduit_lab.serving.gate.context import context_of
-from conduit_lab.serving.gate.departure import while_connected
+from conduit_lab.serving.faces.binding import call_of_whole, read_call
+from conduit_lab.serving.faces.direct_call import DirectCall
+from conduit_lab.serving.faces.value_answer import send_value
+from conduit_lab.serving.gate.direct_request import DirectRequest
 from conduit_lab.serving.plan import Plan
-
-_JSON = (b"content-type", b"application/json")
 
 
 def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[Route]:
@@ -51,13 +48,22 @@ class _ValueFace:
             call = self._signature.from_http(scope, b"")
             size = len(scope.get("query_string", b""))
         result, small, record = await plan.run(call, size, receive)
-        if small:
-            answer = codec.dumps(result)
+        await send_value(plan.threads, result, small, record, scope, receive, send)
+
+    def begin(self, request: DirectRequest, body: bytes) -> bool:
+        """Answer a request without a task; return whether that is possible."""
+        plan, scope = self._plan, request.scope
+        if self._has_body:
+            size = len(body)
+            if not plan.is_direct(size):
+                return False
+            call = call_of_whole(self._endpoint, scope, request.context, body)
         else:
-            answer = await while_connected(receive, plan.threads.run(codec.dumps, result))
-        headers = [_JSON, (b"content-length", b"%d" % len(answer))]
-        if record.fallbacks or record.on_cpu:
-            headers += record_headers(record)
-            context_of(scope).server.fallbacks += bool(record.fallbacks)
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
+            size = len(scope["query_string"])
+            if body or not plan.is_direct(size):
+                return False
+            call = self._signature.from_http(scope, b"")
+        if call is None or not plan.skips_trace():
+            return False
+        DirectCall(plan, call, request).begin(size)
+        return True

@@ -17,7 +17,7 @@ _BLOCK_MARKS = 2**16
 _FLAT_ROUNDS = 4  # each takes off one level, or two
 _STEPS = np.zeros(256, np.int8)
 _STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
-_SHORT_BYTES = 256  # too short for a depth that harms
+SHORT_BYTES = 256  # too short for a depth that harms
 _LONG_BYTES = 2**12  # here NumPy finds brackets sooner than `bytes.count`
 _INLINE_BYTES = 2**16  # a longer body is checked on a thread
 
@@ -73,7 +73,7 @@ async def read_json_body(
         return body
     if not is_json:
         raise _no_json(kind)
-    if len(body) > _SHORT_BYTES and (unchecked_bytes is None or len(body) <= unchecked_bytes):
+    if len(body) > SHORT_BYTES and (unchecked_bytes is None or len(body) <= unchecked_bytes):
         most = context_of(scope).app.limits.json_depth
         if len(body) <= _INLINE_BYTES:
             check_json_depth(body, most)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from logging import INFO
 from time import monotonic
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from conduit_lab.core.progress import end_silence, silence
-from conduit_lab.serving.answer import send_json
+from conduit_lab.serving.answer import Answer, send_json
 from conduit_lab.serving.body_mistakes import body_mistake
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.errors import (
@@ -25,6 +26,8 @@ from conduit_lab.serving.gate.access_log import ACCESS_LOG, record_access
 from conduit_lab.serving.gate.admission import Admission
 from conduit_lab.serving.gate.context import RequestContext
 from conduit_lab.serving.gate.deadline import start_within
+from conduit_lab.serving.gate.direct_request import DirectRequest
+from conduit_lab.serving.gate.request_cycle import RequestCycle
 
 
 class Gate:
@@ -43,6 +46,11 @@ class Gate:
             if isinstance(route, Route) and not route.param_convertors:
                 for method in route.methods or ():
                     self._faces.setdefault((method, route.path), route.app)
+        self._direct: dict[tuple[str, str], Any] = {}  # of faces that may need no task
+        if not app.keys:
+            for (method, path), each in self._faces.items():
+                if hasattr(each, "begin") and method != "HEAD":
+                    self._direct[method, path] = each
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -72,19 +80,71 @@ class Gate:
             await self._answer_error(error, context, scope)
         finally:
             end_silence(token)
-            self._admission.leave(context)
-            server.in_flight -= 1
-            if not context.template and self._is_routed(context, scope):
-                context.template = scope["route"].path
-            # the end of a request: its template, status and seconds are known here
-            seconds = (context.answered_at or monotonic()) - context.begun_at
-            server.count(scope["method"], context.template, context.status, seconds)
-            server.prompt_tokens += context.prompt_tokens
-            server.generated_tokens += context.generated_tokens
-            if ACCESS_LOG.isEnabledFor(INFO):
-                record_access(context, scope)
+            self.end(context, scope)
+
+    def begin(self, cycle: RequestCycle) -> bool:
+        """Answer a whole request without a task, where its face can; return whether it does."""
+        scope = cycle.scope
+        face: Any = self._direct.get((scope["method"], scope["path"]))
+        app = self._app
+        if face is None or scope["root_path"] or app.limits.deadline is not None:
+            return False
+        try:
+            server = app.server_of(scope)
+        except KeyError:  # without a lifespan
+            return False
+        context = RequestContext(app, server, scope, cycle.send)
+        context.template = scope["path"]
+        server.in_flight += 1
+        request = DirectRequest(self, context, cycle)
+        try:
+            here = self._admission.admit(scope, context, face) is face and context.origin is None
+            if here and face.begin(request, cycle.body):
+                return True
+        except Exception as error:
+            request.fail(error)
+            return True
+        self._admission.leave(context)  # a task answers it
+        server.in_flight -= 1
+        return False
+
+    def going_on(self, face: ASGIApp, context: RequestContext) -> ASGIApp:
+        """Return the app that answers a request by a face, from within a task."""
+
+        async def go_on(scope: Scope, receive: Receive, send: Send) -> None:
+            silence()
+            try:
+                await face(scope, receive, context.send)
+            except Exception as error:
+                await self._answer_error(error, context, scope)
+            finally:
+                self.end(context, scope)
+
+        return go_on
+
+    def end(self, context: RequestContext, scope: Scope) -> None:
+        """Account for a request that has ended: its template, status and seconds are known."""
+        self._admission.leave(context)
+        server = context.server
+        server.in_flight -= 1
+        if not context.template and self._is_routed(context, scope):
+            context.template = scope["route"].path
+        seconds = (context.answered_at or monotonic()) - context.begun_at
+        server.count(scope["method"], context.template, context.status, seconds)
+        server.prompt_tokens += context.prompt_tokens
+        server.generated_tokens += context.generated_tokens
+        if ACCESS_LOG.isEnabledFor(INFO):
+            record_access(context, scope)
 
     async def _answer_error(self, error: Exception, context: RequestContext, scope: Scope) -> None:
+        answer = self.error_answer(error, context, scope)
+        if answer is not None:
+            await send_json(context.send, answer.status, answer.body, answer.headers)
+
+    def error_answer(
+        self, error: BaseException, context: RequestContext, scope: Scope
+    ) -> Answer | None:
+        """Return the answer to an exception, None where another one has begun; log a fault."""
         if not context.template and self._is_routed(context, scope):
             context.template = scope["route"].path
         answer = http_error(body_mistake(error, self._app.endpoints) or error)
@@ -95,13 +155,12 @@ class Gate:
             log_failure(error, None if context.started else answer, context)
         answer = answer or internal_error()
         drop_tracebacks(error)
-        if not context.started:
-            if context.error_body is error_body:
-                self._admission.take_form(scope, context)
-            headers = [(key.encode(), value.encode()) for key, value in answer.headers.items()]
-            await send_json(
-                context.send, answer.status, context.error_body(answer, context.id), headers
-            )
+        if context.started:
+            return None
+        if context.error_body is error_body:
+            self._admission.take_form(scope, context)
+        headers = [(key.encode(), value.encode()) for key, value in answer.headers.items()]
+        return Answer(answer.status, context.error_body(answer, context.id), headers)
 
     def _not_routed(self, error: HTTPException, context: RequestContext, scope: Scope) -> HttpError:
         """Return the 404, or the 405 with the methods of the path."""

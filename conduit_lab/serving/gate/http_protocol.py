@@ -47,6 +47,9 @@ class BoundedHttp(HttpToolsProtocol):
         # uvicorn's proxy middleware changes requests with a proxy's headers alone
         behind = isinstance(self.app, ProxyHeadersMiddleware)
         self._unproxied: Any = self.app.app if behind else self.app
+        # an `App` may answer a whole request at once
+        self._begin = getattr(self._unproxied, "begin_request", None)
+        self._unstarted: Any = None  # the app that is to answer the request in progress
         self.app_state[BOUNDED_HEAD] = True
         self._since: float | None = None  # the time at which the request in progress began
         self._idle_since = self.loop.time()
@@ -84,6 +87,10 @@ class BoundedHttp(HttpToolsProtocol):
         self._read = len(data)
         self._received += self._read
         super().data_received(data)
+        if (app := self._unstarted) is not None:
+            self._unstarted = None
+            if not self.transport.is_closing():
+                self.start(self.cycle, app)
         # a whole head is measured once it is there; this bounds one that does not end
         if self._in_head and self._received > 2 * self._limits.header_bytes:
             self._refuse(_large_head(self._limits))
@@ -130,7 +137,7 @@ class BoundedHttp(HttpToolsProtocol):
         expects_continue = names.get(b"expect", b"").lower() == b"100-continue"
         self.cycle = cycle = RequestCycle(self, scope, keep_alive, expects_continue)
         if before is None or before.response_complete:
-            self._start_asgi_task(cycle, app)
+            self._unstarted = app  # until its body is there, or known to come later
         else:  # the client sent it before the answer to another
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, app))
@@ -144,11 +151,20 @@ class BoundedHttp(HttpToolsProtocol):
         """End the wait: the request is whole."""
         self._since = None
         self._received = 0
-        if not self._upgrades and not self.cycle.response_complete:
-            self.cycle.more_body = False
-            self.cycle.wake()
+        cycle = self.cycle
+        if self._upgrades or cycle.response_complete:
+            return
+        cycle.more_body = False
+        cycle.wake()
+        if (app := self._unstarted) is not None:
+            self._unstarted = None
+            self._answering = cycle
+            is_direct = app is self._unproxied and not self.flow.write_paused
+            if not (is_direct and self._begin is not None and self._begin(cycle)):
+                self.start(cycle, app)
 
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+    def start(self, cycle: RequestCycle, app: Any) -> None:
+        """Let an app answer a request, in a task."""
         context = contextvars.Context() if self.config.reset_contextvars else None
         self._answering = cycle
         cycle.task = task = self.loop.create_task(cycle.run(app), context=context)
@@ -185,7 +201,7 @@ class BoundedHttp(HttpToolsProtocol):
         if self.flow.read_paused:
             self.flow.resume_reading()
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            self.start(*self.pipeline.pop())
         if self._since is not None:
             self.loop.call_later(LINGER_SECONDS, self._end_rest, self._since)
 

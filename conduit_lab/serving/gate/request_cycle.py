@@ -34,6 +34,9 @@ class _Connection(Protocol):
     logger: Any
     tasks: set[asyncio.Task[None]]
 
+    def start(self, cycle: RequestCycle, app: ASGIApp) -> None:
+        """Let an app answer a request, in a task."""
+
     def default_head(self) -> HeadLines:
         """Return the headers of every response."""
 
@@ -119,6 +122,16 @@ class RequestCycle:
 
     # The request
 
+    @property
+    def body(self) -> bytes:
+        """The parts of the body that have come and were not received."""
+        parts = self._parts
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def start(self, app: ASGIApp) -> None:
+        """Let the app answer, in a task."""
+        self._connection.start(self, app)
+
     def disconnect(self) -> None:
         """Notice that the client has left."""
         if not self.response_complete and not self.disconnected:
@@ -163,6 +176,24 @@ class RequestCycle:
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     # The response
+
+    def answer(self, status: int, lines: bytes, body: bytes) -> None:
+        """Send a whole response at once; nothing where the client has left.
+
+        `lines` are the headers as a head has them, with the length of the body.
+        """
+        if self.disconnected:
+            return
+        default = self._connection.default_head()
+        self.response_started = True
+        self._connection.on_response_start(self, status)
+        end = b"\r\n"
+        if default.closes:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            end = b"connection: close\r\n\r\n"
+        self.transport.write(b"".join((STATUS_LINE[status], default.lines, lines, end, body)))
+        self._complete()
 
     async def send(self, message: Message) -> None:
         """Send the start of the response, or a part of its body."""
@@ -222,11 +253,14 @@ class RequestCycle:
                 self.transport.write(head)
             self.transport.write(body)
         if not more:
-            self.response_complete = True
             self.wake()
-            if not self.keep_alive:
-                self.transport.close()
-            self._connection.on_response_complete()
+            self._complete()
+
+    def _complete(self) -> None:
+        self.response_complete = True
+        if not self.keep_alive:
+            self.transport.close()
+        self._connection.on_response_complete()
 
     def _fail(self, problem: str, error: BaseException | None) -> None:
         """Log a problem of the app; answer 500, or close the connection of half a response."""

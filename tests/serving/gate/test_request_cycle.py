@@ -8,13 +8,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
 from conduit_lab import App
-from conduit_lab.serving.gate.http_protocol import BoundedHttp
 from tests.serving.asgi import Message
 from tests.serving.conftest import SECONDS
+from tests.serving.gate.connection import Client, Wire
 
 GET = b"GET /a?b=1 HTTP/1.1\r\nhost: here\r\n\r\n"
 HOME = b"GET /a HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -22,64 +20,6 @@ START = {"type": "http.response.start", "status": 200}
 BODY = {"type": "http.response.body", "body": b"hello"}
 LENGTH = {**START, "headers": [(b"content-length", b"5")]}
 HELLO = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
-
-
-class Wire:
-    """The transport of a connection; keeps what was written."""
-
-    def __init__(self) -> None:
-        self.writes: list[bytes] = []
-        self.closed = self.reading_paused = False
-
-    def write(self, data: bytes) -> None:
-        self.writes.append(data)
-
-    def close(self) -> None:
-        self.closed = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def pause_reading(self) -> None:
-        self.reading_paused = True
-
-    def resume_reading(self) -> None:
-        self.reading_paused = False
-
-    def get_extra_info(self, name: str) -> Any:
-        return {"peername": ("127.0.0.1", 5), "sockname": ("127.0.0.1", 8)}.get(name)
-
-    @property
-    def sent(self) -> bytes:
-        return b"".join(self.writes)
-
-
-class Client:
-    """The other end of one connection to an ASGI app."""
-
-    def __init__(self, app: Any, **options: Any) -> None:
-        config = uvicorn.Config(
-            app, http=BoundedHttp, ws="none", lifespan="off", log_config=None, **options
-        )
-        config.load()
-        self.server = ServerState()
-        self.protocol = BoundedHttp(config, self.server, {})
-        self.wire = Wire()
-        self.protocol.connection_made(self.wire)
-
-    async def ends(self) -> None:
-        """Wait until all that has been asked is answered."""
-        async with asyncio.timeout(SECONDS):
-            while self.server.tasks:
-                await asyncio.sleep(0)
-
-    async def ask(self, *requests: bytes) -> bytes:
-        """Send requests; return the bytes of the answers."""
-        before = len(self.wire.writes)
-        for each in requests:
-            self.protocol.data_received(each)
-        await self.ends()
-        return b"".join(self.wire.writes[before:])
 
 
 def sending(*messages: Message) -> Any:

@@ -1,0 +1,136 @@
+"""DirectCall: a call of a value endpoint that needs no task."""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from starlette.types import Receive, Scope, Send
+
+from conduit_lab.core.paths import enter_root
+from conduit_lab.core.progress import silence
+from conduit_lab.core.streams.backpressure import begin_patience
+from conduit_lab.core.trace.tally import Tally, begin_tally
+from conduit_lab.models.model import Model
+from conduit_lab.serving import codec
+from conduit_lab.serving.answer_size import is_small
+from conduit_lab.serving.call import Call
+from conduit_lab.serving.faces.array_answer import array_bytes, array_type_for, is_inline
+from conduit_lab.serving.faces.transport import SEND_SECONDS
+from conduit_lab.serving.faces.value_answer import call_headers, send_value
+from conduit_lab.serving.gate.direct_request import DirectRequest
+from conduit_lab.serving.gate.request_cycle import head_lines
+from conduit_lab.serving.plan import Plan
+
+
+class DirectCall:
+    """One call that is not traced: its handler runs on the event loop, and a model's batch ends it.
+
+    It answers as `Plan.run` does. What takes longer, such as a large answer, goes on in a task.
+    """
+
+    __slots__ = ("_begun", "_call", "_plan", "_request", "_tally")
+
+    def __init__(self, plan: Plan, call: Call, request: DirectRequest) -> None:
+        self._plan = plan
+        self._call = call
+        self._request = request
+        self._tally = Tally(plan.endpoint.name, plan.app.statistics)
+        self._begun = perf_counter()
+
+    def begin(self, size: int) -> None:
+        """Call the handler, then the model if there is one; `size` is the bytes of the request."""
+        plan = self._plan
+        try:
+            # a context of its own, as a task has: the handler may set variables
+            value = copy_context().run(self._handle, size)
+            if plan.model is not None:
+                self._predict(plan.model, value)
+                return
+        except Exception as error:
+            self._fail(error)
+            return
+        self._end(value)
+
+    def _handle(self, size: int) -> Any:
+        silence()
+        self._enter()
+        return self._plan.call_here(self._call, size)
+
+    def _enter(self) -> None:
+        """Make this context that of the call; it is not used for anything else."""
+        enter_root(self._plan.app.root)
+        begin_patience(SEND_SECONDS)
+        begin_tally(self._tally)
+
+    def _predict(self, model: Model, value: Any) -> None:
+        statistics = self._tally.statistics
+        try:
+            withdraw = model.submit(value, self._predicted)
+        except Exception:
+            statistics.count(model.name)
+            statistics.count_error(model.name)
+            raise
+        if withdraw is None:
+            self._request.go_on(partial(self._go_on, value, False))
+        else:
+            statistics.count(model.name)
+            self._request.withdraw_with(withdraw)
+
+    def _predicted(self, answer: Any, error: BaseException | None) -> None:
+        if error is None:
+            self._end(answer)
+            return
+        plan = self._plan
+        if plan.model is not None:
+            plan.app.statistics.count_error(plan.model.name)
+        self._fail(error)
+
+    def _end(self, value: Any) -> None:
+        request, tally, kind = self._request, self._tally, None
+        if type(value) is np.ndarray:
+            kind = array_type_for(value, request.context.headers)
+        if not (is_small(value) if kind is None else is_inline(value)):
+            request.go_on(partial(self._go_on, value, True))
+            return
+        tally.ended = True
+        tally.statistics.count(tally.name)
+        try:
+            body = codec.dumps(value) if kind is None else array_bytes(value, kind)
+        except Exception as error:
+            request.fail(error)
+            return
+        record, more = tally.record, b""
+        if record.fallbacks or record.on_cpu:
+            more = head_lines(call_headers(record, request.context.server)).lines
+        if kind is None:
+            request.answer(body, more)
+        else:
+            about = b"content-type: %b\r\nvary: accept\r\n" % kind.encode()
+            request.answer(body, more, about=about)
+
+    def _fail(self, error: BaseException) -> None:
+        copy_context().run(self._record_failure, error)
+        self._request.fail(error)
+
+    def _record_failure(self, error: BaseException) -> None:
+        enter_root(self._plan.app.root)
+        self._plan.record_failure(self._call, self._begun, error)
+
+    async def _go_on(
+        self, value: Any, is_predicted: bool, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer from within a task: the rest of the call, as an ASGI app."""
+        plan, tally = self._plan, self._tally
+        self._enter()
+        try:
+            result, small = await plan.rest(value, receive, is_predicted=is_predicted)
+        except BaseException as error:
+            plan.record_failure(self._call, self._begun, error)
+            raise
+        tally.ended = True
+        tally.statistics.count(tally.name)
+        await send_value(plan.threads, result, small, tally.record, scope, receive, send)

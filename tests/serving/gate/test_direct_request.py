@@ -1,0 +1,327 @@
+"""Direct requests: those that are answered without a task get the answers of all others."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conduit_lab import App, Limits
+from conduit_lab.core.spec import Array
+from conduit_lab.errors import InputError
+from conduit_lab.serving.gate.keys import new_key
+from conduit_lab.serving.handler_pace import HandlerPace
+from tests.serving.conftest import SECONDS
+from tests.serving.gate.connection import Client
+
+JSON, RAW, NPY = "application/json", "application/octet-stream", "application/x-npy"
+SAMPLE = np.array([1.5, -2.0], np.float32)
+_ids = re.compile(rb'(x-request-id: |"request_id": ")\w+')
+_variable: ContextVar[int] = ContextVar("variable", default=0)
+
+
+def npy(array: Array) -> bytes:
+    """Return the bytes of a `.npy` file."""
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def post(path: str, body: bytes = b"[1.5, -2]", kind: str = JSON, *more: str) -> bytes:
+    """Return the bytes of a request."""
+    lines = [f"POST {path} HTTP/1.1", "host: localhost", f"content-type: {kind}"]
+    return "\r\n".join([*lines, f"content-length: {len(body)}", *more, "\r\n"]).encode() + body
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every handler run on the event loop from its first call on."""
+    monkeypatch.setattr(HandlerPace, "is_short", lambda *_: True)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, weights: Path) -> App:
+    """An app that traces no call, with handlers of every kind."""
+    app = App("desk", root=tmp_path, trace="errors")
+    model = app.load_model(weights)
+    app.ml_endpoint("/sign", model=model)(lambda body: body)
+
+    @app.ml_endpoint("/own", model=model)
+    def own(body: Any) -> Any:
+        return body["features"]
+
+    np.savez(
+        tmp_path / "double.npz",
+        W0=2 * np.eye(2, dtype=np.float32),
+        b0=np.zeros(2, np.float32),
+        activations=np.array(["identity"]),
+    )
+    app.ml_endpoint("/double", model=app.load_model("double.npz"))(lambda body: body)
+
+    @app.post("/scaled")
+    def scaled(a: float, b: int = 2) -> Any:
+        return {"scaled": a * b}
+
+    @app.post("/same")
+    def same(body: Any) -> Any:
+        return body
+
+    @app.post("/fails")
+    def fails(body: Any) -> Any:
+        raise {"input": InputError("no such thing"), "other": ZeroDivisionError()}[body]
+
+    @app.post("/lazy")
+    def lazy(body: Any) -> Any:
+        return (each for each in range(body))
+
+    @app.post("/strange")
+    def strange(body: Any) -> Any:
+        return object()
+
+    @app.post("/counts")
+    def counts(body: Any) -> Any:
+        before = _variable.get()
+        _variable.set(before + 1)
+        return before
+
+    @app.get("/constant")
+    def constant() -> Any:
+        return {"constant": 1}
+
+    return app
+
+
+def served(app: App, work: Callable[[Callable[[], Client]], Awaitable[Any]]) -> Any:
+    """Run `work` on clients of the app, once its lifespan and its routes are there."""
+
+    async def main() -> Any:
+        async with app.lifespan() as state:
+
+            def connect() -> Client:
+                return Client(app, state)
+
+            await connect().ask(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            for each in app._lives.states:
+                each.requests.clear()
+            return await work(connect)
+
+    return asyncio.run(main())
+
+
+async def settle(client: Client) -> bytes:
+    """Return the bytes that the client has got once its last request is answered."""
+    async with asyncio.timeout(SECONDS):
+        while client.server.tasks or not client.protocol.cycle.response_complete:
+            await asyncio.sleep(0)
+    return client.wire.sent
+
+
+REQUESTS = {
+    "a sample": post("/sign"),
+    "rows": post("/sign", b"[[1.5, -2], [0, 1]]"),
+    "raw float32": post("/sign", SAMPLE.tobytes(), RAW),
+    "a .npy file": post("/sign", npy(SAMPLE), NPY),
+    "a broken .npy file": post("/sign", b"nothing", NPY),
+    "an array": post("/double", SAMPLE.tobytes(), RAW),
+    "an array as .npy": post("/double", SAMPLE.tobytes(), RAW, f"accept: {NPY}"),
+    "an array as raw float32": post("/double", b"[1.5, -2]", JSON, f"accept: {RAW}"),
+    "a large array": post("/double", npy(np.zeros((40_000, 2), np.float32)), NPY, f"accept: {NPY}"),
+    "another shape": post("/sign", b"[1, 2, 3]"),
+    "no rows": post("/sign", b"[]"),
+    "its own handler": post("/own", b'{"features": [1.5, -2]}'),
+    "a missing key": post("/own", b"{}"),
+    "typed": post("/scaled", b'{"a": 1.5}'),
+    "wrongly typed": post("/scaled", b'{"a": "x", "c": 1}'),
+    "any JSON": post("/same", b'[{"a": [1, null, "\xc3\xbc"]}]'),
+    "an object": post("/same", b'{"a": 1}'),
+    "no JSON": post("/same", b"[1"),
+    "too deep": post("/same", b"[" * 200 + b"]" * 200),
+    "a large answer": post("/same", b"[%s1]" % (b"1," * 5000)),
+    "a large body": post("/same", b"[%s1]" % (b"1," * 40_000)),
+    "an input error": post("/fails", b'"input"'),
+    "another error": post("/fails", b'"other"'),
+    "an iterator": post("/lazy", b"3"),
+    "no JSON form": post("/strange", b"1"),
+    "an empty body": post("/same", b""),
+    "another type": post("/same", b"a", "text/plain"),
+    "a repeated header": post("/same", b"1", JSON, "content-type: text/plain"),
+    "a host of others": post("/same").replace(b"localhost", b"evil.example"),
+    "a GET": b"GET /constant HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "a HEAD": b"HEAD /constant HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "HTTP/1.0": post("/sign").replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "its last one": post("/sign", b"[1.5, -2]", JSON, "connection: close"),
+    "another site": post("/same", b"1", JSON, "origin: https://evil.example"),
+    "this site": post("/same", b"1", JSON, "origin: http://localhost"),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_the_answer_is_that_of_a_task(desk: App, name: str) -> None:
+    async def both(connect: Callable[[], Client]) -> None:
+        (state,) = desk._lives.states
+        direct: list[Any] = []
+        task: list[Any] = []
+        for outcome in (direct, task):
+            client = connect()
+            if outcome is task:
+                client.protocol._begin = None
+            client.protocol.data_received(REQUESTS[name])
+            outcome.append(_ids.sub(b"id", await settle(client)))
+            outcome += [dict(state.requests), client.wire.closed, len(state.failures)]
+            stages = {key: (of.calls, of.errors) for key, of in desk.statistics.items()}
+            outcome.append(stages)
+            state.requests.clear()
+            state.failures.clear()
+            assert state.in_flight == state.slots.taken == 0
+        *facts, counts = direct
+        assert facts == task[:-1]
+        assert facts[0].startswith(b"HTTP/1.1 ")
+        twice = {key: (2 * calls, 2 * errors) for key, (calls, errors) in counts.items()}
+        assert twice == task[-1]
+
+    served(desk, both)
+
+
+@pytest.mark.parametrize("name", ["a sample", "raw float32", "typed", "any JSON", "a GET"])
+def test_a_common_request_takes_no_task(desk: App, name: str) -> None:
+    async def ask(connect: Callable[[], Client]) -> None:
+        client = connect()
+        client.protocol.data_received(REQUESTS[name])
+        assert not client.server.tasks
+        assert (await settle(client)).startswith(b"HTTP/1.1 200 OK\r\n")
+
+    served(desk, ask)
+
+
+def test_requests_of_several_connections_share_a_run(desk: App) -> None:
+    async def ask(connect: Callable[[], Client]) -> None:
+        clients = [connect() for _ in range(5)]
+        batches: list[int] = []
+        model = desk.models["sign"]
+        batcher = model._parts().joined._batcher
+        run = batcher._run
+
+        def counted(items: Any) -> Any:
+            batches.append(len(items))
+            return run(items)
+
+        batcher._run = counted
+        for number, client in enumerate(clients):
+            client.protocol.data_received(post("/sign", b"[%d, 0]" % (number - 2)))
+        sent = [await settle(client) for client in clients]
+        labels = [each.partition(b'"label":"')[2][:2] for each in sent]
+        assert labels[:2] + labels[3:] == [b"do", b"do", b"up", b"up"]
+        assert batches == [5]
+
+    served(desk, ask)
+
+
+def test_a_client_that_leaves_takes_its_call_along(desk: App) -> None:
+    async def leave(connect: Callable[[], Client]) -> None:
+        (state,) = desk._lives.states
+        calls = desk.models["sign"].shared.calls
+        client = connect()
+        client.protocol.data_received(post("/sign"))
+        client.wire.closed = True
+        client.protocol.connection_lost(None)
+        await asyncio.sleep(0)
+        assert client.wire.sent == b""
+        assert desk.models["sign"].shared.calls == calls
+        assert state.requests["POST", "/sign", 499] == 1
+        assert state.in_flight == 0
+
+    served(desk, leave)
+
+
+def test_a_variable_that_a_handler_sets_stays_in_its_request(desk: App) -> None:
+    async def ask(connect: Callable[[], Client]) -> None:
+        client = connect()
+        for _ in range(2):
+            client.protocol.data_received(post("/counts", b"1"))
+        assert (await settle(client)).count(b"\r\n\r\n0") == 2
+
+    served(desk, ask)
+
+
+def test_pipelined_requests_are_answered_in_order(desk: App) -> None:
+    async def ask(connect: Callable[[], Client]) -> None:
+        client = connect()
+        bodies = [post("/same", b'"one"'), post("/sign"), post("/same", b'"three"')]
+        client.protocol.data_received(b"".join(bodies))
+        sent = await settle(client)
+        places = [sent.index(each) for each in (b'"one"', b'"label"', b'"three"')]
+        assert places == sorted(places)
+
+    served(desk, ask)
+
+
+@pytest.mark.parametrize("cut", [-1, -5, 40])
+def test_a_request_in_two_parts_is_answered(desk: App, cut: int) -> None:
+    async def ask(connect: Callable[[], Client]) -> None:
+        client, whole = connect(), post("/same", b'"in two parts"')
+        client.protocol.data_received(whole[:cut])
+        await asyncio.sleep(0)
+        client.protocol.data_received(whole[cut:])
+        assert (await settle(client)).endswith(b'\r\n\r\n"in two parts"')
+
+    served(desk, ask)
+
+
+def test_a_full_server_lets_a_request_wait_for_its_turn(tmp_path: Path, weights: Path) -> None:
+    limits = Limits(concurrent_requests=1, queued_requests=1)
+    app = App("desk", root=tmp_path, trace="errors", limits=limits)
+    app.ml_endpoint("/sign", model=weights)(lambda body: body)
+
+    async def ask(connect: Callable[[], Client]) -> None:
+        (state,) = app._lives.states
+        state.slots.taken = 1  # by another request
+        first, second = connect(), connect()
+        for client in (first, second):
+            client.protocol.data_received(post("/sign"))
+        assert (await settle(second))[9:12] == b"429"
+        assert first.wire.sent == b""
+        state.slots.release()
+        assert (await settle(first))[9:12] == b"200"
+        assert state.slots.taken == 0
+
+    served(app, ask)
+
+
+def test_an_app_with_keys_asks_each_request_for_one(tmp_path: Path) -> None:
+    secret, key = new_key("desk")
+    app = App("desk", root=tmp_path, trace="errors", keys=[key])
+    app.post("/same")(lambda body: body)
+
+    async def ask(connect: Callable[[], Client]) -> None:
+        given = f"authorization: Bearer {secret}"
+        for more, code in ([], b"401"), ([given], b"200"):
+            client = connect()
+            client.protocol.data_received(post("/same", b"1", JSON, *more))
+            assert (await settle(client))[9:12] == code
+
+    served(app, ask)
+
+
+def test_one_of_64_calls_is_traced_whether_direct_or_not(tmp_path: Path) -> None:
+    app = App("desk", root=tmp_path, trace="sample")
+    app.post("/same")(lambda body: body)
+
+    async def ask(connect: Callable[[], Client]) -> None:
+        clients = [connect() for _ in range(64)]
+        traced = []
+        for _ in range(4):
+            for client in clients:
+                client.protocol.data_received(post("/same", b"1"))
+            traced.append(sum(len(client.server.tasks) for client in clients))
+            for client in clients:
+                await settle(client)
+        assert traced == [17, 1, 1, 1]  # those of a task, of which the first 16 are traced too
+
+    served(app, ask)
