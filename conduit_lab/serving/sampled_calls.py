@@ -60,7 +60,7 @@ class SampledCalls(ABC):
         return self._sampler.skips(self.app.trace, observed=bool(self.app.observers))
 
     def record_failure(self, call: Any, begun: float, error: BaseException) -> None:
-        """Record a root span of a call that failed without a trace; `call` is the first of `run`."""
+        """Record the root span of a call that failed without one; `call` begins it."""
         record_failure(self._begin(call), begun, error)
 
     @abstractmethod
