@@ -197,6 +197,24 @@ def test_an_answer_has_the_view_of_its_kind(app: App, visit: Open, value: Any, s
             assert here.page.locator(".conduit-form-bars th").all_inner_texts() == ["up", "down"]
 
 
+def test_a_closed_object_of_the_tree_shows_its_first_values(app: App, visit: Open) -> None:
+    source = {"id": "a.md#1", "span": [1, 2], "score": 0.5, "text": "x" * 500, "line": 3}
+    with Server(app, port=0) as server:
+        here = visit(server.url, width=480)
+        here.open("echo")
+        here.field("value").fill(json.dumps({"sources": [source, {"only": {"a": 1}}]}))
+        here.run()
+        summaries = here.page.locator(".conduit-form-tree summary").all_inner_texts()
+        assert summaries[0] == "sources: 2 items"
+        text = "x" * 60
+        assert summaries[1] == f'0: {{id: "a.md#1", score: 0.5, text: "{text}", + 2 keys}}'
+        assert summaries[2] == "1: {1 key}"
+        width = "document.documentElement.scrollWidth <= innerWidth"
+        assert here.page.evaluate(width)  # the line is clipped
+        here.page.locator(".conduit-form-tree summary").nth(1).click()
+        assert "line: 3" in here.answer()
+
+
 def test_a_stream_runs_live_and_stops(app: App, visit: Open) -> None:
     go, ended = threading.Event(), threading.Event()
 

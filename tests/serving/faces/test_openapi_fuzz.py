@@ -16,7 +16,8 @@ from tests.serving.faces.described_app import described_app
     "examples", [3, pytest.param(100, marks=pytest.mark.long)], ids=["few", "many"]
 )
 def test_schemathesis_finds_nothing(tmp_path: Path, examples: int) -> None:
-    with Server(described_app(tmp_path), port=0) as server:
+    app = described_app(tmp_path)
+    with Server(app, port=0) as server:
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "schemathesis.cli", "run"),
@@ -31,4 +32,5 @@ def test_schemathesis_finds_nothing(tmp_path: Path, examples: int) -> None:
             check=False,
         )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    assert "12 selected / 12 total" in done.stdout or "operations" in done.stdout.lower()
+    operations = sum(len(each.methods) for each in app.endpoints)
+    assert f"Tested: {operations}\n" in done.stdout, done.stdout[-2000:]

@@ -5,6 +5,7 @@ const MAX_ROWS = 20;
 const MAX_BARS = 12;
 const MAX_ITEMS = 100; // of a list or object in the tree
 const MAX_TEXT = 100_000;
+const PREVIEWED = 3; // values of a closed object
 const PICTURES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp"]);
 const TEXT_KEYS = ["text", "chunk", "token", "delta", "content", "response"];
 
@@ -113,7 +114,7 @@ function branch(value, depth, name = "") {
     return make("div", "", ...key, isList ? "[" : "{", ...parts, isList ? "]" : "}");
   }
   const isTop = depth === 0 && keys.length <= 40; // shown as it is, without a line of its own
-  const root = isTop ? make("div") : make("details", "", make("summary", "", ...key, isList ? plural(keys.length, "item") : `{${plural(keys.length, "key")}}`));
+  const root = isTop ? make("div") : make("details", "", make("summary", "", ...key, isList ? plural(keys.length, "item") : preview(value)));
   const fill = () => {
     const indent = isTop ? "" : "conduit-form-branch";
     for (const each of keys.slice(0, MAX_ITEMS)) root.append(make("div", indent, branch(value[each], depth + 1, each)));
@@ -126,6 +127,14 @@ function branch(value, depth, name = "") {
     root.addEventListener("toggle", fill, { once: true });
   }
   return root;
+}
+
+// The first plain values of a closed object, on one line that its style clips.
+function preview(value) {
+  const known = Object.entries(value).filter(([, each]) => typeof each !== "object" || each === null);
+  const parts = known.slice(0, PREVIEWED).map(([key, each]) => `${key}: ${JSON.stringify(typeof each === "string" ? each.slice(0, 60) : each)}`);
+  const left = Object.keys(value).length - parts.length;
+  return `{${[...parts, ...(left > 0 ? [`${parts.length > 0 ? "+ " : ""}${plural(left, "key")}`] : [])].join(", ")}}`;
 }
 
 function leaf(value) {
