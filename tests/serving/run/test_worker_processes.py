@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import psutil
@@ -136,8 +136,8 @@ def test_the_app_of_a_worker_brings_the_watch_of_its_parent(
 ) -> None:
     watching = threading.Event()
     monkeypatch.setattr(worker_processes, "_stop_after_parent", watching.set)
-    app = SimpleNamespace()
-    monkeypatch.setitem(sys.modules, "app", SimpleNamespace(app=app))  # type: ignore[arg-type]
+    app: Any = SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "app", cast("Any", SimpleNamespace(app=app)))
     assert worker_processes.worker_app() is app
     assert watching.wait(SECONDS)
 
