@@ -92,7 +92,7 @@ class _Client:
 
     Its own task writes the pending chunks, then parks. While it is parked, the task of an async
     generator on the same loop writes each chunk as it comes (`push`), so that a chunk costs no
-    wakeup. Where a loop has many clients, fast chunks wait up to 16 ms, for one write by the
+    wakeup. Where a loop has many clients, fast chunks wait up to 33 ms, for one write by the
     client's task.
     `since` is the time of the last write, or the start of one that the client has not taken yet.
     One timer per client checks it, at no cost per chunk.

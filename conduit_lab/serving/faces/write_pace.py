@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 
 # Of a loop's writes to all its clients. benchmarks/serving_streams.py
-WRITES_PER_SECOND = 4000
+WRITES_PER_SECOND = 2000
 MIN_PAUSE_SECONDS = 2e-3
-MAX_PAUSE_SECONDS = 16e-3  # a frame of a display
+MAX_PAUSE_SECONDS = 33e-3  # two frames of a display: text still flows
 
 
 def join_loop() -> None:
@@ -25,7 +25,7 @@ def leave_loop() -> None:
 
 
 def pause_seconds() -> float:
-    """Return how long after a write to a client the next one is due, from 2 to 16 ms."""
+    """Return how long after a write to a client the next one is due, from 2 to 33 ms."""
     return min(max(_here.clients / WRITES_PER_SECOND, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS)
 
 
