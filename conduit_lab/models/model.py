@@ -253,10 +253,11 @@ class Model(FileModel[_Opened]):
         return opened.answers.of(outputs, feeds.single)
 
     def submit(
-        self, value: Any, done: Callable[[Any, BaseException | None], None]
+        self, value: Any, done: Callable[[Any, BaseException | None], None], caller: int
     ) -> Callable[[], None] | None:
         """Predict as `acall` does, without a task: pass the answer, or the error, to `done`.
 
+        The calls of one `caller` follow one another; that of the only one is answered at once.
         Return the function that withdraws the call; None where only `acall` can make it.
         """
         opened = self._opened
@@ -267,7 +268,7 @@ class Model(FileModel[_Opened]):
             return None
         answer = partial(opened.answers.of, single=feeds.single)
         call, timeout = (feeds.arrays, feeds.rows), self.options.timeout
-        return opened.joined.submit(call, timeout, answer, done)
+        return opened.joined.submit(call, timeout, answer, done, caller)
 
     def batch(self, values: Sequence[Any]) -> list[Any]:
         """Return one answer per sample, computed in one run where that changes none of them."""

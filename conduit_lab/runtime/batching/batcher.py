@@ -15,18 +15,14 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from conduit_lab.core.errors import Overloaded
 from conduit_lab.core.forking import in_forked_child
 from conduit_lab.runtime.batching.refusals import late, overloaded
-from conduit_lab.runtime.batching.run_times import (
-    INLINE_BUDGET_SECONDS,
-    SHORT_RUN_SECONDS,
-    RunTimes,
-    cpu_time,
-)
+from conduit_lab.runtime.batching.run_times import INLINE_BUDGET_SECONDS as BUDGET_SECONDS
+from conduit_lab.runtime.batching.run_times import SHORT_RUN_SECONDS, RunTimes
 from conduit_lab.runtime.batching.waiters import (
     BatchWaiter,
     CallbackWaiter,
@@ -46,7 +42,6 @@ _Answer = TypeVar("_Answer")
 
 _LINGER_SECONDS = 0.1  # of an idle thread; the exit of the process waits for it
 _WAIT_SLICE_SECONDS = 0.2  # of a blocking wait, between checks for the kernel's interrupt
-
 _batchers: weakref.WeakSet[Batcher[Any, Any]] = weakref.WeakSet()
 
 
@@ -173,10 +168,11 @@ class Batcher(Generic[_Item, _Answer]):
         rows: int,
         timeout: float | None,
         done: Callable[[CallbackWaiter[_Item, _Answer]], None],
+        caller: int,
     ) -> CallbackWaiter[_Item, _Answer]:
         """Call `done` on the running loop once the answer to `item` is there: without a task.
 
-        `withdraw` takes back what this returns.
+        That is at once for the only `caller`. `withdraw` takes back what this returns.
         """
         if timeout is not None and timeout <= 0:
             raise late(self.name)
@@ -184,7 +180,15 @@ class Batcher(Generic[_Item, _Answer]):
         tick = self._current.of(asyncio.get_running_loop())
         self._check_room(tick.rows + self._rows, rows)
         waiter = CallbackWaiter(item, rows, timeout, tick.loop, done)
-        self._defer(tick, waiter)
+        cost = inf if tick.coalesces else self._seconds[rows.bit_length()]
+        if cost >= SHORT_RUN_SECONDS or not tick.is_alone(caller):
+            self._defer(tick, waiter)
+            return waiter
+        try:
+            waiter.answer = self._run_inline(item, rows, cost, tick)
+        except Exception as error:
+            waiter.error = error
+        waiter.wake()
         return waiter
 
     def withdraw(self, waiter: CallbackWaiter[_Item, _Answer]) -> None:
@@ -349,7 +353,7 @@ class Batcher(Generic[_Item, _Answer]):
         if budget.left > cost:
             budget.left -= cost
             return self._run([item])[0]
-        budget.left = INLINE_BUDGET_SECONDS
+        budget.left = BUDGET_SECONDS
         return self._measured([item], rows)[0]
 
     def _compute(self, calls: Iterable[BatchWaiter[_Item, _Answer]]) -> None:
@@ -381,11 +385,7 @@ class Batcher(Generic[_Item, _Answer]):
         self._compute(waiters[half:])
 
     def _measured(self, items: Sequence[_Item], rows: int) -> Sequence[_Answer]:
-        """Run, and update the estimated seconds of runs of this size."""
-        wall, cpu = perf_counter(), cpu_time()
-        answers = self._run(items)
-        self._times.record(rows, cpu_time() - cpu, perf_counter() - wall)
-        return answers
+        return self._times.measured(self._run, items, rows)
 
     def _check_room(self, waiting: int, rows: int) -> None:
         if waiting and waiting + rows > self._queue_rows:

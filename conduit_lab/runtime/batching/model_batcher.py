@@ -98,6 +98,7 @@ class ModelBatcher:
         timeout: float | None,
         answer: Callable[[list[Array]], Any],
         done: Callable[[Any, BaseException | None], None],
+        caller: int,
     ) -> Callable[[], None]:
         """Run without a task, as `Batcher.submit` does; return the function that withdraws it.
 
@@ -113,7 +114,8 @@ class ModelBatcher:
                     error = problem
             done(value, error)
 
-        return partial(self._batcher.withdraw, self._batcher.submit(item, item[1], timeout, end))
+        waiter = self._batcher.submit(item, item[1], timeout, end, caller)
+        return partial(self._batcher.withdraw, waiter)
 
     async def arun(self, feeds: dict[str, Array], rows: int) -> list[Array]:
         """Run from an event loop, coalesced with other calls; a long run is on a thread."""

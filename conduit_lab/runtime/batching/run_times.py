@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from math import inf
 from time import perf_counter
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
 
 # CPU seconds; a shorter run stays on its thread: a hop to another and back costs 50-200 µs
 SHORT_RUN_SECONDS = 500e-6
@@ -28,6 +33,15 @@ class RunTimes:
 
     def __init__(self) -> None:
         self.seconds = [inf] * 64
+
+    def measured(
+        self, run: Callable[[Sequence[_Item]], Sequence[_Answer]], items: Sequence[_Item], rows: int
+    ) -> Sequence[_Answer]:
+        """Run, and update the estimated seconds of runs of this size."""
+        wall, cpu = perf_counter(), cpu_time()
+        answers = run(items)
+        self.record(rows, cpu_time() - cpu, perf_counter() - wall)
+        return answers
 
     def record(self, rows: int, cpu: float, wall: float) -> None:
         """Update the estimate of runs of this size.

@@ -183,18 +183,22 @@ class LoopTick(InlineBudget):
         self.waiters: list[LoopWaiter[Any, Any]] = []  # until the end of the tick
         self.rows = 0  # of the waiters
         self.coalesces = False  # several tasks called in the last tick
-        self.task = 0  # the ID of the last task that ran its call inline; 0 while coalescing
-        self.fresh = False  # that task came in this tick
+        self.task = 0  # the ID of the last caller that ran its call inline; 0 while coalescing
+        self.fresh = False  # that caller came in this tick
 
     async def may_run_inline(self, task: int) -> bool:
-        """Return whether a task is the only one that calls in this tick."""
+        """Return whether a task is the only caller in this tick; it yields to others at times."""
         if self.left <= 0:
             await asyncio.sleep(0)
-        if task != self.task:
+        return self.is_alone(task)
+
+    def is_alone(self, caller: int) -> bool:
+        """Return whether a caller, a task or a connection, is the only one in this tick."""
+        if caller != self.task:
             if self.coalesces or self.fresh:
                 self.coalesces, self.task = True, 0
                 return False
-            self.task, self.fresh = task, True
+            self.task, self.fresh = caller, True
             self.loop.call_soon(self._age)
         return True
 

@@ -32,7 +32,7 @@ class DirectCall:
     It answers as `Plan.run` does. What takes longer, such as a large answer, goes on in a task.
     """
 
-    __slots__ = ("_begun", "_call", "_plan", "_request", "_tally")
+    __slots__ = ("_begun", "_call", "_is_answered", "_plan", "_request", "_tally")
 
     def __init__(self, plan: Plan, call: Call, request: DirectRequest) -> None:
         self._plan = plan
@@ -40,6 +40,7 @@ class DirectCall:
         self._request = request
         self._tally = Tally(plan.endpoint.name, plan.app.statistics)
         self._begun = perf_counter()
+        self._is_answered = False  # by the model
 
     def begin(self, size: int) -> None:
         """Call the handler, then the model if there is one; `size` is the bytes of the request."""
@@ -69,7 +70,7 @@ class DirectCall:
     def _predict(self, model: Model, value: Any) -> None:
         statistics = self._tally.statistics
         try:
-            withdraw = model.submit(value, self._predicted)
+            withdraw = model.submit(value, self._predicted, self._request.connection)
         except Exception:
             statistics.count(model.name)
             statistics.count_error(model.name)
@@ -78,9 +79,11 @@ class DirectCall:
             self._request.go_on(partial(self._go_on, value, False))
         else:
             statistics.count(model.name)
-            self._request.withdraw_with(withdraw)
+            if not self._is_answered:
+                self._request.withdraw_with(withdraw)
 
     def _predicted(self, answer: Any, error: BaseException | None) -> None:
+        self._is_answered = True
         if error is None:
             self._end(answer)
             return

@@ -47,6 +47,11 @@ class DirectRequest:
         self.context = context
         self.scope = cycle.scope
 
+    @property
+    def connection(self) -> int:
+        """The ID of its connection."""
+        return id(self._cycle.transport)
+
     def answer(
         self, body: bytes, more: bytes = b"", status: int = 200, about: bytes = JSON_LINE
     ) -> None:

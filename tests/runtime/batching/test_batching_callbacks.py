@@ -23,6 +23,10 @@ class Squares:
         if short:
             self.batcher._seconds[:] = [1e-6] * 64
 
+    def begin_to_coalesce(self) -> None:
+        """Take this iteration of the loop for one after calls of several callers."""
+        self.batcher._current.of(asyncio.get_running_loop()).coalesces = True
+
     def _run(self, items: Sequence[int]) -> list[int]:
         self.batches.append(list(items))
         if 13 in items:
@@ -53,11 +57,12 @@ class Ended:
 def test_callbacks_and_tasks_share_a_run(short: bool) -> None:
     async def main() -> None:
         squares, ended = Squares(short=short), Ended()
+        squares.begin_to_coalesce()
         for item in (2, 3):
-            squares.batcher.submit(item, 1, None, ended)
+            squares.batcher.submit(item, 1, None, ended, item)
         task = asyncio.create_task(squares.batcher.acall(4))
         await asyncio.sleep(0)
-        squares.batcher.submit(5, 1, None, ended)
+        squares.batcher.submit(5, 1, None, ended, 5)
         assert await ended.until(3) == [4, 9, 25]
         assert await task == 16
         assert sorted(item for batch in squares.batches for item in batch) == [2, 3, 4, 5]
@@ -66,12 +71,31 @@ def test_callbacks_and_tasks_share_a_run(short: bool) -> None:
     asyncio.run(main())
 
 
+def test_the_only_caller_is_answered_at_once() -> None:
+    async def main() -> None:
+        squares, ended = Squares(), Ended()
+        for item in (2, 13, 4):
+            squares.batcher.submit(item, 1, None, ended, 1)
+        assert ended.all == [4, ValueError, 16]
+        await asyncio.sleep(0)
+        squares.batcher.submit(5, 1, None, ended, 2)  # another one
+        assert ended.all[3:] == [25]
+        squares.batcher.submit(6, 1, None, ended, 3)  # a third one in the same iteration
+        squares.batcher.submit(7, 1, None, ended, 2)
+        assert len(ended.all) == 4
+        assert await ended.until(6) == [4, ValueError, 16, 25, 36, 49]
+        assert squares.batches[4:] == [[6, 7]]
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("short", [True, False])
 def test_each_callback_gets_its_own_error(short: bool) -> None:
     async def main() -> None:
         squares, ended = Squares(short=short), Ended()
+        squares.begin_to_coalesce()
         for item in (2, 13, 4):
-            squares.batcher.submit(item, 1, None, ended)
+            squares.batcher.submit(item, 1, None, ended, item)
         assert await ended.until(3) == [4, ValueError, 16]
 
     asyncio.run(main())
@@ -81,8 +105,9 @@ def test_each_callback_gets_its_own_error(short: bool) -> None:
 def test_a_withdrawn_call_is_not_run(short: bool) -> None:
     async def main() -> None:
         squares, ended = Squares(short=short), Ended()
-        withdrawn = squares.batcher.submit(2, 1, None, ended)
-        squares.batcher.submit(3, 1, None, ended)
+        squares.begin_to_coalesce()
+        withdrawn = squares.batcher.submit(2, 1, None, ended, 2)
+        squares.batcher.submit(3, 1, None, ended, 3)
         squares.batcher.withdraw(withdrawn)
         assert await ended.until(1) == [9]
         assert squares.batches == [[3]]
@@ -94,9 +119,10 @@ def test_a_withdrawn_call_is_not_run(short: bool) -> None:
 def test_a_call_after_its_deadline_is_refused() -> None:
     async def main() -> None:
         squares, ended = Squares(), Ended()
+        squares.begin_to_coalesce()
         with pytest.raises(DeadlineExceeded):
-            squares.batcher.submit(2, 1, 0.0, ended)
-        squares.batcher.submit(2, 1, 1e-9, ended)
+            squares.batcher.submit(2, 1, 0.0, ended, 2)
+        squares.batcher.submit(2, 1, 1e-9, ended, 2)
         assert await ended.until(1) == [DeadlineExceeded]
         assert squares.batches == []
 
@@ -106,10 +132,11 @@ def test_a_call_after_its_deadline_is_refused() -> None:
 def test_a_full_queue_refuses_a_call() -> None:
     async def main() -> None:
         squares, ended = Squares(queue_rows=2), Ended()
+        squares.begin_to_coalesce()
         for item in (2, 3):
-            squares.batcher.submit(item, 1, None, ended)
+            squares.batcher.submit(item, 1, None, ended, item)
         with pytest.raises(Overloaded):
-            squares.batcher.submit(4, 1, None, ended)
+            squares.batcher.submit(4, 1, None, ended, 4)
         assert await ended.until(2) == [4, 9]
 
     asyncio.run(main())

@@ -148,7 +148,7 @@ def test_at_most_256_short_runs_pass_between_two_measured_ones(
 def test_runs_that_become_long_are_coalesced(
     pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batcher_module, "INLINE_BUDGET_SECONDS", 0.0)  # every run is measured
+    monkeypatch.setattr(batcher_module, "BUDGET_SECONDS", 0.0)  # every run is measured
     batches = Batches()
     batcher = measured(batches)
     batches.seconds = 4 * SHORT_RUN_SECONDS

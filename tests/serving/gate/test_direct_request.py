@@ -206,6 +206,7 @@ def test_requests_of_several_connections_share_a_run(desk: App) -> None:
         batches: list[int] = []
         model = desk.models["sign"]
         batcher = model._parts().joined._batcher
+        batcher._current.of(asyncio.get_running_loop()).coalesces = True
         run = batcher._run
 
         def counted(items: Any) -> Any:
@@ -228,6 +229,8 @@ def test_a_client_that_leaves_takes_its_call_along(desk: App) -> None:
         (state,) = desk._lives.states
         calls = desk.models["sign"].shared.calls
         client = connect()
+        batcher = desk.models["sign"]._parts().joined._batcher
+        batcher._current.of(asyncio.get_running_loop()).coalesces = True
         client.protocol.data_received(post("/sign"))
         client.wire.closed = True
         client.protocol.connection_lost(None)
