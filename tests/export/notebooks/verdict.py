@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from conduit_lab.core.errors import ExportError
+from conduit_lab.export.proof import WrongAnswer
 from tests.export.notebooks.notebook import Answer, Notebook
 
 RIGHT = ("equal", "refused")
@@ -20,6 +22,7 @@ WRONG = (
     "refused for another reason",
     "not refused",
 )
+_REFUSALS = ("", ExportError.__name__, WrongAnswer.__name__)  # types of errors
 
 
 @dataclass
@@ -54,7 +57,7 @@ def verdict(notebook: Notebook, seen: Observed) -> Verdict:
     """Judge what was seen by what the notebook expects."""
     if seen.leaked:
         return Verdict("leak", f"found {', '.join(seen.leaked)}")
-    if seen.error_type not in ("", "ExportError"):
+    if seen.error_type not in _REFUSALS:
         return Verdict("crash", f"{seen.error_type}: {seen.error}")
     if seen.error:
         if not notebook.refused:
