@@ -51,7 +51,7 @@ class DirectCall:
             if plan.model is not None:
                 self._predict(plan.model, value)
                 return
-        except Exception as error:
+        except BaseException as error:  # no task above takes it
             self._fail(error)
             return
         self._end(value)

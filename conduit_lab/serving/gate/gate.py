@@ -29,6 +29,8 @@ from conduit_lab.serving.gate.deadline import start_within
 from conduit_lab.serving.gate.direct_request import DirectRequest
 from conduit_lab.serving.gate.request_cycle import RequestCycle
 
+FAULTS = (Exception, SystemExit)  # `sys.exit` in a handler ends its call alone
+
 
 class Gate:
     """Gives each HTTP request a `RequestContext` and each exception of a face its error answer.
@@ -76,7 +78,7 @@ class Gate:
                 await face(scope, receive, context.send)
             else:
                 await start_within(app.limits.deadline, face, scope, receive, context)
-        except Exception as error:
+        except FAULTS as error:
             await self._answer_error(error, context, scope)
         finally:
             end_silence(token)
@@ -101,7 +103,7 @@ class Gate:
             here = self._admission.admit(scope, context, face) is face and context.origin is None
             if here and face.begin(request, cycle.body):
                 return True
-        except Exception as error:
+        except BaseException as error:  # no task above takes it
             request.fail(error)
             return True
         self._admission.leave(context)  # a task answers it
@@ -115,7 +117,7 @@ class Gate:
             silence()
             try:
                 await face(scope, receive, context.send)
-            except Exception as error:
+            except FAULTS as error:
                 await self._answer_error(error, context, scope)
             finally:
                 self.end(context, scope)
@@ -136,7 +138,9 @@ class Gate:
         if ACCESS_LOG.isEnabledFor(INFO):
             record_access(context, scope)
 
-    async def _answer_error(self, error: Exception, context: RequestContext, scope: Scope) -> None:
+    async def _answer_error(
+        self, error: BaseException, context: RequestContext, scope: Scope
+    ) -> None:
         answer = self.error_answer(error, context, scope)
         if answer is not None:
             await send_json(context.send, answer.status, answer.body, answer.headers)

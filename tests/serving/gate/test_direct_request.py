@@ -23,6 +23,11 @@ from tests.serving.gate.connection import Client
 
 JSON, RAW, NPY = "application/json", "application/octet-stream", "application/x-npy"
 SAMPLE = np.array([1.5, -2.0], np.float32)
+ERRORS: dict[str, Callable[[], BaseException]] = {
+    "input": lambda: InputError("no such thing"),
+    "other": ZeroDivisionError,
+    "exit": SystemExit,
+}
 _ids = re.compile(rb'(x-request-id: |"request_id": ")\w+')
 _variable: ContextVar[int] = ContextVar("variable", default=0)
 
@@ -75,7 +80,7 @@ def desk(tmp_path: Path, weights: Path) -> App:
 
     @app.post("/fails")
     def fails(body: Any) -> Any:
-        raise {"input": InputError("no such thing"), "other": ZeroDivisionError()}[body]
+        raise ERRORS[body]()
 
     @app.post("/lazy")
     def lazy(body: Any) -> Any:
@@ -147,6 +152,7 @@ REQUESTS = {
     "a large body": post("/same", b"[%s1]" % (b"1," * 40_000)),
     "an input error": post("/fails", b'"input"'),
     "another error": post("/fails", b'"other"'),
+    "an exit": post("/fails", b'"exit"'),
     "an iterator": post("/lazy", b"3"),
     "no JSON form": post("/strange", b"1"),
     "an empty body": post("/same", b""),
