@@ -158,9 +158,13 @@ def notify(waiters: Iterable[BatchWaiter[Any, Any]]) -> None:
 
 
 def notify_here(waiters: Iterable[LoopWaiter[Any, Any]]) -> None:
-    """Wake callers of the running loop."""
+    """Wake callers of the running loop; one that fails keeps no other from its answer."""
     for waiter in waiters:
-        waiter.wake()
+        try:
+            waiter.wake()
+        except Exception as error:
+            about = {"message": "a caller failed to take its answer", "exception": error}
+            waiter.loop.call_exception_handler(about)
 
 
 class InlineBudget:

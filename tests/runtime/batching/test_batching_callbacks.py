@@ -158,3 +158,21 @@ def test_a_run_of_more_calls_may_take_longer_on_the_loop(
     assert not times.are_short(64, calls)  # not measured yet
     times.record(64, seconds, seconds)
     assert times.are_short(64, calls) is short
+
+
+def test_a_callback_that_fails_keeps_no_other_caller_from_its_answer() -> None:
+    async def main() -> None:
+        squares, ended = Squares(), Ended()
+        problems: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, about: problems.append(about))
+        squares.begin_to_coalesce()
+
+        def fail(waiter: CallbackWaiter[int, int]) -> None:
+            raise ZeroDivisionError
+
+        squares.batcher.submit(2, 1, None, fail, 2)
+        squares.batcher.submit(3, 1, None, ended, 3)
+        assert await ended.until(1) == [9]
+        assert [type(each["exception"]) for each in problems] == [ZeroDivisionError]
+
+    asyncio.run(main())
