@@ -23,9 +23,9 @@ from tests.export.session import Session
 # run by no test, since no engine, cluster or GPU is here; their files are checked
 ELSEWHERE = {"docker build", "docker run", "docker compose", "kubectl create", "kubectl apply"}
 ELSEWHERE |= {"kubectl set"}
-# run below, or by `test_ray_serve.py` with a Ray of its own
+# run below, by `test_ray_serve.py` with a Ray of its own, or by `test_installed.py`
 HERE = {"python3 -m", "pip install", "pip uninstall", "conduit-lab serve", "conduit-lab key"}
-HERE |= {"conduit-lab check", "uvicorn app:app", "python -m", "serve run"}
+HERE |= {"conduit-lab check", "conduit-lab lock", "uvicorn app:app", "python -m", "serve run"}
 
 
 def commands(text: str) -> list[str]:
