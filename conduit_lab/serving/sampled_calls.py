@@ -65,4 +65,4 @@ class SampledCalls(ABC):
 
     @abstractmethod
     async def _work(self, record: CallRecord, *call: Any) -> Any:
-        """Make the call; `record` is what it touches."""
+        """Make the call, and fill its `record`."""

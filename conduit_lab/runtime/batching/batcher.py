@@ -172,7 +172,7 @@ class Batcher(Generic[_Item, _Answer]):
     ) -> CallbackWaiter[_Item, _Answer]:
         """Call `done` on the running loop once the answer to `item` is there: without a task.
 
-        That is at once for the only `caller`. `withdraw` takes back what this returns.
+        That is at once for the only `caller`. `withdraw` takes back the returned call.
         """
         if timeout is not None and timeout <= 0:
             raise late(self.name)

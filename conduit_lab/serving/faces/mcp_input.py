@@ -1,4 +1,4 @@
-"""InputRound: what a task asks its client for, and the answers so far (SEP-2322 and SEP-2663)."""
+"""InputRound: the input requests of a task, and the answers so far (SEP-2322 and SEP-2663)."""
 
 from __future__ import annotations
 

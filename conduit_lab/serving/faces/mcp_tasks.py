@@ -63,7 +63,7 @@ class TaskParams(RequestParams):
 
 
 class UpdateParams(TaskParams):
-    """The parameters of an answer to what a task asks for."""
+    """The parameters of an answer to a task's input requests."""
 
     input_responses: dict[str, Any] = Field(default_factory=dict)
 
@@ -122,7 +122,7 @@ class _Task:
         return fields
 
     def outcome(self) -> dict[str, Any]:
-        """Return its result or its error where it has ended with one, or what it asks for."""
+        """Return its result or its error where it has ended with one, or its input requests."""
         if self.status == "input_required":
             return {"inputRequests": dict(self.pending)}
         if self.status == "completed":
@@ -142,7 +142,7 @@ class Tasks(Extension):
     identifier = "io.modelcontextprotocol/tasks"
 
     def __init__(self, call: _Call) -> None:
-        self._call = call  # a tool, with the answers to what it asked for
+        self._call = call  # a tool, with the answers to its input requests
         self._tasks: dict[str, _Task] = {}
 
     def methods(self) -> Sequence[MethodBinding]:
