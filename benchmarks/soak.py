@@ -282,7 +282,7 @@ def completion_parts(client: Client, prompt: str, tokens: int = TOKENS) -> Itera
 
 
 # The chat model is int8: the rows of a batch share the scale of their activations, so a near tie
-# may fall otherwise in another batch, and answers are checked by their length alone
+# may fall otherwise in another batch, its end too: an answer has at most TOKENS tokens
 
 
 def chat(client: Client) -> str | None:
@@ -291,7 +291,12 @@ def chat(client: Client) -> str | None:
     choice, usage = answer["choices"][0], answer["usage"]
     if not choice["message"]["content"]:
         return "an empty message"
-    return _same((choice["finish_reason"], usage["completion_tokens"]), ("length", TOKENS))
+    tokens = usage["completion_tokens"]
+    if not 0 < tokens <= TOKENS:
+        return f"expected 1 to {TOKENS} tokens, got {tokens}"
+    if tokens == TOKENS:  # the end may be the last of them
+        return _one_of(choice["finish_reason"], "length", "stop")
+    return _same(choice["finish_reason"], "stop")
 
 
 def streamed_chat(client: Client) -> str | None:
@@ -299,7 +304,7 @@ def streamed_chat(client: Client) -> str | None:
     found = list(choices(client, "/v1/chat/completions", chat_body(client)))
     if not "".join(each["delta"].get("content") or "" for each in found):
         return "an empty message"
-    return _same(found[-1]["finish_reason"], "length")
+    return _one_of(found[-1]["finish_reason"], "length", "stop")
 
 
 def left_chat(client: Client) -> str | None:
@@ -326,6 +331,10 @@ def choices(client: Client, path: str, body: dict[str, Any]) -> Iterator[dict[st
                 return
             yield json.loads(line)["choices"][0]
     raise ValueError("the stream ended without [DONE]")
+
+
+def _one_of(got: Any, *expected: Any) -> str | None:
+    return None if got in expected else f"expected one of {expected}, got {got}"
 
 
 def _same_vector(got: list[float], expected: list[float]) -> str | None:
