@@ -1,4 +1,4 @@
-"""Syntax trees: the same whatever runs while they are built."""
+"""Syntax trees: the same, with any code that runs while they are built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The code of docs/export.md runs in a notebook, and gives what its comments say."""
+"""The code of docs/export.md runs in a notebook, and gives the results in its comments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Library changes: what sets or patches a library that the endpoints use is run there too."""
+"""Library changes: an export repeats the settings and patches of the libraries that it uses."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ LEFT_OUT = {
 
 @pytest.fixture(autouse=True)
 def kept() -> Iterator[None]:
-    """Put back what the cells set in this process."""
+    """Undo the settings of the cells in this process."""
     import pandas as pd
 
     limit, default, dedent = sys.getrecursionlimit(), json.JSONEncoder.default, textwrap.dedent

@@ -1,4 +1,4 @@
-"""Models in an export: each content is stored once, and what no endpoint reaches is left out."""
+"""Models in an export: each content is stored once, and unreached models are left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheel of the package that an export holds, and what a proof unpacks from it."""
+"""The wheel of the package that an export holds, and the files that a proof unpacks from it."""
 
 from __future__ import annotations
 

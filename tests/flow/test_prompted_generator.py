@@ -12,7 +12,7 @@ from conduit_lab.flow.prompted_generator import PromptedGenerator
 
 
 class Echo:
-    """A generator that repeats what it is asked; a token is a word."""
+    """A generator that repeats its prompt; a token is a word."""
 
     name = "echo"
     context = 20

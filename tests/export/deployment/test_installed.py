@@ -43,10 +43,10 @@ def test_a_locked_app_is_installed_from_its_hashes_alone(
     with needed.open("a") as file:
         file.write("colorama==0.4.6; sys_platform == 'win32'\n")
     try:
-        told = lock_folder(folder)
+        report = lock_folder(folder)
     except ExportError as error:
         pytest.skip(f"{tool} reaches no index here: {str(error)[-300:]}")
-    assert ("colorama for other platforms" in told) is (tool == "pip")
+    assert ("colorama for other platforms" in report) is (tool == "pip")
     python = _environment(tmp_path / "env")
     done = _install(folder, python, "--require-hashes")
     assert not done.returncode, done.stderr

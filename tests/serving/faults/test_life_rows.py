@@ -132,7 +132,7 @@ def test_row_62_a_handler_that_blocks_leaves_the_loop_free(tmp_path: Path) -> No
             go.set()
 
 
-# the files of the rooms that answer requests which read the wall clock, and what for
+# the files of request-answering rooms that read the wall clock, each with its purpose
 WALL_CLOCK = {
     "core/trace/otel.py": "the start of an exported span",
     "models/generation/chat_filters.py": "the date in a chat template",

@@ -14,7 +14,7 @@ from tests.serving.conftest import SECONDS
 
 
 class Wire:
-    """The transport of a connection; keeps what was written."""
+    """The transport of a connection; keeps the written bytes."""
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []
