@@ -93,9 +93,20 @@ def in_turns(schema: Any) -> Any:
             values = each.get("values_schema") or core_schema.any_schema()
             values = core_schema.no_info_before_validator_function(_unchanged, values)
             return {**each, "values_schema": values}
+        if kind == "union":
+            return {**each, "choices": [_labelled(choice) for choice in each["choices"]]}
         return each
 
     return _mapped(schema, turn)
+
+
+def _labelled(choice: Any) -> Any:
+    """Return a choice of a union with the label of its container, which errors name."""
+    if isinstance(choice, tuple):  # it has a label
+        return choice
+    is_turn = choice["type"] == "function-before" and choice["function"]["function"] is _in_turns
+    kind = choice["schema"]["type"] if is_turn else choice["type"]
+    return (choice, kind) if kind in _CONTAINERS else choice
 
 
 def _unchanged(value: Any) -> Any:

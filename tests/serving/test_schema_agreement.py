@@ -183,6 +183,28 @@ def test_a_value_of_a_large_body_binds_as_one_of_a_small_body(
     assert in_turns == bound(name, value, 0)
 
 
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [
+        (list[int] | list[bool], "value.list.1: "),
+        (dict[str, int] | int, "value.dict.a: "),
+        (tuple[int, ...] | None, "value.1: "),
+        (int | set[int], "value.set.1: "),
+    ],
+)
+def test_errors_of_a_large_body_name_no_part_of_the_check(kind: Any, place: str) -> None:
+    def take(value: Any) -> None: ...
+
+    take.__annotations__ = {"value": kind, "return": None}
+    wrong = {"a": "no"} if "dict" in str(kind) else [1, "no"]
+    with pytest.raises(InputError) as raised:
+        Signature(take, "/take", name="take")._arguments.check_json(
+            {"value": wrong}, 2 * MAX_COUNTED_BYTES
+        )
+    assert place in str(raised.value)
+    assert "function" not in str(raised.value)
+
+
 def made_from(schema: dict[str, Any], definitions: dict[str, Any]) -> st.SearchStrategy[Any]:
     """Values that validate, with the keywords that these types have."""
     if "$ref" in schema:
