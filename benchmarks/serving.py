@@ -257,12 +257,15 @@ def rows(folder: Path, rounds: int) -> Iterator[Row]:
                 yield from table(servers, what, request(f"/{kind}/{way}", one), others, rounds)
         if peer:
             large = [("fastapi", request("/batch", batch), "FastAPI async")]
-            what = f"{BATCH} samples, JSON, .onnx, endpoint"
-            yield from table(
-                servers, what, request("/onnx/endpoint", batch), large, rounds, BATCH_CLIENTS
-            )
+            for way, body in ("endpoint", batch), ("typed", b'{"features": %b}' % batch):
+                what, asked = f"{BATCH} samples, JSON, .onnx, {way}", request(f"/onnx/{way}", body)
+                yield from table(servers, what, asked, large, rounds, BATCH_CLIENTS)
         yield from one_client(ours, one, rounds)
         yield from direct(ours, folder, many, rounds)
+        by_hand = [("raw", request("/onnx", many.tobytes(), RAW), "a raw ASGI app, by hand")]
+        what = f"{BATCH} samples, raw float32, answered as that, .onnx, endpoint"
+        asked = request("/onnx/endpoint", many.tobytes(), RAW, RAW)
+        yield from table(servers, what, asked, by_hand, rounds, BATCH_CLIENTS)
 
 
 def _has(python: str, package: str) -> bool:

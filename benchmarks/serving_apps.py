@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import uvicorn
+from numpy.typing import NDArray
 
 MODELS = ("mlp.onnx", "mlp.npz")
 WIDTH = 64
@@ -30,6 +31,7 @@ def ours(folder: Path) -> Any:
         kind = name.partition(".")[2]
         model = app.load_model(name)
         app.ml_endpoint(f"/{kind}/endpoint", model=model)(_same)
+        app.ml_endpoint(f"/{kind}/typed", model=model)(_array)
         app.post(f"/{kind}/async")(_awaiting(model))
         app.post(f"/{kind}/sync")(_calling(model))
 
@@ -46,6 +48,10 @@ def ours(folder: Path) -> Any:
 
 def _same(body: Any) -> Any:
     return body
+
+
+def _array(features: NDArray[np.float32]) -> Any:
+    return features
 
 
 def _awaiting(model: Any) -> Any:
@@ -76,9 +82,9 @@ def starlette(folder: Path) -> Any:
 
 
 def raw(folder: Path) -> Any:
-    """Answer a constant by a raw ASGI app."""
-    body = json.dumps({"constant": 1}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    """Answer a constant, or raw float32 by onnxruntime at `/onnx`, by a raw ASGI app."""
+    constant = json.dumps({"constant": 1}).encode()
+    session = _session(folder)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -86,25 +92,37 @@ def raw(folder: Path) -> Any:
                 await receive()
                 await send({"type": f"lifespan.{answer}.complete"})
             return
-        while (await receive()).get("more_body"):
-            pass
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
+        kind, answer = b"application/json", constant
+        if scope["path"] == "/onnx":
+            kind, rows = RAW.encode(), np.frombuffer(body, np.float32).reshape(-1, WIDTH)
+            answer = session.run(None, {"input": rows})[0].tobytes()
+        headers = [(b"content-type", kind), (b"content-length", b"%d" % len(answer))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": answer})
 
     return app
 
 
+def _session(folder: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # its threads would spin, at twice the cost
+    return onnxruntime.InferenceSession(
+        str(folder / "mlp.onnx"), options, providers=["CPUExecutionProvider"]
+    )
+
+
 def fastapi(folder: Path) -> Any:
     """Serve a session of onnxruntime by FastAPI: one handler is async, one is not."""
-    import onnxruntime
     from fastapi import FastAPI, Request
 
     app = FastAPI()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # its threads would spin, at twice the cost
-    session = onnxruntime.InferenceSession(
-        str(folder / "mlp.onnx"), options, providers=["CPUExecutionProvider"]
-    )
+    session = _session(folder)
 
     def predict(array: np.ndarray) -> list[Any]:
         return session.run(None, {"input": array})[0].tolist()

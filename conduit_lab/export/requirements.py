@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from email import message_from_string
 from importlib import metadata
+from itertools import chain
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,7 +32,8 @@ _READERS = {
 }
 _BFLOAT16 = ("ml-dtypes",)  # for weights of this type, which NumPy lacks; onnx requires it too
 CODES = "numkong"  # 8-bit codes of large stores
-_OPTIONAL = frozenset({CODES, *(name for names in _READERS.values() for name in names)})
+_ARRAY_PARSER = "pysimdjson"  # of array parameters in JSON bodies
+_OPTIONAL = frozenset({CODES, _ARRAY_PARSER, *chain.from_iterable(_READERS.values())})
 _DOWNLOADS = ("tokenizers", "huggingface-hub")  # required by the first for downloads alone
 _SEPARATORS = re.compile(r"[-_.]+")
 
@@ -43,16 +45,19 @@ def requirements(
     protocols: Collection[str] = (),
     *,
     large_stores: bool = False,
+    takes_arrays: bool = False,
     reads_graphs: bool = True,
 ) -> str:
     """Return `requirements.txt`: the wheel in `lib/`, and every package that the app needs, pinned.
 
     `distributions` are those that the app's own code imports, `files` the app's, `protocols` those
-    that it speaks; `large_stores` have codes. Without `reads_graphs` the facts of all ONNX files
-    are recorded, and nothing parses one.
+    that it speaks; `large_stores` have codes; with `takes_arrays` an endpoint has an array
+    parameter. Without `reads_graphs` the facts of all ONNX files are recorded, and nothing parses
+    one.
     """
     needed = {name for pattern, names in _READERS.items() if _has(files, pattern) for name in names}
     needed |= {CODES} if large_stores else set()
+    needed |= {_ARRAY_PARSER} if takes_arrays else set()
     needed -= set() if reads_graphs else {PARSER}
     left_out = {(_OWN, name) for name in _OPTIONAL - needed} | {_DOWNLOADS}
     if _DOWNLOADS[0] in distributions:  # the app's own code may download

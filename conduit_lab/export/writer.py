@@ -168,6 +168,7 @@ def _requirements(app: App, closure: Closure, folder: Path, *, reads_graphs: boo
         closure.assets.places,
         app.spoken,
         large_stores=closure.assets.large_stores,
+        takes_arrays=any(each.signature.arrays for each in closure.endpoints),
         reads_graphs=reads_graphs,
     )
 

@@ -13,6 +13,7 @@ from conduit_lab.core.errors import EndpointError, InputError
 from conduit_lab.core.materialize import materialize
 from conduit_lab.serving import codec
 from conduit_lab.serving.arguments import arguments_of
+from conduit_lab.serving.array_shape import ArrayType, array_type
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.file import is_of_file
 from conduit_lab.serving.pydantic_models import is_model_type
@@ -110,6 +111,16 @@ class Signature:
     def may_have_body(self) -> bool:
         """Whether a request may have arguments in its body."""
         return any(p.name not in self._in_path for p in self._named)
+
+    @functools.cached_property
+    def arrays(self) -> dict[str, ArrayType]:
+        """The types of its numeric array parameters that a JSON object may hold, by name."""
+        found = {name: array_type(self.types.get(name)) for name in self._free}
+        return {
+            name: kind
+            for name, kind in found.items()
+            if kind is not None and kind.dtype.kind != "b"
+        }
 
     @functools.cached_property
     def takes_files(self) -> bool:

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope
 
 from conduit_lab.core.collector import age_objects
 from conduit_lab.core.errors import InputError
+from conduit_lab.serving.array_text import MIN_ARRAY_TEXT_BYTES, array_arguments
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.errors import HttpError
@@ -53,14 +54,16 @@ async def read_call(
         limit,
         required=False,
         content_type=content_type,
-        unchecked_bytes=INLINE_BODY_BYTES,
+        checks_depth=False,
     )
     size = len(body)
     if not size:
         _check_empty(endpoint, scope, content_type.strip() != b"")
-    if size <= INLINE_BODY_BYTES:
+    if size <= SHORT_BYTES:
         return signature.from_http(scope, body), size
     depth = context_of(scope).app.limits.json_depth
+    if size <= INLINE_BODY_BYTES:
+        return _bound(signature, scope, body, depth), size
     return await bind_on_thread(signature, scope, body, depth), size
 
 
@@ -82,9 +85,9 @@ def call_of_whole(
     if content_type == JSON_TYPE:
         if len(body) > INLINE_BODY_BYTES:
             return None
-        if len(body) > SHORT_BYTES:
-            check_json_depth(body, limits.json_depth)
-        return signature.from_http(scope, body)
+        if len(body) <= SHORT_BYTES:
+            return signature.from_http(scope, body)
+        return _bound(signature, scope, body, limits.json_depth)
     decoder = decoder_of(content_type)
     if decoder is None or decoder.copies or signature.request is not None:
         return None
@@ -171,6 +174,16 @@ async def bind_on_thread(
     return await anyio.to_thread.run_sync(_bind, signature, scope, body, depth)
 
 
+def _bound(signature: Signature, scope: Scope, body: bytes, depth: int) -> Call:
+    """Return the call for a JSON body nested at most `depth` levels deep."""
+    if len(body) >= MIN_ARRAY_TEXT_BYTES and signature.arrays:
+        fields = array_arguments(body, signature.arrays, depth)
+        if fields is not None:
+            return signature.from_value(fields, scope.get("path_params") or {}, body)
+    check_json_depth(body, depth)
+    return signature.from_http(scope, body)
+
+
 def _bind(signature: Signature, scope: Scope, body: bytes, depth: int = MAX_JSON_DEPTH) -> Call:
     """Bind while the garbage collector pauses.
 
@@ -181,8 +194,7 @@ def _bind(signature: Signature, scope: Scope, body: bytes, depth: int = MAX_JSON
     gc.disable()
     try:
         try:
-            check_json_depth(body, depth)
-            call = signature.from_http(scope, body)
+            call = _bound(signature, scope, body, depth)
             if len(body) >= LARGE_BYTES:
                 age_objects()
             return call

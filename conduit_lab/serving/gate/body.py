@@ -34,15 +34,14 @@ async def read_json_body(
     required: bool,
     any_type: bool = False,
     content_type: bytes | None = None,
-    unchecked_bytes: int | None = None,
+    checks_depth: bool = True,
 ) -> bytes:
     """Read the whole body; 413 as soon as its declared or its real length exceeds `limit` bytes.
 
     415 for a body that is not declared as JSON, and for an empty one that is declared as anything
     else: a browser sends other content types across sites without a preflight. `InputError` for an
-    empty body that is `required`, and for one nested too deeply. With `any_type` the caller checks
-    its type, its content encoding and its content; with `unchecked_bytes` the nesting of a larger
-    one.
+    empty body that is `required`, and for one nested too deeply unless the caller checks that. With
+    `any_type` the caller checks its type, its content encoding and its content too.
     """
     headers = context_of(scope).headers
     kind = content_type_of(scope) if content_type is None else content_type
@@ -73,7 +72,7 @@ async def read_json_body(
         return body
     if not is_json:
         raise _no_json(kind)
-    if len(body) > SHORT_BYTES and (unchecked_bytes is None or len(body) <= unchecked_bytes):
+    if checks_depth and len(body) > SHORT_BYTES:
         most = context_of(scope).app.limits.json_depth
         if len(body) <= _INLINE_BYTES:
             check_json_depth(body, most)
