@@ -184,8 +184,8 @@ def touched(record: CallRecord) -> CallRecord | None:
     if not (record.read or record.files or record.fallbacks or record.on_cpu):
         return None
     alone = CallRecord()
-    alone.read, alone.files = record.read.copy(), record.files.copy()
-    alone.fallbacks, alone.on_cpu = record.fallbacks.copy(), record.on_cpu.copy()
+    alone.read, alone.files = dict(record.read), dict(record.files)
+    alone.fallbacks, alone.on_cpu = dict(record.fallbacks), dict(record.on_cpu)
     return alone
 
 

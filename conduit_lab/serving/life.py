@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
@@ -15,6 +14,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import anyio
 import anyio.to_thread
 
+from conduit_lab.core.collector import tuned_for_requests
 from conduit_lab.core.errors import ConduitError
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.faces.protocols import protocol_lifespans
@@ -61,8 +61,7 @@ class Lives:
                     await stack.enter_async_context(each)
                 signals.chain()
                 if ALONE_VARIABLE in os.environ:
-                    gc.collect()
-                    gc.freeze()  # the collector read all modules and models again and again
+                    stack.enter_context(tuned_for_requests())
                 state.ready = True
                 try:
                     yield

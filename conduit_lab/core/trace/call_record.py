@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any, Protocol, cast
 from weakref import ReferenceType, ref
 
@@ -21,6 +22,9 @@ NEWEST_SPANS = 900
 SMALL_VALUE_BYTES = 256  # per span; as little as the span itself, and not counted
 MAX_PENDING_SPANS = 64
 MAX_PENDING_BYTES = 2**20  # of their inputs and outputs
+
+_EMPTY: Mapping[Any, Any] = MappingProxyType({})  # most calls touch nothing; a dict costs them more
+_creating = threading.Lock()
 
 _SPAN_BYTES = 1024  # of a span beside its values
 
@@ -173,11 +177,11 @@ class CallRecord:
     def __init__(self, parent: CallRecord | None = None) -> None:
         self.parent = parent
         self.spans = 1
-        self.read: dict[int, Any] = {}
-        self.written: dict[int, Any] = {}
-        self.files: dict[Path, Any] = {}
-        self.fallbacks: dict[str, None] = {}
-        self.on_cpu: dict[str, str] = {}
+        self.read: Mapping[int, Any] = _EMPTY
+        self.written: Mapping[int, Any] = _EMPTY
+        self.files: Mapping[Path, Any] = _EMPTY
+        self.fallbacks: Mapping[str, None] = _EMPTY
+        self.on_cpu: Mapping[str, str] = _EMPTY
 
     def add(self, name: str, attributes: Attributes) -> None:
         """Add the attributes of the span `name` to this call and to the calls around it."""
@@ -186,13 +190,22 @@ class CallRecord:
             for key, value in cast("dict[str, Any]", attributes).items():
                 match key:
                     case "store_read":
-                        record.read.setdefault(id(value), value)
+                        record._entries("read").setdefault(id(value), value)
                     case "store_write":
-                        record.written.setdefault(id(value), value)
+                        record._entries("written").setdefault(id(value), value)
                     case "model_file":
-                        record.files.setdefault(value.path, value)
+                        record._entries("files").setdefault(value.path, value)
                     case "fallback":
-                        record.fallbacks.setdefault(str(value))
+                        record._entries("fallbacks").setdefault(str(value))
                     case "device_fallback":
-                        record.on_cpu.setdefault(name, str(value))
+                        record._entries("on_cpu").setdefault(name, str(value))
             record = record.parent
+
+    def _entries(self, field: str) -> dict[Any, Any]:
+        """Return the dict of a field, made at its first entry; threads of one call may race."""
+        with _creating:
+            entries: Any = getattr(self, field)
+            if entries is _EMPTY:
+                entries = {}
+                setattr(self, field, entries)
+            return cast("dict[Any, Any]", entries)
