@@ -24,6 +24,9 @@ class Caller:
 # copied into threads, tasks and streams with their context
 _current: ContextVar[Caller | None] = ContextVar("conduit_lab_caller", default=None)
 
+# The two halves of `called_by`, for the request path: a context manager costs more than a call.
+enter_caller, leave_caller = _current.set, _current.reset
+
 
 def current_caller() -> Caller | None:
     """Return the caller whose request this code answers.

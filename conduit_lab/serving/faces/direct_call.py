@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from starlette.types import Receive, Scope, Send
 
+from conduit_lab.core.caller import enter_caller
 from conduit_lab.core.paths import enter_root
 from conduit_lab.core.progress import silence
 from conduit_lab.core.streams.backpressure import begin_patience
@@ -23,6 +24,7 @@ from conduit_lab.serving.faces.transport import SEND_SECONDS
 from conduit_lab.serving.faces.value_answer import call_headers, send_value
 from conduit_lab.serving.gate.direct_request import DirectRequest
 from conduit_lab.serving.gate.request_cycle import head_lines
+from conduit_lab.serving.gate.tenants import caller_of
 from conduit_lab.serving.plan import Plan
 
 
@@ -121,6 +123,7 @@ class DirectCall:
 
     def _record_failure(self, error: BaseException) -> None:
         enter_root(self._plan.app.root)
+        enter_caller(caller_of(self._request.context))
         self._plan.record_failure(self._call, self._begun, error)
 
     async def _go_on(

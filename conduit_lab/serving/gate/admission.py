@@ -15,7 +15,6 @@ from conduit_lab.serving.gate.keys import CREDENTIAL_HEADERS, Keys
 from conduit_lab.serving.gate.origins import Preflight, is_preflight
 from conduit_lab.serving.gate.signed_links import signed_caller
 from conduit_lab.serving.gate.slots import too_busy
-from conduit_lab.serving.gate.tenants import CalledFace
 
 # ASGI's lifespan state has it where the server itself bounds the heads of requests
 BOUNDED_HEAD = "conduit_lab:bounded_head"
@@ -70,7 +69,6 @@ class Admission:
                 context.caller = signed
             else:
                 self._identify(self._keys, scope, context, values)
-            face = CalledFace(face, context)
         if limits.concurrent_requests is None or path in UNCOUNTED_PATHS:
             return face
         slots = context.server.slots

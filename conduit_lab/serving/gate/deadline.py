@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 import anyio
-from starlette.types import ASGIApp, Receive, Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.gate.context import RequestContext
 
 
 async def start_within(
-    seconds: float, router: ASGIApp, scope: Scope, receive: Receive, context: RequestContext
+    seconds: float,
+    face: ASGIApp,
+    context: RequestContext,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
 ) -> None:
-    """Run `router` on a request; raise a 504 where the answer has not started within `seconds`.
+    """Run `face` on a request; raise a 504 where its answer has not started after `seconds`.
 
     A coroutine on the event loop is cancelled. A thread is abandoned: it ends by itself, and its
     result is dropped. An answer that has started may take any time.
     """
     try:
-        with anyio.move_on_after(seconds) as context.start_scope:
-            await router(scope, receive, context.send)
+        left = context.begun_at + seconds - monotonic()
+        with anyio.move_on_after(left) as context.start_scope:
+            await face(scope, receive, send)
             return
     finally:
         context.start_scope = None

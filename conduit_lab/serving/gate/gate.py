@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from logging import INFO
 from time import monotonic
 from typing import Any
@@ -10,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from conduit_lab.core.caller import enter_caller, leave_caller
 from conduit_lab.core.progress import end_silence, silence
 from conduit_lab.serving.answer import Answer, send_json
 from conduit_lab.serving.body_mistakes import body_mistake
@@ -28,6 +30,7 @@ from conduit_lab.serving.gate.context import RequestContext
 from conduit_lab.serving.gate.deadline import start_within
 from conduit_lab.serving.gate.direct_request import DirectRequest
 from conduit_lab.serving.gate.request_cycle import RequestCycle
+from conduit_lab.serving.gate.tenants import CalledFace, caller_of
 
 FAULTS = (Exception, SystemExit)  # `sys.exit` in a handler ends its call alone
 
@@ -49,10 +52,9 @@ class Gate:
                 for method in route.methods or ():
                     self._faces.setdefault((method, route.path), route.app)
         self._direct: dict[tuple[str, str], Any] = {}  # of faces that may need no task
-        if not app.keys:
-            for (method, path), each in self._faces.items():
-                if hasattr(each, "begin") and method != "HEAD":
-                    self._direct[method, path] = each
+        for (method, path), each in self._faces.items():
+            if hasattr(each, "begin") and method != "HEAD":
+                self._direct[method, path] = each
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -73,11 +75,8 @@ class Gate:
             scope["app"] = app  # the router then raises a 404 or 405 instead of answering it
         token = silence()
         try:
-            face = self._admission.admit(scope, context, face)
-            if app.limits.deadline is None:
-                await face(scope, receive, context.send)
-            else:
-                await start_within(app.limits.deadline, face, scope, receive, context)
+            face = self._bounded(self._admission.admit(scope, context, face), context)
+            await face(scope, receive, context.send)
         except FAULTS as error:
             await self._answer_error(error, context, scope)
         finally:
@@ -85,7 +84,7 @@ class Gate:
             self.end(context, scope)
 
     def begin(self, cycle: RequestCycle) -> bool:
-        """Answer a whole request without a task, where its face can; return whether it does."""
+        """Answer a whole request, without a task where its face can; False where it has none."""
         scope = cycle.scope
         face: Any = self._direct.get((scope["method"], scope["path"]))
         app = self._app
@@ -100,23 +99,42 @@ class Gate:
         server.in_flight += 1
         request = DirectRequest(self, context, cycle)
         try:
-            here = self._admission.admit(scope, context, face) is face and context.origin is None
-            if here and face.begin(request, cycle.body):
-                return True
+            admitted = self._admission.admit(scope, context, face)
+            if admitted is not face or context.origin is not None:
+                request.go_on(admitted)
+            elif not self._begins(face, request, cycle.body):
+                request.go_on(face)
         except BaseException as error:  # no task above takes it
             request.fail(error)
-            return True
-        self._admission.leave(context)  # a task answers it
-        server.in_flight -= 1
-        return False
+        return True
+
+    def _begins(self, face: Any, request: DirectRequest, body: bytes) -> bool:
+        """Let a face begin its answer for the caller; return whether it needs no task."""
+        if request.context.caller is None:
+            begins: bool = face.begin(request, body)
+            return begins
+        token = enter_caller(caller_of(request.context))
+        try:
+            begins = face.begin(request, body)
+        finally:
+            leave_caller(token)
+        return begins
+
+    def _bounded(self, face: ASGIApp, context: RequestContext) -> ASGIApp:
+        """Return the app that answers a request by `face`, for its caller and by its deadline."""
+        if context.caller is not None:
+            face = CalledFace(face, context)
+        if (seconds := self._app.limits.deadline) is not None:
+            return partial(start_within, seconds, face, context)
+        return face
 
     def going_on(self, face: ASGIApp, context: RequestContext) -> ASGIApp:
-        """Return the app that answers a request by a face, from within a task."""
+        """Return the app that answers an admitted request by a face, from within a task."""
 
         async def go_on(scope: Scope, receive: Receive, send: Send) -> None:
             silence()
             try:
-                await face(scope, receive, context.send)
+                await self._bounded(face, context)(scope, receive, context.send)
             except FAULTS as error:
                 await self._answer_error(error, context, scope)
             finally:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,16 @@ from conduit_lab.core.spec import Array
 from conduit_lab.errors import InputError
 from conduit_lab.serving.gate.keys import new_key
 from conduit_lab.serving.handler_pace import HandlerPace
-from tests.serving.conftest import SECONDS
+from tests.serving.gate.both_paths import JSON, post, same_outcome, served, settle
 from tests.serving.gate.connection import Client
 
-JSON, RAW, NPY = "application/json", "application/octet-stream", "application/x-npy"
+RAW, NPY = "application/octet-stream", "application/x-npy"
 SAMPLE = np.array([1.5, -2.0], np.float32)
 ERRORS: dict[str, Callable[[], BaseException]] = {
     "input": lambda: InputError("no such thing"),
     "other": ZeroDivisionError,
     "exit": SystemExit,
 }
-_ids = re.compile(rb'(x-request-id: |"request_id": ")\w+')
 _variable: ContextVar[int] = ContextVar("variable", default=0)
 
 
@@ -39,22 +37,15 @@ def npy(array: Array) -> bytes:
     return file.getvalue()
 
 
-def post(path: str, body: bytes = b"[1.5, -2]", kind: str = JSON, *more: str) -> bytes:
-    """Return the bytes of a request."""
-    lines = [f"POST {path} HTTP/1.1", "host: localhost", f"content-type: {kind}"]
-    return "\r\n".join([*lines, f"content-length: {len(body)}", *more, "\r\n"]).encode() + body
-
-
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every handler run on the event loop from its first call on."""
     monkeypatch.setattr(HandlerPace, "is_short", lambda *_: True)
 
 
-@pytest.fixture
-def desk(tmp_path: Path, weights: Path) -> App:
-    """An app that traces no call, with handlers of every kind."""
-    app = App("desk", root=tmp_path, trace="errors")
+def make_desk(folder: Path, weights: Path, **options: Any) -> App:
+    """Return an app that traces no call, with handlers of every kind."""
+    app = App("desk", root=folder, trace="errors", **options)
     model = app.load_model(weights)
     app.ml_endpoint("/sign", model=model)(lambda body: body)
 
@@ -63,7 +54,7 @@ def desk(tmp_path: Path, weights: Path) -> App:
         return body["features"]
 
     np.savez(
-        tmp_path / "double.npz",
+        folder / "double.npz",
         W0=2 * np.eye(2, dtype=np.float32),
         b0=np.zeros(2, np.float32),
         activations=np.array(["identity"]),
@@ -103,29 +94,9 @@ def desk(tmp_path: Path, weights: Path) -> App:
     return app
 
 
-def served(app: App, work: Callable[[Callable[[], Client]], Awaitable[Any]]) -> Any:
-    """Run `work` on clients of the app, once its lifespan and its routes are there."""
-
-    async def main() -> Any:
-        async with app.lifespan() as state:
-
-            def connect() -> Client:
-                return Client(app, state)
-
-            await connect().ask(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            for each in app._lives.states:
-                each.requests.clear()
-            return await work(connect)
-
-    return asyncio.run(main())
-
-
-async def settle(client: Client) -> bytes:
-    """Return the bytes that the client has got once its last request is answered."""
-    async with asyncio.timeout(SECONDS):
-        while client.server.tasks or not client.protocol.cycle.response_complete:
-            await asyncio.sleep(0)
-    return client.wire.sent
+@pytest.fixture
+def desk(tmp_path: Path, weights: Path) -> App:
+    return make_desk(tmp_path, weights)
 
 
 REQUESTS = {
@@ -168,42 +139,40 @@ REQUESTS = {
 }
 
 
+SECRET, KEY = new_key("desk")
+OPTIONS: dict[str, dict[str, Any]] = {
+    "no options": {},
+    "keys": {"keys": [KEY]},
+}
+
+
+def with_key(request: bytes) -> bytes:
+    head, end, body = request.partition(b"\r\n\r\n")
+    return b"%b\r\nx-api-key: %b%b%b" % (head, SECRET.encode(), end, body)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("name", REQUESTS)
-def test_the_answer_is_that_of_a_task(desk: App, name: str) -> None:
-    async def both(connect: Callable[[], Client]) -> None:
-        (state,) = desk._lives.states
-        direct: list[Any] = []
-        task: list[Any] = []
-        for outcome in (direct, task):
-            client = connect()
-            if outcome is task:
-                client.protocol._begin = None
-            client.protocol.data_received(REQUESTS[name])
-            outcome.append(_ids.sub(b"id", await settle(client)))
-            outcome += [dict(state.requests), client.wire.closed, len(state.failures)]
-            stages = {key: (of.calls, of.errors) for key, of in desk.statistics.items()}
-            outcome.append(stages)
-            state.requests.clear()
-            state.failures.clear()
-            assert state.in_flight == state.slots.taken == 0
-        *facts, counts = direct
-        assert facts == task[:-1]
-        assert facts[0].startswith(b"HTTP/1.1 ")
-        twice = {key: (2 * calls, 2 * errors) for key, (calls, errors) in counts.items()}
-        assert twice == task[-1]
-
-    served(desk, both)
+def test_the_answer_is_that_of_a_task(
+    tmp_path: Path, weights: Path, name: str, options: str
+) -> None:
+    request = with_key(REQUESTS[name])
+    answers = same_outcome(lambda: make_desk(tmp_path, weights, **OPTIONS[options]), request)
+    assert answers["sent"].startswith(b"HTTP/1.1 ")
 
 
+@pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("name", ["a sample", "raw float32", "typed", "any JSON", "a GET"])
-def test_a_common_request_takes_no_task(desk: App, name: str) -> None:
+def test_a_common_request_takes_no_task(
+    tmp_path: Path, weights: Path, name: str, options: str
+) -> None:
     async def ask(connect: Callable[[], Client]) -> None:
         client = connect()
-        client.protocol.data_received(REQUESTS[name])
+        client.protocol.data_received(with_key(REQUESTS[name]))
         assert not client.server.tasks
         assert (await settle(client)).startswith(b"HTTP/1.1 200 OK\r\n")
 
-    served(desk, ask)
+    served(make_desk(tmp_path, weights, **OPTIONS[options]), ask)
 
 
 def test_requests_of_several_connections_share_a_run(desk: App) -> None:
@@ -299,21 +268,6 @@ def test_a_full_server_lets_a_request_wait_for_its_turn(tmp_path: Path, weights:
         state.slots.release()
         assert (await settle(first))[9:12] == b"200"
         assert state.slots.taken == 0
-
-    served(app, ask)
-
-
-def test_an_app_with_keys_asks_each_request_for_one(tmp_path: Path) -> None:
-    secret, key = new_key("desk")
-    app = App("desk", root=tmp_path, trace="errors", keys=[key])
-    app.post("/same")(lambda body: body)
-
-    async def ask(connect: Callable[[], Client]) -> None:
-        given = f"authorization: Bearer {secret}"
-        for more, code in ([], b"401"), ([given], b"200"):
-            client = connect()
-            client.protocol.data_received(post("/same", b"1", JSON, *more))
-            assert (await settle(client))[9:12] == code
 
     served(app, ask)
 
