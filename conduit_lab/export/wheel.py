@@ -8,8 +8,8 @@ import io
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from importlib import metadata
 from importlib.util import cache_from_source
 from pathlib import Path
@@ -20,24 +20,48 @@ _PACKAGE = Path(__file__).parents[1]
 
 _Stamp = tuple[str, int, int]  # the place, size and mtime of a file
 
+# The last wheel, by the version and the files: of several exports of one session
+_made: dict[tuple[str, Sequence[_Stamp]], bytes] = {}
+
 
 def write_wheel(folder: Path) -> Path:
     """Write `conduit_lab-<version>-py3-none-any.whl` into `folder` and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     version = metadata.version("conduit-lab")
     wheel = folder / f"conduit_lab-{version}-{_TAG}.whl"
-    wheel.write_bytes(_content(version, tuple(_stamps())))
+    stamps = tuple(_stamps())
+    content = _made.get((version, stamps)) or _content(version, stamps)
+    _made.clear()
+    _made[version, stamps] = content
+    wheel.write_bytes(content)
     return wheel
 
 
 def unpack_wheel(wheel: Path, folder: Path) -> None:
-    """Unpack a wheel of this package; modules that equal those of this process come compiled.
+    """Unpack a wheel of this package, with the compiled modules of this process.
 
+    The package of a wheel that this process made, from files as they still are, is a link to them.
     An app that starts from the wheel itself compiles them, which takes a second.
     """
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder)
-    for path in folder.rglob("*.py"):
+        names = archive.namelist()
+        if _is_as_made(wheel):
+            with suppress(OSError):  # Windows has links for some users only
+                (folder / _PACKAGE.name).symlink_to(_PACKAGE, target_is_directory=True)
+                names = [name for name in names if not name.startswith(f"{_PACKAGE.name}/")]
+        archive.extractall(folder, names)
+    _copy_compiled([folder / name for name in names if name.endswith(".py")], folder)
+
+
+def _is_as_made(wheel: Path) -> bool:
+    """Return whether the wheel is the one that this process made, of files as they are now."""
+    made = _made.get((metadata.version("conduit-lab"), tuple(_stamps())))
+    return made is not None and wheel.read_bytes() == made
+
+
+def _copy_compiled(paths: Iterable[Path], folder: Path) -> None:
+    """Copy the compiled modules of this process for those in `folder` that equal its own."""
+    for path in paths:
         source = _PACKAGE.parent / path.relative_to(folder)
         compiled = Path(cache_from_source(str(source)))
         if not (source.is_file() and compiled.is_file()):
@@ -59,7 +83,6 @@ def _stamps() -> Iterator[_Stamp]:
             yield path.relative_to(_PACKAGE).as_posix(), stat.st_size, stat.st_mtime_ns
 
 
-@lru_cache(maxsize=1)  # of several exports of one session
 def _content(version: str, stamps: Sequence[_Stamp]) -> bytes:
     """Return the bytes of the wheel of the files with these stamps."""
     distribution = metadata.distribution("conduit-lab")

@@ -43,6 +43,7 @@ def test_modules_that_are_the_same_here_are_unpacked_compiled(
         py_compile.compile(str(package / f"{name}.py"), doraise=True)
     (package / "changed.py").write_text("NAME = 'other'\n", "utf-8")
     unpack_wheel(wheel, room)
+    assert not (room / "conduit_lab").is_symlink()
     assert [path.name.partition(".")[0] for path in room.rglob("*.pyc")] == ["kept"]
     compiled = []
 
@@ -57,3 +58,40 @@ def test_modules_that_are_the_same_here_are_unpacked_compiled(
         assert name in code.co_consts
         assert Path(code.co_filename).is_relative_to(room)
     assert compiled == ["changed"]
+
+
+def test_a_wheel_made_from_the_files_as_they_are_links_to_them(
+    package: Path, tmp_path: Path
+) -> None:
+    wheel, room = write_wheel(tmp_path / "lib"), tmp_path / "room"
+    room.mkdir()
+    unpack_wheel(wheel, room)
+    assert (room / "conduit_lab").readlink() == package
+    [information] = room.glob("conduit_lab-*.dist-info")
+    assert sorted(path.name for path in information.iterdir()) == [
+        "METADATA",
+        "RECORD",
+        "WHEEL",
+        "entry_points.txt",
+    ]
+
+
+def test_another_wheel_of_the_same_name_is_unpacked(package: Path, tmp_path: Path) -> None:
+    wheel, room = write_wheel(tmp_path / "lib"), tmp_path / "room"
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("conduit_lab/added.py", "NAME = 'added'\n")
+    unpack_wheel(wheel, room)
+    assert (room / "conduit_lab" / "added.py").read_text("utf-8") == "NAME = 'added'\n"
+    assert not (package / "added.py").exists()
+
+
+def test_a_wheel_is_unpacked_where_no_link_can_be_made(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise OSError("a required privilege is not held")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    wheel, room = write_wheel(tmp_path / "lib"), tmp_path / "room"
+    unpack_wheel(wheel, room)
+    assert (room / "conduit_lab" / "kept.py").read_bytes() == (package / "kept.py").read_bytes()
