@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPException
 from itertools import pairwise
@@ -31,6 +31,8 @@ import numpy as np
 import psutil
 from measure import Row, compared, print_table
 
+from conduit_lab import connect
+from conduit_lab.client.request_body import json_body
 from conduit_lab.core.spec import Array
 from conduit_lab.core.views.figures import rate, seconds
 
@@ -266,6 +268,7 @@ def rows(folder: Path, rounds: int) -> Iterator[Row]:
         what = f"{BATCH} samples, raw float32, answered as that, .onnx, endpoint"
         asked = request("/onnx/endpoint", many.tobytes(), RAW, RAW)
         yield from table(servers, what, asked, by_hand, rounds, BATCH_CLIENTS)
+        yield from remote(ours, many, rounds)
 
 
 def _has(python: str, package: str) -> bool:
@@ -344,6 +347,35 @@ def direct(ours: Served, folder: Path, many: Array, rounds: int) -> Iterator[Row
             [(BATCH / cost(ours, asked, BATCH_CLIENTS), BATCH / alone()) for _ in range(rounds)]
         )
         yield what, rate(a, "predictions"), rate(b, "predictions"), ratio, "onnxruntime, CPU time"
+
+
+def remote(ours: Served, many: Array, rounds: int) -> Iterator[Row]:
+    """Yield the CPU time of a call by `connect()`: an array, against JSON both ways."""
+    path = "/onnx/endpoint"
+    what = f"{BATCH} samples by connect(), .onnx, endpoint"
+    if ONLY not in what:
+        return
+    with connect(f"http://127.0.0.1:{ours.port}") as app:
+        endpoint, connection = app.endpoints[path], app._connection
+
+        def in_json() -> object:
+            return connection.ask("POST", path, body=json_body(many, "endpoint"))
+
+        ways = (lambda: endpoint(many)), in_json
+        costs = [[_remote_cost(ours, way) for way in ways] for _ in range(rounds + 1)][1:]
+    for place, whose in enumerate(("client", "server")):
+        a, b, ratio = compared([(array[place], text[place]) for array, text in costs])
+        yield f"{what}, {whose}", seconds(a), seconds(b), ratio, "JSON both ways"
+
+
+def _remote_cost(server: Served, call: Callable[[], object]) -> tuple[float, float]:
+    """Return the CPU seconds per call of this process and of the server."""
+    here, there, calls = process_time(), server.cpu_seconds(), 0
+    end = monotonic() + MEASURE_SECONDS
+    while monotonic() < end:
+        call()
+        calls += 1
+    return (process_time() - here) / calls, (server.cpu_seconds() - there) / calls
 
 
 def main() -> None:

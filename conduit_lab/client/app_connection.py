@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from conduit_lab.client.answer_errors import answer_error
+from conduit_lab.client.request_body import JSON_CONTENT_TYPE, RequestBody
 from conduit_lab.core.errors import (
     InputError,
     MissingExtra,
@@ -26,6 +27,7 @@ from conduit_lab.core.errors import (
     RemoteError,
     RemoteUnreachable,
 )
+from conduit_lab.core.npy import NPY_TYPE, array_of_npy
 from conduit_lab.core.text import first_line
 from conduit_lab.core.version import __version__
 from conduit_lab.serving import codec
@@ -93,17 +95,18 @@ class Connection:
         path: str,
         *,
         query: Mapping[str, Any] | None = None,
-        body: bytes | None = None,
+        body: RequestBody | None = None,
         repeatable: bool = False,
+        accept: str = JSON_CONTENT_TYPE,
     ) -> Any:
-        """Send a request and return the value of its JSON answer; raises a `RemoteError`."""
+        """Send a request and return the value of its answer; raises a `RemoteError`."""
         what = f"{method} {path}"
         tries = 0
         while True:
             tries += 1
             last = tries >= MAX_TRIES
             try:
-                response = self._send(method, path, query, body)
+                response = self._send(method, path, query, body, accept)
             except self.lost as error:
                 unsent = self.was_never_sent(error)
                 if isinstance(error, self._httpx.TimeoutException) and not unsent:
@@ -122,13 +125,19 @@ class Connection:
             sleep(_PAUSE_SECONDS * 2 ** (tries - 1))
 
     def _send(
-        self, method: str, path: str, query: Mapping[str, Any] | None, body: bytes | None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None,
+        body: RequestBody | None,
+        accept: str,
     ) -> httpx.Response:
-        headers = {"accept": "application/json"}
-        if body is not None or method == "POST":  # an empty one is declared too
-            headers["content-type"] = "application/json"
         return self._open().request(
-            method, self.url + path, params=query or None, content=body, headers=headers
+            method,
+            self.url + path,
+            params=query or None,
+            content=None if body is None else body.content,
+            headers={"accept": accept, **_content_type(method, body)},
         )
 
     def _value(self, response: httpx.Response, what: str) -> Any:
@@ -139,12 +148,15 @@ class Connection:
                 response.headers.get("x-request-id", ""),
                 what,
             )
+        kind = response.headers.get("content-type", "no type")
+        is_array = kind.partition(";")[0].strip() == NPY_TYPE
         try:
-            return codec.loads(response.content)
+            return (array_of_npy if is_array else codec.loads)(response.content)
         except InputError:
-            kind = response.headers.get("content-type", "no type")
+            asked = "a whole .npy file" if is_array else "a JSON answer"
+            got = "other bytes" if is_array else kind[:100]
             raise RemoteError(
-                f"{what} expected a JSON answer from {self.url}, got {kind[:100]}: "
+                f"{what} expected {asked} from {self.url}, got {got}: "
                 "is this the address of a conduit_lab app?",
                 status=200,
             ) from None
@@ -166,7 +178,7 @@ class Connection:
         path: str,
         *,
         query: Mapping[str, Any],
-        body: bytes | None,
+        body: RequestBody | None,
         headers: Mapping[str, str],
     ) -> AsyncIterator[httpx.Response]:
         """Send a request and give its answer, whose body is read as it comes."""
@@ -174,13 +186,16 @@ class Connection:
         client = self._by_loop.get(loop)
         if client is None:
             client = self._by_loop[loop] = self._made(self._httpx.AsyncClient, SILENT_SECONDS)
-        kind = {"content-type": "application/json"} if body is not None or method == "POST" else {}
         async with client.stream(
             method,
             self.url + path,
             params=query or None,
-            content=body,
-            headers={"accept": "text/event-stream", **kind, **headers},
+            content=None if body is None else body.content,
+            headers={
+                "accept": "text/event-stream",
+                **_content_type(method, body),
+                **headers,
+            },
         ) as response:
             yield response
 
@@ -237,6 +252,13 @@ def checked_url(url: str) -> str:
             "and a query: pass a key as key="
         )
     return url.rstrip("/")
+
+
+def _content_type(method: str, body: RequestBody | None) -> dict[str, str]:
+    """Return the header of a body's type; the empty body of a POST is declared too."""
+    if body is None:
+        return {"content-type": JSON_CONTENT_TYPE} if method == "POST" else {}
+    return {"content-type": body.content_type}
 
 
 def _retry_after(response: httpx.Response) -> float | None:

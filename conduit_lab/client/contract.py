@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import quote
 
 from conduit_lab.client.json_types import python_type, resolved
-from conduit_lab.client.request_body import json_body
+from conduit_lab.client.request_body import JSON_CONTENT_TYPE, RequestBody, array_body, json_body
 from conduit_lab.core.errors import InputError
+from conduit_lab.core.npy import NPY_TYPE, has_npy_form
 
 _EXTENSION = "x-conduit-endpoint"
 _REQUEST = "request"  # the parameter of a body of which nothing is known
@@ -19,12 +20,11 @@ _REQUEST = "request"  # the parameter of a body of which nothing is known
 
 @dataclass(frozen=True)
 class RequestParts:
-    """The parts of one request: its path, its query, and the value of its JSON body."""
+    """The parts of one request: its path, its query, and its body, if it has one."""
 
     path: str
     query: Mapping[str, Any]
-    body: Any
-    has_body: bool
+    body: RequestBody | None
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Contract:
     """The name, the place and the Python signature of an endpoint.
 
     `in_path` and `in_query` name the parameters that are no part of the body; those of the latter
-    in `as_json` are sent as JSON texts. The parameter `whole` is the body itself. A stream may be
+    in `as_json` are sent as JSON texts. The parameter `whole` is the body itself. Where the
+    endpoint `reads_arrays`, the only argument in its body may be sent as an array. A stream may be
     resumed for `resume` seconds.
     """
 
@@ -46,6 +47,7 @@ class Contract:
     in_query: frozenset[str]
     as_json: frozenset[str]
     whole: str | None
+    reads_arrays: bool
     resume: float | None
 
     def message(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> RequestParts:
@@ -62,10 +64,15 @@ class Contract:
             path = path.replace("{" + name + "}", quote(value, safe=""))
         query = {name: given.pop(name) for name in self.in_query & given.keys()}
         for name in self.as_json & query.keys():
-            query[name] = json_body(query[name], self.name).decode()
-        if self.whole is not None:
-            return RequestParts(path, query, given.get(self.whole), self.whole in given)
-        return RequestParts(path, query, given, self.method != "GET" and bool(given))
+            query[name] = json_body(query[name], self.name).content.decode()
+        return RequestParts(path, query, self._body(given) if given else None)
+
+    def _body(self, given: dict[str, Any]) -> RequestBody:
+        """Return the body with these arguments."""
+        first = next(iter(given.values()))
+        if self.reads_arrays and len(given) == 1 and has_npy_form(first):
+            return array_body(first)
+        return json_body(given if self.whole is None else first, self.name)
 
 
 def read_contracts(document: Mapping[str, Any]) -> Iterator[Contract]:
@@ -116,6 +123,7 @@ def _contract(
         frozenset(places["query"]),
         frozenset(as_json),
         whole,
+        NPY_TYPE in _content(operation.get("requestBody"), document),
         float(resume) if isinstance(resume, int | float) else None,
     )
 
@@ -166,8 +174,12 @@ def _ordered(parameters: list[Parameter], order: Any) -> list[Parameter]:
 
 def _json_schema(holder: Any, document: Mapping[str, Any]) -> Any:
     """Return the schema of the JSON content of a body or an answer."""
-    content = _mapping(resolved(holder, document).get("content"))
-    return _mapping(content.get("application/json")).get("schema")
+    return _mapping(_content(holder, document).get(JSON_CONTENT_TYPE)).get("schema")
+
+
+def _content(holder: Any, document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the content of a body or an answer by its type."""
+    return _mapping(resolved(holder, document).get("content"))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

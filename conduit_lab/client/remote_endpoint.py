@@ -9,10 +9,11 @@ from typing import Any
 from conduit_lab.client.app_connection import Connection
 from conduit_lab.client.contract import Contract
 from conduit_lab.client.remote_stream import RemoteChunks
-from conduit_lab.client.request_body import json_body
+from conduit_lab.client.request_body import JSON_CONTENT_TYPE
 from conduit_lab.client.shown_values import shown_value
 from conduit_lab.core.errors import UnknownName
 from conduit_lab.core.nearest import did_you_mean
+from conduit_lab.core.npy import NPY_TYPE
 from conduit_lab.core.shown_signature import shown_signature
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.streams.stream import Stream
@@ -23,6 +24,7 @@ from conduit_lab.core.views.sections import Code
 from conduit_lab.core.views.view import Table, View
 from conduit_lab.core.views.viewed import Viewed
 
+_ANSWERS = f"{NPY_TYPE}, {JSON_CONTENT_TYPE}"  # a server that knows no arrays answers with JSON
 _COLUMNS = ("endpoint", "function", "answers")
 
 
@@ -30,10 +32,10 @@ class RemoteEndpoint(Viewed, Stage):
     """An endpoint of a served app, with the signature and the docstring of its function.
 
     A call is one request. It returns the answer's JSON value, in which predictions, hits and
-    answers with sources show as they do locally; of a stream endpoint a `Stream`, which is
-    cancelled on the server with the one here. Raises `InputError` where the arguments do not fit
-    the signature, and a `RemoteError` for a request that failed. `repeatable` says whether a
-    request may run twice: see `with_retries`.
+    answers with sources show as they do locally, or the array that is the answer; of a stream
+    endpoint a `Stream`, which is cancelled on the server with the one here. Raises `InputError`
+    where the arguments do not fit the signature, and a `RemoteError` for a request that failed.
+    `repeatable` says whether a request may run twice: see `with_retries`.
     """
 
     def __init__(
@@ -82,9 +84,13 @@ class RemoteEndpoint(Viewed, Stage):
         if self.shape == "stream":
             chunks = RemoteChunks(self._connection, self._contract, message)
             return Stream(chunks.chunks(), name=self.name)
-        body = json_body(message.body, self.name) if message.has_body else None
         answer = self._connection.ask(
-            self.method, message.path, query=message.query, body=body, repeatable=self.repeatable
+            self.method,
+            message.path,
+            query=message.query,
+            body=message.body,
+            repeatable=self.repeatable,
+            accept=_ANSWERS,
         )
         return shown_value(answer)
 

@@ -12,7 +12,6 @@ from conduit_lab.client.answer_errors import answer_error, event_error
 from conduit_lab.client.app_connection import Connection
 from conduit_lab.client.contract import Contract, RequestParts
 from conduit_lab.client.event_parser import Event, EventParser
-from conduit_lab.client.request_body import json_body
 from conduit_lab.client.shown_values import shown_value
 from conduit_lab.core.errors import InputError, RemoteError
 from conduit_lab.core.streams.production import producing
@@ -37,7 +36,6 @@ class RemoteChunks:
         self._connection = connection
         self._contract = contract
         self._message = message
-        self._body = json_body(message.body, contract.name) if message.has_body else None
         self._what = f"{contract.method} {contract.path}"
         self._request_id = ""
         self._last_id = ""
@@ -78,7 +76,7 @@ class RemoteChunks:
             self._contract.method,
             self._message.path,
             query=self._message.query,
-            body=self._body,
+            body=self._message.body,
             headers=headers,
         ) as response:
             self._request_id = response.headers.get("x-request-id", "")

@@ -1,21 +1,37 @@
-"""The JSON of a request, in the one form that served apps answer in too."""
+"""The bytes of a request: JSON in the one form that served apps answer in too, or an array."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from conduit_lab.core.errors import InputError
+from conduit_lab.core.npy import NPY_TYPE, npy_bytes
+from conduit_lab.core.spec import Array
 from conduit_lab.serving import codec
 
+JSON_CONTENT_TYPE = "application/json"
 
-def json_body(value: Any, name: str) -> bytes:
+
+class RequestBody(NamedTuple):
+    """The bytes of a request and their content type."""
+
+    content: bytes
+    content_type: str
+
+
+def json_body(value: Any, name: str) -> RequestBody:
     """Return `value` as JSON for the endpoint `name`; `InputError` where it has no JSON form.
 
     The form of a value is that of an app's answers, see `serving/codec.py`.
     """
     try:
-        return codec.dumps(value)
+        return RequestBody(codec.dumps(value), JSON_CONTENT_TYPE)
     except TypeError as error:
         raise InputError(
             f"{name}: an argument has {error}: pass text, numbers, lists, dicts or arrays"
         ) from error
+
+
+def array_body(array: Array) -> RequestBody:
+    """Return an array as a `.npy` file."""
+    return RequestBody(npy_bytes(array), NPY_TYPE)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 import numpy as np
 
@@ -194,6 +195,16 @@ def array_type(hint: Any) -> ArrayType | None:
         shape = next((each for each in metadata if isinstance(each, ArrayShape)), None)
     is_array = hint is np.ndarray or get_origin(hint) is np.ndarray
     return ArrayType.of(hint, shape) if is_array else None
+
+
+def takes_array(hint: Any) -> bool:
+    """Return whether a parameter of this type may be an array, alone or among other types."""
+    if hint is Any or array_type(hint) is not None:
+        return True
+    kind, inner = get_origin(hint), get_args(hint)
+    if kind is Annotated:
+        return takes_array(inner[0])
+    return kind in (Union, UnionType) and any(map(takes_array, inner))
 
 
 def _has_boolean(value: Any, rank: int) -> bool:

@@ -13,7 +13,7 @@ from conduit_lab.core.errors import EndpointError, InputError
 from conduit_lab.core.materialize import materialize
 from conduit_lab.serving import codec
 from conduit_lab.serving.arguments import arguments_of
-from conduit_lab.serving.array_shape import ArrayType, array_type
+from conduit_lab.serving.array_shape import ArrayType, array_type, takes_array
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.file import is_of_file
 from conduit_lab.serving.pydantic_models import is_model_type
@@ -126,6 +126,13 @@ class Signature:
     def takes_files(self) -> bool:
         """Whether a parameter is a file, or has one in it."""
         return is_of_file(self.schema())
+
+    @functools.cached_property
+    def takes_array(self) -> bool:
+        """Whether a body may be one array, the value of its only parameter."""
+        if self.request is not None or self._in_query or len(self._free) != 1:
+            return False
+        return all(takes_array(self.types.get(name, Any)) for name in self._free)
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON Schema (2020-12) of its arguments, an object; the request is left out."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from conduit_lab.core.npy import NPY_TYPE, has_npy_form, npy_bytes
 from conduit_lab.core.spec import Array
-from conduit_lab.serving.faces.decoding import NPY_TYPE, NUMBER_KINDS, RAW_TYPE
+from conduit_lab.serving.faces.decoding import INLINE_ARRAY_BYTES, RAW_TYPE
 
 ARRAY_TYPES = (NPY_TYPE, RAW_TYPE)  # the first one wins a tie
-INLINE_ARRAY_BYTES = 2**18  # copied on the event loop, within some 50 µs
 
 _JSON_RANGES = ("application/json", "application/*", "*/*")  # the most specific one counts
 _FLOAT32 = np.dtype("<f4")
@@ -24,10 +23,10 @@ def array_type_for(value: Any, headers: Mapping[bytes, bytes]) -> str | None:
     """Return the content type in which an answer is sent as bytes, None for one sent as JSON.
 
     A request has to name that type in its Accept header, with at least the weight of JSON. Raw
-    float32 is for an array of that dtype alone; no array of Python objects is sent as bytes.
+    float32 is for an array of that dtype alone; arrays of other values than numbers are JSON.
     """
     accept = headers.get(b"accept")
-    if accept is None or type(value) is not np.ndarray or value.dtype.kind not in NUMBER_KINDS:
+    if accept is None or not has_npy_form(value):
         return None
     fitting = [each for each in _named(accept) if each == NPY_TYPE or value.dtype == _FLOAT32]
     return fitting[0] if fitting else None
@@ -47,18 +46,7 @@ def is_inline(array: Array) -> bool:
 
 def array_bytes(array: Array, content_type: str) -> bytes:
     """Return an array as a `.npy` file, or as its numbers alone, row by row."""
-    numbers = array.tobytes()
-    if content_type == RAW_TYPE:
-        return numbers
-    return _npy_head(array.dtype.str, array.shape) + numbers
-
-
-@lru_cache(maxsize=64)
-def _npy_head(dtype: str, shape: tuple[int, ...]) -> bytes:
-    file = io.BytesIO()
-    header = {"descr": dtype, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
-    return file.getvalue()
+    return array.tobytes() if content_type == RAW_TYPE else npy_bytes(array)
 
 
 @lru_cache(maxsize=256)

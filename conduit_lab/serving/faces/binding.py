@@ -89,7 +89,7 @@ def call_of_whole(
             return signature.from_http(scope, body)
         return _bound(signature, scope, body, limits.json_depth)
     decoder = decoder_of(content_type)
-    if decoder is None or decoder.copies or signature.request is not None:
+    if decoder is None or len(body) > decoder.inline_bytes or signature.request is not None:
         return None
     value = decoder.decode(body, content_type, endpoint, limits.body_bytes)
     return signature.from_value(value, scope.get("path_params") or {})
@@ -137,7 +137,7 @@ async def _decoded(
     size = len(body)
     encoding = _encoding(scope)
     work = partial(_bind_decoded, decoder, content_type, endpoint, scope, body, encoding, limit)
-    if size <= INLINE_BODY_BYTES or not (decoder.copies or encoding):
+    if size <= decoder.inline_bytes and not encoding:
         return work(), size
     return await anyio.to_thread.run_sync(work), size
 

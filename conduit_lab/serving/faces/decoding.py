@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
-from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from conduit_lab.core.errors import InputError
+from conduit_lab.core.npy import NPY_TYPE, array_of_npy
 from conduit_lab.core.spec import Array
 from conduit_lab.serving.array_shape import array_type
 from conduit_lab.serving.endpoint import Endpoint
@@ -20,33 +19,19 @@ from conduit_lab.serving.faces.form_fields import FormFields, form_fields
 from conduit_lab.serving.file import FORM_TYPE
 
 RAW_TYPE = "application/octet-stream"
-NPY_TYPE = "application/x-npy"
+INLINE_ARRAY_BYTES = 2**18  # copied on the event loop, within some 50 µs
 ARROW_TYPE = "application/vnd.apache.arrow.stream"
 MAX_ARROW_FACTOR = 16  # times the limit of a body: compressed columns grow when they are read
-
-NUMBER_KINDS = "biuf"  # of dtypes
-_NO_NPY = "the body is not a .npy file of one plain dtype: write it with numpy.save"
-_MAX_NPY_HEAD = 4096  # bytes; NumPy writes 128
-# the dict of three entries that NEP 1 demands, in any order
-_NPY_ENTRY = re.compile(
-    rb"""['"](descr|fortran_order|shape)['"]\s*:\s*"""
-    rb"""(['"][<>=|]?[?a-zA-Z]\d{0,4}['"]|True|False|\([\d,\s]*\))\s*"""
-)
-_NPY_HEAD = re.compile(
-    rb"\x93NUMPY[\1-\3]\0..(?:..)?\{\s*((?:%b,\s*){2}%b)(?:,\s*)?\}\s*"
-    % ((_NPY_ENTRY.pattern,) * 2),
-    re.DOTALL,
-)
 
 
 class BodyDecoder(NamedTuple):
     """Makes a value of a body, its content type with parameters, its endpoint, and the limit.
 
-    One that `copies` takes time that grows with the body, and runs on a thread for a large one.
+    A body of more than `inline_bytes` is decoded on a thread.
     """
 
     decode: Callable[[bytes, bytes, Endpoint[..., Any], int], Any]
-    copies: bool
+    inline_bytes: int
 
 
 def decoder_of(content_type: bytes) -> BodyDecoder | None:
@@ -55,43 +40,7 @@ def decoder_of(content_type: bytes) -> BodyDecoder | None:
 
 
 def _npy(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Array:
-    """Return the array of a `.npy` file without a copy (NEP 1); Python objects are refused."""
-    width = 2 if body[6:7] == b"\1" else 4  # bytes of the header's length
-    start = 8 + width + int.from_bytes(body[8 : 8 + width], "little")
-    if start > _MAX_NPY_HEAD:
-        raise InputError(_NO_NPY)
-    shape, in_columns, dtype = _npy_header(body[:start])
-    if dtype.kind not in NUMBER_KINDS:
-        raise InputError(f"the body expects an array of numbers or booleans, got {dtype}")
-    count = math.prod(shape)
-    if len(body) - start != count * dtype.itemsize:
-        raise InputError(
-            f"the body expects {count * dtype.itemsize:,} bytes for {dtype} {list(shape)} after "
-            f"the header, got {len(body) - start:,}"
-        )
-    array = np.frombuffer(body, dtype, count, start)
-    try:
-        return array.reshape(shape, order="F" if in_columns else "C")
-    except ValueError as error:  # more axes, or an axis longer, than NumPy knows
-        raise InputError(f"the body's shape {list(shape)} is none that NumPy can hold") from error
-
-
-@lru_cache(maxsize=64)
-def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return the shape, whether columns come first, and the dtype; clients repeat one header.
-
-    NumPy evaluates the header as a Python literal, which a hostile one ends with errors of the
-    parser's own.
-    """
-    found = _NPY_HEAD.fullmatch(head)
-    entries = {} if found is None else dict(_NPY_ENTRY.findall(found[1]))
-    try:
-        axes = entries[b"shape"].strip(b"()").split(b",")
-        shape = tuple(int(axis) for axis in axes if axis.strip())
-        in_columns = {b"True": True, b"False": False}[entries[b"fortran_order"]]
-        return shape, in_columns, np.dtype(entries[b"descr"][1:-1].decode())
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(_NO_NPY) from error
+    return array_of_npy(body)
 
 
 def _raw(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Array:
@@ -111,7 +60,7 @@ def _raw(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Arr
             f"the body expects float32 [{shown}], {4 * fixed:,} bytes per row, got {len(body):,}"
         )
     shape = [axis if isinstance(axis, int) else -1 for axis in axes]
-    return np.frombuffer(body, "<f4").reshape(shape)
+    return np.frombuffer(body, "<f4").reshape(shape).copy()  # a handler may write to it
 
 
 def _axes(endpoint: Endpoint[..., Any]) -> tuple[int | str, ...] | None:
@@ -156,8 +105,8 @@ def _form(body: bytes, content_type: bytes, endpoint: Endpoint[..., Any], limit:
 # Beside JSON. Of these browsers send forms alone across sites without a preflight: the gate checks
 # the origin of every request.
 DECODERS: dict[str, BodyDecoder] = {
-    NPY_TYPE: BodyDecoder(_npy, copies=False),
-    RAW_TYPE: BodyDecoder(_raw, copies=False),
-    ARROW_TYPE: BodyDecoder(_arrow, copies=True),
-    FORM_TYPE: BodyDecoder(_form, copies=True),
+    NPY_TYPE: BodyDecoder(_npy, INLINE_ARRAY_BYTES),
+    RAW_TYPE: BodyDecoder(_raw, INLINE_ARRAY_BYTES),
+    ARROW_TYPE: BodyDecoder(_arrow, 0),
+    FORM_TYPE: BodyDecoder(_form, 0),
 }

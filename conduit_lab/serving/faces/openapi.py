@@ -12,6 +12,7 @@ import anyio.to_thread
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from conduit_lab.core.npy import NPY_TYPE
 from conduit_lab.core.version import __version__
 from conduit_lab.serving import codec
 from conduit_lab.serving.answer import send_json
@@ -218,6 +219,8 @@ class _DescribedEndpoint:
                 f"recorded_{number}": {"summary": each["summary"], "value": each["arguments"]}
                 for number, each in enumerate(self._examples, 1)
             }
+        if self._endpoint.signature.takes_array:
+            content[NPY_TYPE] = _bytes_of(NPY_TYPE)
         files = [each for each in parameters if is_of_file(each.schema)]
         if files and FORM_TYPE in BODY_TYPES:
             form = {each.name: _form_schema(each) for each in parameters}
@@ -236,7 +239,7 @@ class _DescribedEndpoint:
         if self._endpoint.shape == "value":
             content = _json(self._answer)
             for each in self._array_types():
-                content[each] = {"schema": {"type": "string", "contentMediaType": each}}
+                content[each] = _bytes_of(each)
             return {"description": "The answer", "content": content}
         chunk: dict[str, Any] = {"type": "string", "contentMediaType": "application/json"}
         if self._answer:
@@ -325,6 +328,10 @@ def _in_url(parameter: Parameter) -> dict[str, Any]:
 
 def _json(schema: Any) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
+
+
+def _bytes_of(content_type: str) -> dict[str, Any]:
+    return {"schema": {"type": "string", "contentMediaType": content_type}}
 
 
 def _form_schema(parameter: Parameter) -> Any:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from conduit_lab import App
-from conduit_lab.serving.faces.array_answer import INLINE_ARRAY_BYTES
+from conduit_lab.serving.faces.decoding import INLINE_ARRAY_BYTES
 from conduit_lab.serving.faces.openapi import openapi
 from tests.serving.asgi import JSON, ask
 

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pytest
 
 from conduit_lab import App
+from conduit_lab.core.npy import NPY_TYPE
 from conduit_lab.serving.array_shape import ArrayShape
-from conduit_lab.serving.faces.decoding import ARROW_TYPE, DECODERS, NPY_TYPE, RAW_TYPE
+from conduit_lab.serving.faces.decoding import ARROW_TYPE, DECODERS, RAW_TYPE
 from conduit_lab.serving.faces.form_fields import MAX_FORM_PARTS
 from conduit_lab.serving.file import File
 from conduit_lab.serving.limits import Limits
@@ -97,6 +98,19 @@ def test_arrays_fit_the_parameters_that_take_them(served: App) -> None:
     assert asked(served, "/kind", npy(np.zeros((0, 2))), NPY_TYPE)[1] == b'"ndarray float64 (0, 2)"'
     status, answer = asked(served, "/typed", npy(np.zeros((2, 3), "f4")), NPY_TYPE)
     assert (status, b"expected float32 [n, 2], got float32 [2, 3]" in answer) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [(npy(ROWS), NPY_TYPE), (npy(np.asfortranarray(ROWS)), NPY_TYPE), (ROWS.tobytes(), RAW_TYPE)],
+)
+def test_a_handler_may_write_to_its_array(served: App, body: bytes, kind: str) -> None:
+    @served.post("/halved")
+    def halved(rows: Annotated[npt.NDArray[np.float32], ArrayShape("n", 2)]) -> Any:
+        rows /= 2
+        return rows
+
+    assert json.loads(asked(served, "/halved", body, kind)[1]) == (ROWS / 2).tolist()
 
 
 @pytest.mark.parametrize(
@@ -221,19 +235,20 @@ def test_limits_hold_before_and_after_decompression(served: App) -> None:
     assert asked(served, "/kind", body, ARROW_TYPE)[0] == 413
 
 
-def test_a_large_table_is_decoded_off_the_loop(served: App, monkeypatch: Any) -> None:
+def test_a_table_is_decoded_off_the_loop(served: App, monkeypatch: Any) -> None:
     threads: list[int] = []
-    decode, copies = DECODERS[ARROW_TYPE]
+    decode, inline_bytes = DECODERS[ARROW_TYPE]
 
     def noting(*args: Any) -> Any:
         threads.append(threading.get_ident())
         return decode(*args)
 
-    monkeypatch.setitem(DECODERS, ARROW_TYPE, type(DECODERS[ARROW_TYPE])(noting, copies))
+    monkeypatch.setitem(DECODERS, ARROW_TYPE, type(DECODERS[ARROW_TYPE])(noting, inline_bytes))
     small, large = (arrow(pa.table({"a": np.zeros(n)})) for n in (10, 100_000))
     assert asked(served, "/kind", small, ARROW_TYPE)[0] == 200
     assert asked(served, "/kind", large, ARROW_TYPE) == (200, b'"DataFrame  (100000, 1)"')
-    assert threads[0] == threading.get_ident() != threads[1]
+    assert len(threads) == 2
+    assert threading.get_ident() not in threads
 
 
 def test_a_model_answers_the_rows_of_a_table(served: App) -> None:
