@@ -1,4 +1,4 @@
-"""The deadline for an answer to start."""
+"""The deadline for a response to start."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from conduit_lab.serving.gate.context import RequestContext
 async def start_within(
     seconds: float, router: ASGIApp, scope: Scope, receive: Receive, context: RequestContext
 ) -> None:
-    """Run `router` on a request; raise a 504 where the answer has not started within `seconds`.
+    """Run `router` on a request; raise 504 if the response does not start within `seconds`.
 
-    A coroutine on the event loop is cancelled. A thread is abandoned: it ends by itself, and its
-    result is dropped. An answer that has started may take any time.
+    A coroutine on the event loop is cancelled. A thread is abandoned: it runs to its end and its
+    result is dropped. A response that has started may take any time.
     """
     try:
         with anyio.move_on_after(seconds) as context.start_scope:
