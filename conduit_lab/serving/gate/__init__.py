@@ -1,1 +1,1 @@
-"""The gate: limits and the request context, which every request passes before a face."""
+"""The gate: the checks and the request context of every request, before a face runs."""

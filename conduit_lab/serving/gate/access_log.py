@@ -17,9 +17,9 @@ _MAX_PATH_CHARACTERS = 200
 
 
 def record_access(context: RequestContext, scope: Scope) -> None:
-    """Log the caller's address and name, the method, path, status, seconds and ID of a request.
+    """Log a request's address, caller, method, path, status, seconds and ID.
 
-    The path is that of the route where there is one: a parameter may be a name.
+    A routed request is logged with its route template, since path parameters may be personal data.
     """
     client = scope.get("client")
     path = context.template or clip(scope["path"], _MAX_PATH_CHARACTERS)
@@ -36,10 +36,10 @@ def record_access(context: RequestContext, scope: Scope) -> None:
 
 
 class WithoutQuery(logging.Filter):
-    """Takes the query off the lines of uvicorn's access log: it may hold a prompt."""
+    """Strips the query from uvicorn's access log lines: it may contain a prompt."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Shorten the path; keep every line."""
+        """Strip the query from the record's path; drop no record."""
         arguments = record.args
         if isinstance(arguments, tuple) and len(arguments) > 2 and isinstance(arguments[2], str):
             path = arguments[2].partition("?")[0]
@@ -51,5 +51,5 @@ _WITHOUT_QUERY = WithoutQuery()
 
 
 def hide_queries() -> None:
-    """Keep queries out of uvicorn's access log, which a plain `uvicorn app:app` writes."""
-    logging.getLogger("uvicorn.access").addFilter(_WITHOUT_QUERY)  # the same one is added once
+    """Strip queries from the access log of a plain `uvicorn app:app`."""
+    logging.getLogger("uvicorn.access").addFilter(_WITHOUT_QUERY)  # idempotent

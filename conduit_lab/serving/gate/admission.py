@@ -1,4 +1,4 @@
-"""Admission: the checks of a request's head, before its body is read and anything runs."""
+"""Admission: checks on a request's head, made before its body is read or any handler runs."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from conduit_lab.serving.gate.origins import Preflight, is_preflight
 from conduit_lab.serving.gate.signed_links import signed_caller
 from conduit_lab.serving.gate.slots import too_busy
 
-# ASGI's lifespan state has it where the server itself bounds the heads of requests
+# set in ASGI's lifespan state if the server itself bounds request heads
 BOUNDED_HEAD = "conduit_lab:bounded_head"
-UNCOUNTED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})  # answered by a full server too
+UNCOUNTED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})  # answered even at capacity
 
 
 class Admission:
-    """The checks of an app's hosts, origins, keys and limits, in this order.
+    """Checks an app's hosts, origins, keys and limits, in this order.
 
-    Few attribute reads where nothing is configured: every request takes this path.
+    Every request takes this path, so an app without any configuration costs few attribute reads.
     """
 
     def __init__(self, app: EndpointHost, router: Router) -> None:
@@ -36,9 +36,9 @@ class Admission:
         self._metering = app.metering
 
     def admit(self, scope: Scope, context: RequestContext, face: ASGIApp) -> ASGIApp:
-        """Return the ASGI app that answers a request: `face`, or one that waits for its turn first.
+        """Return the ASGI app for a request: `face`, or a wrapper that first waits for a free slot.
 
-        Raises an `HttpError` for a request that is not admitted.
+        Raises an `HttpError` for a rejected request.
         """
         headers = scope["headers"]
         limits = self._app.limits
@@ -47,7 +47,7 @@ class Admission:
         context.headers = values = dict(headers)
         if BOUNDED_HEAD not in scope.get("state", ()):
             size = sum(map(len, values.values())) + len(scope.get("query_string", b""))
-            if len(values) < len(headers):  # a name that is repeated
+            if len(values) < len(headers):  # repeated names
                 size = sum(len(value) for _, value in headers)
             if size > limits.header_bytes:
                 raise _large_head(f"{limits.header_bytes} bytes")
@@ -79,7 +79,7 @@ class Admission:
         return face
 
     def leave(self, context: RequestContext) -> None:
-        """Account for a request that has been answered."""
+        """Release the slot of a finished request and count its tokens."""
         if (slots := context.slots) is not None:
             if slots.waiting:
                 slots.release()
@@ -92,21 +92,21 @@ class Admission:
             self._metering.count(context.caller, *tokens)
 
     def take_form(self, scope: Scope, context: RequestContext) -> None:
-        """Let the protocol of a request that its face has not seen write the error answer."""
+        """Use the error format of the route's protocol for a request that its face has not seen."""
         context.error_body = getattr(self._answering(scope), "error_body", context.error_body)
 
     def _identify(
         self, keys: Keys, scope: Scope, context: RequestContext, headers: Mapping[bytes, bytes]
     ) -> None:
-        """Find the caller by its key, and take the key off the request."""
+        """Identify the caller by its key, and remove the key from the request."""
         context.caller = keys.caller(headers)
-        # neither handlers nor logs see it
+        # handlers and logs must not see the key
         context.headers = {k: v for k, v in headers.items() if k not in CREDENTIAL_HEADERS}
         scope["headers"] = [each for each in scope["headers"] if each[0] not in CREDENTIAL_HEADERS]
         self._metering.begin(context.caller, self._app.limits)
 
     def _answering(self, scope: Scope) -> Any:
-        """Return the app of the route that would answer; None without one."""
+        """Return the app of the matching route, or None."""
         for route in self._router.routes:
             if isinstance(route, Route) and route.matches(scope)[0] == Match.FULL:
                 return route.app
@@ -114,7 +114,7 @@ class Admission:
 
 
 def admit_stream(context: RequestContext) -> None:
-    """Let a request send a stream: a 429 where too many are sent, else it frees its slot."""
+    """Admit a request as a stream and free its slot; 429 if too many streams are open."""
     limit, slots = context.app.limits.concurrent_streams, context.server.slots
     if limit is not None and slots.streams >= limit:
         raise too_busy("too many streams are open")
@@ -124,14 +124,14 @@ def admit_stream(context: RequestContext) -> None:
 
 
 def leave_slot(context: RequestContext) -> None:
-    """Give the slot of a request to others: it has become a stream."""
+    """Free the slot of a request that has become a stream."""
     if context.slots is not None:
         context.slots.release()
         context.slots = None
 
 
 class _Queued:
-    """An ASGI app that answers a request once it is its turn."""
+    """An ASGI app that waits for a free slot before it runs a face."""
 
     def __init__(self, face: ASGIApp, context: RequestContext, queued: int) -> None:
         self._face = face
@@ -142,7 +142,7 @@ class _Queued:
         slots = self._context.server.slots
         await slots.wait(self._queued)
         self._context.slots = slots
-        # uvicorn's request; its body is not read yet, so `receive` cannot be asked
+        # ask uvicorn's cycle: calling `receive` would consume the unread body
         if getattr(getattr(receive, "__self__", None), "disconnected", False):
             raise HttpError(499, "client_left", "the client disconnected before its turn")
         await self._face(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Bind rules: where a server may listen without a key."""
+"""Bind rules: the addresses on which a server may listen without a key."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from conduit_lab.serving.gate.hosts import is_loopback
 
 
 def check_bind(app: EndpointHost, host: str, *, insecure: bool = False) -> None:
-    """Raise `ServeError` for an address that others can reach, unless the app has a key.
+    """Raise `ServeError` for a non-loopback address unless the app has a key.
 
-    `insecure` says that others may call it without one.
+    `insecure` allows such an address without a key.
     """
     if insecure or app.keys or is_loopback(host):
         return
     raise ServeError(
-        f"on {host} everybody who reaches this machine could call {app.name!r} without a key: "
-        "make one with `conduit-lab key NAME` and set CONDUIT_LAB_KEYS, or App(keys=[…]); "
-        "listen on 127.0.0.1; or say insecure=True (--insecure)"
+        f"on {host} anyone who can reach this machine could call {app.name!r} without a key: "
+        "create one with `conduit-lab key NAME` and set CONDUIT_LAB_KEYS or App(keys=[…]); "
+        "listen on 127.0.0.1; or pass insecure=True (--insecure)"
     )

@@ -1,4 +1,4 @@
-"""The body of a request: read within its limit, decompressed, and declared as JSON."""
+"""Request bodies: read up to a limit, decompressed, and checked for a JSON content type."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from conduit_lab.serving.gate.inflate import inflate
 
 _NOT_MARKS = bytes(set(range(256)) - set(b'[]{}"'))
 _BLOCK_MARKS = 2**16
-_FLAT_ROUNDS = 4  # each takes off one level, or two
+_FLAT_ROUNDS = 4  # each removes one or two levels
 _STEPS = np.zeros(256, np.int8)
 _STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
-SHORT_BYTES = 256  # too short for a depth that harms
-_LONG_BYTES = 2**12  # here NumPy finds brackets sooner than `bytes.count`
-_INLINE_BYTES = 2**16  # a longer body is checked on a thread
+SHORT_BYTES = 256  # too short for harmful nesting
+_LONG_BYTES = 2**12  # from here on NumPy finds brackets faster than `bytes.count`
+_INLINE_BYTES = 2**16  # longer bodies are checked on a thread
 
 JSON_TYPE = b"application/json"
-# of JSON bodies and of forms, as the OpenAPI document lists them
+# JSON bodies and forms, as listed in the OpenAPI document
 BODY_TYPES = (JSON_TYPE.decode(), "multipart/form-data")
 
 
@@ -36,12 +36,12 @@ async def read_json_body(
     content_type: bytes | None = None,
     checks_depth: bool = True,
 ) -> bytes:
-    """Read the whole body; 413 as soon as its declared or its real length exceeds `limit` bytes.
+    """Read the whole body; 413 as soon as its declared or actual length exceeds `limit` bytes.
 
-    415 for a body that is not declared as JSON, and for an empty one that is declared as anything
-    else: a browser sends other content types across sites without a preflight. `InputError` for an
-    empty body that is `required`, and for one nested too deeply unless the caller checks that. With
-    `any_type` the caller checks its type, its content encoding and its content too.
+    Raises 415 for any content type but JSON, even on an empty body: browsers send other types
+    cross-site without a preflight. Raises `InputError` for an empty body that is `required`, and
+    for JSON nested too deeply unless the caller checks that. With `any_type` the caller checks
+    content type, encoding and content too.
     """
     headers = context_of(scope).headers
     kind = content_type_of(scope) if content_type is None else content_type
@@ -82,7 +82,7 @@ async def read_json_body(
 
 
 async def _read_rest(message: Message, receive: Receive, limit: int) -> bytes:
-    """Return the whole body of a request whose first message has come."""
+    """Return the whole body of a request, given its first message."""
     parts: list[bytes] = []
     length = 0
     while True:
@@ -101,7 +101,7 @@ async def _read_rest(message: Message, receive: Receive, limit: int) -> bytes:
 
 
 def content_type_of(scope: Scope) -> bytes:
-    """Return the content type of a request: the first one, where there are several."""
+    """Return the request's content type, the first if the header is repeated."""
     values, headers = context_of(scope).headers, scope["headers"]
     if len(values) == len(headers):
         return values.get(b"content-type", b"")
@@ -109,9 +109,9 @@ def content_type_of(scope: Scope) -> bytes:
 
 
 def check_json_depth(body: bytes, most: int) -> None:
-    """Raise `InputError` for JSON text with more than `most` arrays and objects in one another.
+    """Raise `InputError` for JSON text nested more than `most` levels deep.
 
-    A pass over the bytes in C for most bodies, and a byte of memory per byte for any other.
+    Most bodies take one pass in C; the rest also take a byte of memory per byte of text.
     """
     if len(body) > _LONG_BYTES and b'"' not in body and b"{" not in body:  # arrays of numbers
         codes = np.frombuffer(body, np.uint8)
@@ -124,26 +124,26 @@ def check_json_depth(body: bytes, most: int) -> None:
         return
     escaped = b"\\" in body
     if not escaped:
-        rest = marks.replace(b'""', b"")  # keys, and texts without a bracket
+        rest = marks.replace(b'""', b"")  # keys, and strings without brackets
         if b'"' not in rest:
             for _ in range(_FLAT_ROUNDS):
                 rest = rest.replace(b"[]", b"").replace(b"{}", b"")
             if len(rest) <= 2 * (most - 2 * _FLAT_ROUNDS):
                 return
-    else:  # no escaped quote is left
+    else:  # remove escaped quotes
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
         marks = body.translate(None, _NOT_MARKS)
     _check_depth(np.frombuffer(marks, np.uint8), most)
 
 
 def _check_depth(marks: npt.NDArray[np.uint8], most: int) -> None:
-    """Raise `InputError` for brackets, beside other characters, that are nested too deeply."""
+    """Raise `InputError` if the brackets in `marks` are nested too deeply."""
     if _depth(marks, most) > most:
         raise InputError(f"the body is nested too deeply: expected at most {most} levels")
 
 
 def _depth(marks: npt.NDArray[np.uint8], most: int) -> int:
-    """Return how deep brackets outside of strings are nested, or a depth above `most`."""
+    """Return the nesting depth of brackets outside strings; stop counting above `most`."""
     depth = deepest = 0
     in_string = np.uint8(0)
     for start in range(0, len(marks), _BLOCK_MARKS):

@@ -1,4 +1,4 @@
-"""Bounds: every number, list and text of a request has an upper bound."""
+"""Bounds: range and length checks for the numbers, lists and strings of a request."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def bounded(value: Any, name: str, low: int, high: int) -> int: ...
 @overload
 def bounded(value: Any, name: str, low: float, high: float) -> float: ...
 def bounded(value: Any, name: str, low: float, high: float) -> float:
-    """Return a number of a request that is within `low` and `high`; `InputError` for any other.
+    """Return `value` if it is a number from `low` to `high`; else raise `InputError`.
 
-    With two `int` bounds the value must be an integer. NaN is within no bounds.
+    With two `int` bounds the value must be an integer. NaN is always rejected.
     """
     if isinstance(low, int) and isinstance(high, int):
         fits, kind = type(value) is int, "an integer"
@@ -32,7 +32,7 @@ def bounded(value: Any, name: str, low: float, high: float) -> float:
 
 
 def bounded_length(value: _S, name: str, high: int, low: int = 0) -> _S:
-    """Return a list or text of a request with `low` to `high` items; `InputError` for any other."""
+    """Return `value` if it has `low` to `high` items or characters; else raise `InputError`."""
     if not low <= len(value) <= high:
         noun = "characters" if isinstance(value, str) else "items"
         raise InputError(f"{name} expects {low} to {high:,} {noun}, got {len(value):,}")
@@ -40,7 +40,7 @@ def bounded_length(value: _S, name: str, high: int, low: int = 0) -> _S:
 
 
 def _is_short(value: Any) -> bool:
-    """Return whether the repr is short: that of a long integer raises, that of a list is long."""
+    """Return whether the repr is short; that of a huge integer raises."""
     if isinstance(value, int):
         return value.bit_length() <= 128
     return value is None or isinstance(value, float) or (isinstance(value, str) and len(value) < 99)

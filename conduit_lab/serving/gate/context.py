@@ -1,4 +1,4 @@
-"""RequestContext: one HTTP request as the gate and the faces share it."""
+"""RequestContext: the state of one HTTP request that the gate and the faces share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _prefix = token_hex(4)  # of this process
 
 
 def _new_prefix() -> None:
-    """Take another prefix in a forked worker, whose numbers begin where its parent's were."""
+    """Use another prefix in a forked worker, whose counter continues from its parent's."""
     global _prefix
     _prefix = token_hex(4)
 
@@ -39,19 +39,18 @@ in_forked_child(_new_prefix)
 
 
 class RequestContext:
-    """One HTTP request: its ID, its app and server, its start in seconds of the monotonic clock.
+    """One HTTP request: its ID, app, server and monotonic start time.
 
-    The ID is unique, and not secret. `template` is the path of the route that answers, without the
-    values of its parameters, empty where there is none. `status` is that of its answer, 0 until
-    that has `started`, at `answered_at`. `error_body` writes its error answers. `start_scope` is
-    cancelled where the answer does not start in time; it is None without a deadline.
-    `prompt_tokens` and `generated_tokens` are counted for its `caller`, which is None for an app
-    without keys. It holds a place in the `slots` of its server, unless it `is_stream`. `origin` is
-    that of a page of another site, where allowed. `headers` are those of the request by name, the
-    last one of each, without the key.
+    The ID is unique, but not secret. `template` is the path template of the matching route, empty
+    if no route matches. `status` is the response status, 0 until the response has `started`, at
+    `answered_at`. `error_body` formats error responses. `start_scope` is cancelled if the response
+    misses its deadline; None without one. `prompt_tokens` and `generated_tokens` are charged to
+    `caller`, which is None for an app without keys. `slots` is the server's, if the request holds a
+    slot; a stream (`is_stream`) holds none. `origin` is an allowed cross-site origin. `headers`
+    maps names to values, the last of repeated ones, without credentials.
     """
 
-    # on the class, since most requests change few of them
+    # class attributes, since most requests change few of them
     status = 0
     answered_at = 0.0
     template = ""
@@ -74,16 +73,16 @@ class RequestContext:
 
     @property
     def started(self) -> bool:
-        """Whether the answer has begun."""
+        """Whether the response has started."""
         return self.status > 0
 
     def count_tokens(self, prompt: int, generated: int) -> None:
-        """Count tokens of this request, for the usage and the quota of its caller."""
+        """Add tokens to this request, for the usage and quota of its caller."""
         self.prompt_tokens += prompt
         self.generated_tokens += generated
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Send one ASGI message; the one that starts the answer gets the request ID as a header."""
+        """Send one ASGI message; add the request ID to the response headers."""
         if message["type"] == "http.response.start":
             if self.start_scope is not None:
                 if self.start_scope.cancel_called:
@@ -99,5 +98,5 @@ class RequestContext:
 
 
 def context_of(scope: Scope) -> RequestContext:
-    """Return the context that the gate has put into an ASGI scope."""
+    """Return the context that the gate stored in an ASGI scope."""
     return cast(RequestContext, scope[_SCOPE_KEY])

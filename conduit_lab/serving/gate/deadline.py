@@ -1,4 +1,4 @@
-"""The deadline for an answer to start."""
+"""The deadline for a response to start."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ async def start_within(
     receive: Receive,
     send: Send,
 ) -> None:
-    """Run `face` on a request; raise a 504 where its answer has not started after `seconds`.
+    """Run `face` on a request; raise 504 if the response does not start within `seconds`.
 
-    A coroutine on the event loop is cancelled. A thread is abandoned: it ends by itself, and its
-    result is dropped. An answer that has started may take any time.
+    A coroutine on the event loop is cancelled. A thread is abandoned: it runs to its end and its
+    result is dropped. A response that has started may take any time.
     """
     try:
         left = context.begun_at + seconds - monotonic()

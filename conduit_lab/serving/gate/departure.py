@@ -1,4 +1,4 @@
-"""Departure: the work for an answer is cancelled when its client disconnects."""
+"""Departure: cancel the work for a response when its client disconnects."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from starlette.types import Receive
 from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.gate.request_cycle import RequestCycle
 
-WATCH_AFTER_SECONDS = 0.05  # at least; most answers are sent by then, and a watch costs a task
+WATCH_AFTER_SECONDS = 0.05  # minimum; most responses are sent by then, and a watch costs a task
 
 _Result = TypeVar("_Result")
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, _Result]) -> _Result:
-    """Await `work`; cancel it when the client disconnects, and raise a 499 that nobody reads.
+    """Await `work`; if the client disconnects, cancel it and raise 499, which only the log sees.
 
-    The body of the request has been read before.
+    Call it only after the request body has been read.
     """
     watch = Watch(receive)
     try:
@@ -33,10 +33,10 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, _Result]) 
 
 
 class Watch:
-    """Cancels the current task once its client has disconnected, until `end`.
+    """Cancels the current task if its client disconnects before `end`.
 
-    A connection of `BoundedHttp` reports that itself. Under another server a task waits for it,
-    where the answer takes more than 0.05 s.
+    A `BoundedHttp` connection reports the disconnect itself. Under another server a task waits for
+    it if the response takes longer than 0.05 s.
     """
 
     __slots__ = ("_cycle", "_has_left", "_receive", "_task", "_watcher", "_watches")
@@ -62,13 +62,13 @@ class Watch:
         watches.add(self)
 
     def leave(self) -> None:
-        """Cancel the task: the client has left."""
+        """Cancel the task after a disconnect."""
         self._has_left = True
         if self._task is not None:
             self._task.cancel()
 
     def check(self) -> None:
-        """Raise a 499 where the task was cancelled because its client has left."""
+        """Raise 499 if the task was cancelled because its client disconnected."""
         if self._has_left and self._task is not None:
             self._task.uncancel()
             raise HttpError(
@@ -76,7 +76,7 @@ class Watch:
             ) from None
 
     def end(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         if self._cycle is not None:
             self._cycle.departure = None
         else:
@@ -92,29 +92,29 @@ class Watch:
         self.leave()
 
     def stop(self) -> None:
-        """Wait no longer."""
+        """Cancel the wait."""
         if self._watcher is not None:
             self._watcher.cancel()
 
 
 class _Watches:
-    """The watches of one event loop: one timer for all, since one for each costs several µs."""
+    """The watches of one event loop, on one shared timer: a timer per watch costs several µs."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._new: dict[Watch, None] = {}  # since the last tick
-        self._old: dict[Watch, None] = {}  # since the one before
+        self._new: dict[Watch, None] = {}  # added since the last tick
+        self._old: dict[Watch, None] = {}  # added in the tick before
         self._ticks = False
 
     def add(self, watch: Watch) -> None:
-        """Begin `watch` at the second tick from now."""
+        """Start `watch` at the second tick from now."""
         self._new[watch] = None
         if not self._ticks:
             self._ticks = True
             self.loop.call_later(WATCH_AFTER_SECONDS, self._tick)
 
     def drop(self, watch: Watch) -> None:
-        """End `watch`, begun or not."""
+        """Stop `watch`, started or not."""
         if watch in self._new:
             del self._new[watch]
         elif watch in self._old:

@@ -1,4 +1,4 @@
-"""DirectRequest: a whole request that is answered without a task of its own."""
+"""DirectRequest: a complete request that is answered without a task of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.gate.context import RequestContext
 from conduit_lab.serving.gate.request_cycle import RequestCycle, head_lines
 
-# as `RequestCycle` writes the headers of `send_value` and the request ID
+# the headers that `send_value` and `RequestContext.send` would write
 JSON_LINE = b"content-type: application/json\r\n"
 _HEAD = b"%bcontent-length: %d\r\n%bx-request-id: %b\r\n"
 
@@ -24,19 +24,19 @@ class _Gate(Protocol):
     def error_answer(
         self, error: BaseException, context: RequestContext, scope: Scope
     ) -> Answer | None:
-        """Return the answer to an exception, None where another one has begun."""
+        """Return the error response, or None if a response has already started."""
 
     def end(self, context: RequestContext, scope: Scope) -> None:
-        """Account for a request that has ended."""
+        """Record a finished request in the metrics and the access log."""
 
     def going_on(self, face: ASGIApp, context: RequestContext) -> ASGIApp:
-        """Return the app that answers the request by a face, from within a task."""
+        """Return an ASGI app that runs a face in a task."""
 
 
 class DirectRequest:
-    """One request behind the gate: exactly one of `answer`, `fail` and `go_on` ends it.
+    """One request behind the gate; it ends with exactly one call of `answer`, `fail` or `go_on`.
 
-    A task, its context and its future take a third of the time of a small prediction.
+    A task with its context and future would take a third of the time of a small prediction.
     """
 
     __slots__ = ("_cycle", "_gate", "context", "scope")
@@ -55,9 +55,9 @@ class DirectRequest:
     def answer(
         self, body: bytes, more: bytes = b"", status: int = 200, about: bytes = JSON_LINE
     ) -> None:
-        """Send the answer, with `more` lines of headers; nothing where the client has left.
+        """Send the response, with `more` header lines; a no-op after a disconnect.
 
-        The lines `about` it have its content type.
+        `about` holds the content type header line.
         """
         context, cycle = self.context, self._cycle
         cycle.departure = None
@@ -67,18 +67,18 @@ class DirectRequest:
         self._gate.end(context, self.scope)
 
     def fail(self, error: BaseException) -> None:
-        """Send the answer to an exception of the endpoint."""
+        """Send the error response to an exception of the endpoint."""
         answer = self._gate.error_answer(error, self.context, self.scope)
         if answer is not None:
             self.answer(answer.body, head_lines(answer.headers).lines, answer.status)
 
     def go_on(self, face: ASGIApp) -> None:
-        """Let a task answer the request by `face`; its body is not received again."""
+        """Run `face` on the request in a task."""
         self._cycle.departure = None
         self._cycle.start(self._gate.going_on(face, self.context))
 
     def withdraw_with(self, withdraw: Callable[[], None]) -> None:
-        """Take back a waiting call if the client disconnects, and end the request."""
+        """Call `withdraw` if the client disconnects, and end the request."""
 
         def leave() -> None:
             withdraw()

@@ -1,4 +1,4 @@
-"""Gate: the one ASGI wrapper that every request passes before a face answers it."""
+"""Gate: the ASGI wrapper around all faces of an app."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from conduit_lab.serving.gate.direct_request import DirectRequest
 from conduit_lab.serving.gate.request_cycle import RequestCycle
 from conduit_lab.serving.gate.tenants import CalledFace, caller_of
 
-FAULTS = (Exception, SystemExit)  # `sys.exit` in a handler ends its call alone
+FAULTS = (Exception, SystemExit)  # `sys.exit` in a handler ends only its call
 
 
 class Gate:
-    """Gives each HTTP request a `RequestContext` and each exception of a face its error answer.
+    """Gives each HTTP request a `RequestContext`, and turns exceptions into error responses.
 
-    A path without parameters is found in a dict, before any route of the router: it wins over a
-    path with parameters that would match too.
+    Paths without parameters are looked up in a dict before the router runs, so they take precedence
+    over parametrized paths that also match.
     """
 
     def __init__(self, app: EndpointHost, router: Router) -> None:
@@ -51,7 +51,7 @@ class Gate:
             if isinstance(route, Route) and not route.param_convertors:
                 for method in route.methods or ():
                     self._faces.setdefault((method, route.path), route.app)
-        self._direct: dict[tuple[str, str], Any] = {}  # of faces that may need no task
+        self._direct: dict[tuple[str, str], Any] = {}  # faces that can answer without a task
         for (method, path), each in self._faces.items():
             if hasattr(each, "begin") and method != "HEAD":
                 self._direct[method, path] = each
@@ -66,13 +66,13 @@ class Gate:
         context = RequestContext(app, server, scope, send)
         server.in_flight += 1
         face = None
-        if not scope.get("root_path"):  # else the path begins with it, and the router takes it off
+        if not scope.get("root_path"):  # otherwise the router strips it from the path
             face = self._faces.get((scope["method"], scope["path"]))
         if face is not None:
             context.template = scope["path"]
         else:
             face = self._router
-            scope["app"] = app  # the router then raises a 404 or 405 instead of answering it
+            scope["app"] = app  # makes the router raise 404 and 405 instead of answering
         token = silence()
         try:
             face = self._bounded(self._admission.admit(scope, context, face), context)
@@ -84,7 +84,7 @@ class Gate:
             self.end(context, scope)
 
     def begin(self, cycle: RequestCycle) -> bool:
-        """Answer a whole request, without a task where its face can; False where it has none."""
+        """Answer a complete request without a task, if possible; return whether it was answered."""
         scope = cycle.scope
         face: Any = self._direct.get((scope["method"], scope["path"]))
         app = self._app
@@ -92,44 +92,25 @@ class Gate:
             return False
         try:
             server = app.server_of(scope)
-        except KeyError:  # without a lifespan
+        except KeyError:  # no lifespan
             return False
         context = RequestContext(app, server, scope, cycle.send)
         context.template = scope["path"]
         server.in_flight += 1
         request = DirectRequest(self, context, cycle)
         try:
-            admitted = self._admission.admit(scope, context, face)
-            if admitted is not face or context.origin is not None:
-                request.go_on(admitted)
-            elif not self._begins(face, request, cycle.body):
-                request.go_on(face)
-        except BaseException as error:  # no task above takes it
+            here = self._admission.admit(scope, context, face) is face and context.origin is None
+            if here and face.begin(request, cycle.body):
+                return True
+        except BaseException as error:  # no task would catch it
             request.fail(error)
-        return True
-
-    def _begins(self, face: Any, request: DirectRequest, body: bytes) -> bool:
-        """Let a face begin its answer for the caller; return whether it needs no task."""
-        if request.context.caller is None:
-            begins: bool = face.begin(request, body)
-            return begins
-        token = enter_caller(caller_of(request.context))
-        try:
-            begins = face.begin(request, body)
-        finally:
-            leave_caller(token)
-        return begins
-
-    def _bounded(self, face: ASGIApp, context: RequestContext) -> ASGIApp:
-        """Return the app that answers a request by `face`, for its caller and by its deadline."""
-        if context.caller is not None:
-            face = CalledFace(face, context)
-        if (seconds := self._app.limits.deadline) is not None:
-            return partial(start_within, seconds, face, context)
-        return face
+            return True
+        self._admission.leave(context)  # a task takes over and counts it again
+        server.in_flight -= 1
+        return False
 
     def going_on(self, face: ASGIApp, context: RequestContext) -> ASGIApp:
-        """Return the app that answers an admitted request by a face, from within a task."""
+        """Return an ASGI app that runs a face in a task."""
 
         async def go_on(scope: Scope, receive: Receive, send: Send) -> None:
             silence()
@@ -143,7 +124,7 @@ class Gate:
         return go_on
 
     def end(self, context: RequestContext, scope: Scope) -> None:
-        """Account for a request that has ended: its template, status and seconds are known."""
+        """Record a finished request in the metrics and the access log."""
         self._admission.leave(context)
         server = context.server
         server.in_flight -= 1
@@ -166,14 +147,14 @@ class Gate:
     def error_answer(
         self, error: BaseException, context: RequestContext, scope: Scope
     ) -> Answer | None:
-        """Return the answer to an exception, None where another one has begun; log a fault."""
+        """Log a fault; return the error response, or None if a response has already started."""
         if not context.template and self._is_routed(context, scope):
             context.template = scope["route"].path
         answer = http_error(body_mistake(error, self._app.endpoints) or error)
         if isinstance(error, HTTPException) and not context.template:
             answer = self._not_routed(error, context, scope)
         if answer is None or answer.status >= 500 or context.started:
-            # the server closes the connection of half an answer
+            # the server closes the connection of an incomplete response
             log_failure(error, None if context.started else answer, context)
         answer = answer or internal_error()
         drop_tracebacks(error)
@@ -185,7 +166,7 @@ class Gate:
         return Answer(answer.status, context.error_body(answer, context.id), headers)
 
     def _not_routed(self, error: HTTPException, context: RequestContext, scope: Scope) -> HttpError:
-        """Return the 404, or the 405 with the methods of the path."""
+        """Return a 404, or a 405 with the methods of the path."""
         if error.status_code != 405:
             return HttpError(404, "not_found", self._nothing_here(context, scope))
         routes = [route for route in self._router.routes if isinstance(route, Route)]
@@ -195,7 +176,7 @@ class Gate:
         return HttpError(405, "method_not_allowed", message, {"allow": allowed})
 
     def _nothing_here(self, context: RequestContext, scope: Scope) -> str:
-        """Return the message of a 404; it names the endpoints to those only who may call them."""
+        """Return the message of a 404; it lists endpoints only to callers who may use them."""
         text = "nothing is served at this path"
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         routes = [route.path for route in self._router.routes if isinstance(route, Route)]
@@ -208,7 +189,7 @@ class Gate:
         return text
 
     def _is_routed(self, context: RequestContext, scope: Scope) -> bool:
-        """Return whether a face of this app, not an app around it, got the request."""
+        """Return whether the request was routed by this app, not by an outer one."""
         if context.template:
             return True
         route = scope.get("route")

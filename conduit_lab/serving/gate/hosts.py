@@ -1,4 +1,4 @@
-"""Hosts: the names that a served app answers to, so that DNS rebinding does not reach it."""
+"""Hosts: the host names that a served app answers to, against DNS rebinding."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _MAX_SHOWN_CHARACTERS = 80
 
 
 class Hosts:
-    """The check of a request's Host header.
+    """Validates the Host header.
 
-    An attacker's page can have its own name point to this machine, but not to a request that says
-    another name. So addresses and `localhost` always pass, and any other name is one of `names`;
-    "*.example.org" stands for every name below it, "*" for every name. Without names every name
-    passes, unless the connection came to a loopback address.
+    An attacker can make their own host name resolve to this machine, but the browser still sends
+    that name in the Host header. So IP addresses and `localhost` always pass, and any other name
+    must be in `names`; "*.example.org" matches every subdomain, "*" every name. Without `names`
+    every name passes, except on connections to a loopback address.
     """
 
     def __init__(self, names: Sequence[str] | None = None) -> None:
@@ -34,10 +34,10 @@ class Hosts:
                     "hosts= expects names such as 'app.example.org', without scheme, port or "
                     f"path, got {name!r}"
                 )
-        self.passed: set[bytes | None] = {None}  # Host headers, as sent; every browser sends one
+        self.passed: set[bytes | None] = {None}  # raw Host headers; browsers always send one
 
     def check(self, host: bytes | None, local: str | None) -> None:
-        """Raise a 421 for a Host header of another site; `local` is the address of this server."""
+        """Raise 421 for a Host header of another site; `local` is the server's address."""
         if host is None or host in self.passed:
             return
         name = host_name(host)
@@ -62,7 +62,7 @@ class Hosts:
 
 
 def host_name(host: bytes) -> str:
-    """Return the name of a Host header, in lower case, without its port."""
+    """Return the host name in a Host header, lowercased, without the port."""
     text = host.decode("latin-1").strip().lower()
     if text.startswith("["):
         return text[1:].partition("]")[0]
@@ -70,7 +70,7 @@ def host_name(host: bytes) -> str:
 
 
 def is_address(name: str) -> bool:
-    """Return whether a name is an IP address; no DNS server answers for those."""
+    """Return whether a name is an IP address, which DNS rebinding cannot forge."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -79,7 +79,7 @@ def is_address(name: str) -> bool:
 
 
 def is_loopback(host: str | None) -> bool:
-    """Return whether a host is an address of this machine that no other one can reach."""
+    """Return whether a host is a loopback address."""
     if host == "localhost":
         return True
     try:

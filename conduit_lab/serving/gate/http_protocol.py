@@ -1,8 +1,8 @@
-"""BoundedHttp: uvicorn's HTTP protocol with a deadline for requests to arrive and bounded heads.
+"""BoundedHttp: uvicorn's HTTP protocol with a receive deadline and bounded request heads.
 
-uvicorn waits for the rest of a request for ever, and takes heads of any size. `Server` and
-`conduit-lab serve` use this class; `uvicorn app:app` does with
-`--http conduit_lab.serving.gate.http_protocol:BoundedHttp`.
+uvicorn waits forever for the rest of a request and accepts heads of any size. `Server` and
+`conduit-lab serve` use this class; for `uvicorn app:app` pass `--http
+conduit_lab.serving.gate.http_protocol:BoundedHttp`.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from conduit_lab.serving.gate.admission import BOUNDED_HEAD
 from conduit_lab.serving.gate.request_cycle import HeadLines, RequestCycle, head_lines
 from conduit_lab.serving.limits import Limits
 
-BODY_BYTES_PER_SECOND = 4096  # a body that comes faster may take longer than `receive_seconds`
-LINGER_SECONDS = 2.0  # that the rest of a rejected body is read, so that the client sees the answer
+BODY_BYTES_PER_SECOND = 4096  # a faster body may take longer than `receive_seconds`
+LINGER_SECONDS = 2.0  # to read the rest of a rejected body, so the client gets the response
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """One connection: each request arrives in time, within the app's limits.
+    """One connection, with the app's limits on each request.
 
-    A late request is answered with 408, a large head with 431, and the connection is closed. One
-    timer per connection checks it, and ends an idle one, at no cost per request.
+    A late request is answered with 408 and a large head with 431, and the connection is closed. One
+    timer per connection enforces this and closes idle connections, at no cost per request.
     """
 
-    # other classes than uvicorn's
+    # not uvicorn's classes
     scope: Any
     cycle: Any
     pipeline: Any
@@ -44,35 +44,35 @@ class BoundedHttp(HttpToolsProtocol):
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
         self._limits = _limits_of(config.loaded_app)
-        # uvicorn's proxy middleware changes requests with a proxy's headers alone
+        # uvicorn's proxy middleware only changes requests with X-Forwarded headers
         behind = isinstance(self.app, ProxyHeadersMiddleware)
         self._unproxied: Any = self.app.app if behind else self.app
-        # an `App` may answer a whole request at once
+        # an `App` can answer a complete request without a task
         self._begin = getattr(self._unproxied, "begin_request", None)
-        self._unstarted: Any = None  # the app that is to answer the request in progress
+        self._unstarted: Any = None  # the app for the request in progress, until it starts
         self.app_state[BOUNDED_HEAD] = True
-        self._since: float | None = None  # the time at which the request in progress began
+        self._since: float | None = None  # start of the request in progress
         self._idle_since = self.loop.time()
-        self._received = self._read = 0  # its bytes, and those of the last read
+        self._received = self._read = 0  # bytes of the request, and of the last read
         self._in_head = self._upgrades = False
         self._refusal: HttpError | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._answering: Any = None  # a cycle; `cycle` is that of the last request
+        self._answering: Any = None  # the cycle being answered; `cycle` is the last one received
         self._default_headers: Any = None
         self._default_head = HeadLines(b"", None, False, False)
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for a request."""
+        """Start the timer for the first request."""
         super().connection_made(transport)
         self._since = self.loop.time()
         self._in_head = True
         self._check_later(min(self._limits.receive_seconds, self.timeout_keep_alive))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the timer, and the request in progress."""
+        """Stop the timer and disconnect the requests in progress."""
         if self._timer is not None:
             self._timer.cancel()
-        last, self.cycle = self.cycle, None  # which uvicorn would disconnect itself
+        last, self.cycle = self.cycle, None  # hidden from uvicorn, which would disconnect it
         super().connection_lost(exc)
         self.cycle = last
         for cycle in {last, self._answering} - {None}:
@@ -81,7 +81,7 @@ class BoundedHttp(HttpToolsProtocol):
     # The request
 
     def data_received(self, data: bytes) -> None:
-        """Parse the bytes that have arrived."""
+        """Parse received bytes."""
         if self._since is None:
             self._since = self.loop.time()
         self._read = len(data)
@@ -91,29 +91,29 @@ class BoundedHttp(HttpToolsProtocol):
             self._unstarted = None
             if not self.transport.is_closing():
                 self.start(self.cycle, app)
-        # a whole head is measured once it is there; this bounds one that does not end
+        # a complete head is measured exactly; this bounds an endless one
         if self._in_head and self._received > 2 * self._limits.header_bytes:
             self._refuse(_large_head(self._limits))
 
     def on_message_begin(self) -> None:
-        """Begin a head; the bytes of the read that it begins in count as its own."""
+        """Start a head; all bytes of the current read count toward it."""
         super().on_message_begin()
         self._in_head = True
         self._received = max(self._received, self._read)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header."""
+        """Collect a header."""
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Check the head, and let the app answer."""
+        """Check the head and schedule the app."""
         limits, parser, scope = self._limits, self.parser, self.scope
         self._in_head = False
         if len(self.headers) > limits.header_count or (
             self._received > limits.header_bytes and self._head_bytes() > limits.header_bytes
         ):
             self._refusal = _large_head(limits)
-            raise ValueError  # httptools reports it as an error of the request
+            raise ValueError  # httptools turns it into a parser error
         scope["method"] = parser.get_method().decode("ascii")
         scope["http_version"] = version = parser.get_http_version()
         self._upgrades = parser.should_upgrade() and self._should_upgrade()
@@ -137,18 +137,18 @@ class BoundedHttp(HttpToolsProtocol):
         expects_continue = names.get(b"expect", b"").lower() == b"100-continue"
         self.cycle = cycle = RequestCycle(self, scope, keep_alive, expects_continue)
         if before is None or before.response_complete:
-            self._unstarted = app  # until its body is there, or known to come later
-        else:  # the client sent it before the answer to another
+            self._unstarted = app  # until this read is parsed: the body may be in it
+        else:  # pipelined behind an unfinished response
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, app))
 
     def on_body(self, body: bytes) -> None:
-        """Hand a part of the body to the app."""
+        """Pass a part of the body to the cycle."""
         if not self._upgrades and not self.cycle.response_complete:
             self.cycle.feed(body)
 
     def on_message_complete(self) -> None:
-        """End the wait: the request is whole."""
+        """Stop the receive deadline: the request is complete."""
         self._since = None
         self._received = 0
         cycle = self.cycle
@@ -164,7 +164,7 @@ class BoundedHttp(HttpToolsProtocol):
                 self.start(cycle, app)
 
     def start(self, cycle: RequestCycle, app: Any) -> None:
-        """Let an app answer a request, in a task."""
+        """Run an app on a request, in a task."""
         context = contextvars.Context() if self.config.reset_contextvars else None
         self._answering = cycle
         cycle.task = task = self.loop.create_task(cycle.run(app), context=context)
@@ -173,14 +173,14 @@ class BoundedHttp(HttpToolsProtocol):
     # The response
 
     def default_head(self) -> HeadLines:
-        """Return the headers of every response, which uvicorn makes each second."""
+        """Return uvicorn's default headers, which it updates every second."""
         headers = self.server_state.default_headers
         if headers is not self._default_headers:
             self._default_head, self._default_headers = head_lines(headers), headers
         return self._default_head
 
     def on_response_start(self, cycle: RequestCycle, status: int) -> None:
-        """Log the access as uvicorn does, where its access log is on."""
+        """Write uvicorn's access log line, if enabled."""
         if self.access_log:
             scope: Any = cycle.scope
             self.access_logger.info(
@@ -193,7 +193,7 @@ class BoundedHttp(HttpToolsProtocol):
             )
 
     def on_response_complete(self) -> None:
-        """Answer the next request, and read the rest of an unneeded body for a short time only."""
+        """Start the next pipelined request, and limit the time to read an unneeded body."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -206,14 +206,14 @@ class BoundedHttp(HttpToolsProtocol):
             self.loop.call_later(LINGER_SECONDS, self._end_rest, self._since)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse a request that is no HTTP, or whose head is too large."""
+        """Reject a malformed request, or one with too large a head."""
         self._refuse(self._refusal or HttpError(400, "bad_request", "the request is not HTTP/1.1"))
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _check(self) -> None:
-        """Refuse a request that is late, or check again when it could be."""
+        """Reject a late request, or schedule the next check."""
         if self.transport.is_closing():
             return
         limit, now = self._limits.receive_seconds, self.loop.time()
@@ -228,7 +228,7 @@ class BoundedHttp(HttpToolsProtocol):
                 self._check_later(min(limit, self.timeout_keep_alive))
             return
         busy = self.cycle is not None and self.cycle.waiting_for_100_continue
-        if self.flow.read_paused or busy:  # this server reads nothing yet: the client is not late
+        if self.flow.read_paused or busy:  # paused by this server: the client is not late
             self._since = now
         allowed = limit + (0 if self._in_head else self._received / BODY_BYTES_PER_SECOND)
         if (late_in := self._since + allowed - now) > 0:
@@ -245,15 +245,15 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, error: HttpError) -> None:
-        """Answer a request that the app does not see, and close the connection."""
+        """Send an error response in place of the app, and close the connection."""
         if self.transport.is_closing():
             return
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
-            if cycle.response_started or not cycle.more_body:  # the next answer is that of another
+            if cycle.response_started or not cycle.more_body:  # not this request's turn
                 self.transport.abort()
                 return
-            cycle.disconnect()  # the app answers no more
+            cycle.disconnect()  # discards further messages of the app
         body = error_body(error, token_hex(8))
         length = b"content-length: %d\r\n" % len(body)
         head = STATUS_LINE[error.status] + b"content-type: application/json\r\n" + length
@@ -263,7 +263,7 @@ class BoundedHttp(HttpToolsProtocol):
 
 @lru_cache(maxsize=256)
 def _target(url: bytes) -> tuple[str, bytes, bytes]:
-    """Return the path of a request's target, its bytes, and the query."""
+    """Return the decoded path, the raw path and the query of a request target."""
     parsed = httptools.parse_url(url)
     path = parsed.path.decode("ascii")
     return unquote(path) if "%" in path else path, parsed.path, parsed.query or b""
@@ -275,7 +275,7 @@ def _large_head(limits: Limits) -> HttpError:
 
 
 def _limits_of(app: Any) -> Limits:
-    """Return the limits of an app that middleware may be wrapped around."""
+    """Return the limits of an app, which may be wrapped in middleware."""
     while app is not None:
         limits = getattr(app, "limits", None)
         if isinstance(limits, Limits):

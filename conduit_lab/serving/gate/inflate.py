@@ -1,4 +1,4 @@
-"""inflate: a compressed request body, within the limit of its inflated size."""
+"""inflate: decompress a request body up to a size limit."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import zlib
 from conduit_lab.core.errors import InputError
 from conduit_lab.serving.errors import HttpError
 
-# zlib's window bits: 31 reads a gzip member, 15 the zlib stream that HTTP calls deflate (RFC 9110)
+# zlib window bits: 31 for a gzip member, 15 for a zlib stream, HTTP's "deflate" (RFC 9110)
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
 def inflate(body: bytes, encoding: str, limit: int) -> bytes:
-    """Return the inflated body; 413 as soon as it has more than `limit` bytes.
+    """Return the decompressed body; 413 as soon as it exceeds `limit` bytes.
 
-    Raises `HttpError` 415 for another content encoding, `InputError` for a broken body.
+    Raises `HttpError` 415 for any other content encoding, `InputError` for corrupt data.
     """
     if encoding not in _WINDOW_BITS:
         raise HttpError(

@@ -1,4 +1,4 @@
-"""Keys: who may call a served app; named, hashed, and compared in constant time."""
+"""Keys: the API keys of a served app; named, hashed, and compared in constant time."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from conduit_lab.serving.errors import HttpError
 KEYS_VARIABLE = "CONDUIT_LAB_KEYS"
 CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key"})
 
-_SECRET_PREFIX = "clk_"  # so that scanners of leaked secrets can know it
+_SECRET_PREFIX = "clk_"  # recognizable to secret scanners
 _SECRET_BYTES = 32
-_MAX_SECRET_BYTES = 256  # a longer one is refused before it is hashed
+_MAX_SECRET_BYTES = 256  # longer secrets are rejected unhashed
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Key:
-    """A caller's key: its name, and the SHA-256 of its secret as 64 hex digits.
+    """An API key: its name, and the SHA-256 of its secret as 64 hex digits.
 
-    A key with a `tenant` sees the stores and the usage of that tenant. `requests_per_minute` and
-    `tokens_per_day` are its quota, by default that of `Limits`. A secret has 256 random bits, so a
-    slow password hash would add nothing but work for each request.
+    A key with a `tenant` sees the stores and usage of that tenant. `requests_per_minute` and
+    `tokens_per_day` are its quota and default to those of `Limits`. A secret has 256 random bits,
+    so a slow password hash would only slow down each request.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Key:
         if not _HASH.fullmatch(self.hash):
             raise EndpointError(
                 f"the hash of key {self.name!r} expects 64 hex digits of SHA-256: "
-                f"`conduit-lab key {self.name}` makes a key and prints its hash"
+                f"`conduit-lab key {self.name}` creates a key and prints its hash"
             )
         for what in ("requests_per_minute", "tokens_per_day"):
             number = getattr(self, what)
@@ -56,7 +56,7 @@ class Key:
                 raise EndpointError(f"{what} of key {self.name!r} expects 1 or more, got {number}")
 
     def line(self) -> str:
-        """Return its entry in `CONDUIT_LAB_KEYS`: `name:hash`, then `;option=value` for each."""
+        """Return the key's entry in `CONDUIT_LAB_KEYS`: `name:hash`, then any `;option=value`."""
         options = ("tenant", "requests_per_minute", "tokens_per_day")
         given = [(name, getattr(self, name)) for name in options]
         shown = [f";{name}={value}" for name, value in given if value is not None]
@@ -64,7 +64,7 @@ class Key:
 
     @classmethod
     def from_line(cls, line: str) -> Key:
-        """Return the key of an entry; `EndpointError`, without the text, for any other one."""
+        """Parse an entry; the `EndpointError` for an invalid one does not quote it."""
         head, *options = line.split(";")
         name, _, digest = head.partition(":")
         given: dict[str, Any] = {}
@@ -86,12 +86,12 @@ _OPEN_PATHS = ("/healthz", "/readyz", "/docs")
 
 
 class Keys(Sequence[Key]):
-    """The keys of an app; a request without one of them is a 401.
+    """The keys of an app; requests without a valid key get a 401.
 
         App("desk", keys=Keys.from_environment())
 
-    /healthz, /readyz and the page /docs, which is the same for every app, are open, and so are the
-    `open_paths`, such as "/metrics".
+    /healthz, /readyz, the page /docs (the same for every app) and `open_paths`, such as "/metrics",
+    need no key.
     """
 
     def __init__(self, keys: Iterable[Key] = (), *, open_paths: Iterable[str] = ()) -> None:
@@ -107,7 +107,7 @@ class Keys(Sequence[Key]):
     def from_environment(
         cls, environ: Mapping[str, str] = os.environ, *, open_paths: Iterable[str] = ()
     ) -> Keys:
-        """Return the keys of `CONDUIT_LAB_KEYS`: entries of `Key.line`, set apart by spaces."""
+        """Parse `CONDUIT_LAB_KEYS`: entries as written by `Key.line`, separated by spaces."""
         lines = environ.get(KEYS_VARIABLE, "").replace(",", " ").split()
         return cls(map(Key.from_line, lines), open_paths=open_paths)
 
@@ -122,9 +122,9 @@ class Keys(Sequence[Key]):
         return f"<{figures.plural(len(self), 'key')}: {names}>" if self._keys else "<no keys>"
 
     def find(self, secret: bytes) -> Key | None:
-        """Return the key of a secret; the time does not depend on which key, or whether any, fits.
+        """Return the key with this secret, or None, in constant time.
 
-        Only the hash of the secret is compared, with every key.
+        The secret's hash is compared with that of every key.
         """
         if len(secret) > _MAX_SECRET_BYTES:
             return None
@@ -136,7 +136,7 @@ class Keys(Sequence[Key]):
         return found
 
     def caller(self, headers: Mapping[bytes, bytes]) -> Key:
-        """Return the key of a request's headers; a 401 where there is none, or an unknown one."""
+        """Return the key in a request's headers; raise 401 if it is missing or unknown."""
         secret = _secret(headers)
         key = None if secret is None else self.find(secret)
         if key is None:
@@ -151,18 +151,18 @@ class Keys(Sequence[Key]):
 
 
 def new_key(name: str, **options: Any) -> tuple[str, Key]:
-    """Make a key: its secret, which is kept nowhere, and the `Key` with its hash.
+    """Create a key: return its secret, which is stored nowhere, and the `Key` with its hash.
 
-    The options are those of `Key`.
+    `options` are the keyword arguments of `Key`.
     """
-    import secrets  # with `random`, for a new key alone
+    import secrets  # imports `random`, needed only here
 
     secret = _SECRET_PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
     return secret, Key(name, hashlib.sha256(secret.encode()).hexdigest(), **options)
 
 
 def given_keys(keys: Iterable[Key] | None) -> Keys:
-    """Return the keys that were given, or else those of the environment."""
+    """Return `keys` as `Keys`, by default those of the environment."""
     if keys is None:
         return Keys.from_environment()
     return keys if isinstance(keys, Keys) else Keys(keys)

@@ -1,4 +1,4 @@
-"""Metering: the requests and tokens of each key, and its quota."""
+"""Metering: the requests and tokens of each key, and its quotas."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DAY_SECONDS = 86400.0
 
 
 class Window:
-    """A count that starts again after a number of seconds of the monotonic clock."""
+    """A counter that resets after a number of seconds of the monotonic clock."""
 
     __slots__ = ("_ends_at", "_seconds", "_used")
 
@@ -27,23 +27,23 @@ class Window:
         self._used = 0
 
     def used(self, now: float) -> int:
-        """Return the count of the window that holds `now`."""
+        """Return the count of the window that contains `now`."""
         if now >= self._ends_at:
             self._ends_at = now + self._seconds
             self._used = 0
         return self._used
 
     def add(self, count: int, now: float) -> None:
-        """Add to the count of the window that holds `now`."""
+        """Add to the count of the window that contains `now`."""
         self._used = self.used(now) + count
 
     def seconds_left(self, now: float) -> int:
-        """Return the whole seconds until the count starts again."""
+        """Return the seconds until the counter resets, rounded up."""
         return max(1, math.ceil(self._ends_at - now))
 
 
 class Meter:
-    """The use of one key since the app was made, and the windows of its quota."""
+    """The usage of one key since the app was created, and its quota windows."""
 
     __slots__ = (
         "day_tokens",
@@ -62,7 +62,7 @@ class Meter:
 
 
 class Metering:
-    """The meters of an app's keys; its servers, each on a thread, share them in this process."""
+    """The meters of an app's keys, shared by all its servers in this process."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -70,7 +70,7 @@ class Metering:
         self._meters: dict[Key, Meter] = {}
 
     def begin(self, key: Key, limits: Limits) -> None:
-        """Count one request of a key; a 429 where its quota is used up."""
+        """Count one request of a key; raise 429 if its quota is exhausted."""
         requests = key.requests_per_minute or limits.requests_per_minute
         tokens = key.tokens_per_day or limits.tokens_per_day
         now = self._clock()
@@ -94,7 +94,7 @@ class Metering:
                 meter.day_tokens.add(prompt + generated, self._clock())
 
     def usage(self, key: Key) -> dict[str, Any]:
-        """Return the use of a key, or of all keys of its tenant, in words for JSON."""
+        """Return the usage of a key, or of all keys of its tenant, as JSON values."""
         with self._lock:
             meters = [
                 meter

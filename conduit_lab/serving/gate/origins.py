@@ -1,4 +1,4 @@
-"""Origins: a page of another site runs nothing, unless its origin is allowed (CORS)."""
+"""Origins: reject requests from pages of other sites unless their origin is allowed (CORS)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 ORIGINS_VARIABLE = "CONDUIT_LAB_ORIGINS"
-PREFLIGHT_SECONDS = 600  # that a browser keeps the answer
+PREFLIGHT_SECONDS = 600  # browsers cache the response this long
 
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9, _-]{0,1000}")
 _EXPOSED = b"x-request-id, x-conduit-fallback, x-conduit-device, retry-after"
 
 
 class Origins:
-    """The check of the headers with which a browser names the page that sends a request.
+    """Validates the headers in which a browser names the requesting page's site.
 
-    `Sec-Fetch-Site` cannot be set by a page: "same-origin" and "none" (a typed address) pass. Else
-    the `Origin` must be one of `allowed`, such as "https://app.example.org", or "*" for every one.
-    Links of other sites may open pages, which are routes marked by `page`; curl, clients and
-    servers send neither header and pass.
+    A page cannot set `Sec-Fetch-Site`: "same-origin" and "none" (a typed address) pass. Otherwise
+    `Origin` must be in `allowed`, such as "https://app.example.org", or "*" for any origin. Links
+    from other sites may open pages, the routes marked with `page`. Non-browser clients such as curl
+    send neither header and pass.
     """
 
     def __init__(self, allowed: Sequence[str] | None = ()) -> None:
@@ -45,9 +45,10 @@ class Origins:
     def check(
         self, headers: Mapping[bytes, bytes], is_for_page: Callable[[], bool]
     ) -> bytes | None:
-        """Return the allowed origin of a request of another site, None for any other request.
+        """Return the origin of an allowed cross-site request, None for any other request.
 
-        Raises a 403 for a site that is not allowed. `is_for_page` says whether a page answers.
+        Raises 403 for a site that is not allowed. `is_for_page` returns whether the route is a
+        page.
         """
         origin, site = headers.get(b"origin"), headers.get(b"sec-fetch-site")
         if origin is not None and (origin in self._allowed or (self._any and origin != b"null")):
@@ -68,7 +69,7 @@ class Origins:
 
 
 class Preflight:
-    """The ASGI app that answers a browser's question whether an allowed origin may call."""
+    """The ASGI app that answers CORS preflight requests of an allowed origin."""
 
     def __init__(self, headers: Mapping[bytes, bytes]) -> None:
         asked = headers.get(b"access-control-request-headers", b"")
@@ -85,12 +86,12 @@ class Preflight:
 
 
 def is_preflight(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
-    """Return whether a request is a browser's question before the request itself."""
+    """Return whether a request is a CORS preflight."""
     return scope["method"] == "OPTIONS" and b"access-control-request-method" in headers
 
 
 def origin_headers(origin: bytes) -> RawHeaders:
-    """Return the headers with which a page of an allowed origin may read an answer."""
+    """Return the CORS headers of a response to an allowed origin."""
     return [
         (b"access-control-allow-origin", origin),
         (b"access-control-expose-headers", _EXPOSED),
@@ -99,7 +100,7 @@ def origin_headers(origin: bytes) -> RawHeaders:
 
 
 def page(route: Route) -> Route:
-    """Mark a route whose GET runs nothing, so that links of other sites may open it."""
+    """Mark a route whose GET has no side effects, so links from other sites may open it."""
     route.app.is_page = True  # type: ignore[attr-defined]
     return route
 

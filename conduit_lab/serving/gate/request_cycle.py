@@ -11,7 +11,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE
 
 _MAX_KNOWN_NAMES = 256
-_MAX_JOINED_BYTES = 2**16  # a larger body is written by itself, without a copy
+_MAX_JOINED_BYTES = 2**16  # a larger body is written separately, without a copy
 _VALUE_BYTES = bytes(code for code in range(256) if code in b"\t" or 32 <= code != 127)
 _BODILESS = frozenset({204, 304})
 _FAILED = b"Internal Server Error"
@@ -22,7 +22,7 @@ _FAILED_HEADERS = [
 ]
 
 _LENGTH, _CODING, _CONNECTION = b"content-length: ", b"transfer-encoding: ", b"connection: "
-# the checked names of headers, as a head has them
+# header names that passed validation, as written in a head
 _known = {each[:-2]: each for each in (_LENGTH, _CODING, _CONNECTION)}
 
 
@@ -35,20 +35,20 @@ class _Connection(Protocol):
     tasks: set[asyncio.Task[None]]
 
     def start(self, cycle: RequestCycle, app: ASGIApp) -> None:
-        """Let an app answer a request, in a task."""
+        """Run an app on a request, in a task."""
 
     def default_head(self) -> HeadLines:
-        """Return the headers of every response."""
+        """Return the headers that every response has."""
 
     def on_response_start(self, cycle: RequestCycle, status: int) -> None:
-        """Log the access, where that is asked for."""
+        """Write the access log line, if enabled."""
 
     def on_response_complete(self) -> None:
-        """Go on with the next request."""
+        """Start the next pipelined request."""
 
 
 class HeadLines(NamedTuple):
-    """Headers as a response has them, and what they say of its body and its connection."""
+    """Serialized response headers, with the facts that they state about body and connection."""
 
     lines: bytes
     length: int | None
@@ -57,10 +57,10 @@ class HeadLines(NamedTuple):
 
 
 class RequestCycle:
-    """One request of a connection and its response, in place of uvicorn's own class.
+    """One request of a connection and its response; replaces uvicorn's class.
 
-    It costs half of that: the head of a response goes out with the start of its body, as ASGI
-    says, headers are checked together, and nothing is made that a whole request does not need.
+    At half its cost: the response head is written together with the start of the body, as the ASGI
+    spec requires, headers are checked in one pass, and a complete request needs no event.
     """
 
     __slots__ = (
@@ -97,43 +97,43 @@ class RequestCycle:
         self.waiting_for_100_continue = expects_continue
         self.more_body = True
         self.disconnected = self.response_started = self.response_complete = False
-        self._parts: list[bytes] = []  # of the body, not received yet
+        self._parts: list[bytes] = []  # of the body, not yet received by the app
         self._size = 0
-        self._has_news = self._is_awaited = False  # for `receive`, and by it
-        self._arrival: asyncio.Event | None = None  # made where a `receive` waits
-        self._head = b""  # until the body begins
-        self._left: int | None = None  # bytes of the body to come, by its declared length
+        self._has_news = self._is_awaited = False  # state of `receive`: has a message, is waiting
+        self._arrival: asyncio.Event | None = None  # created when `receive` first waits
+        self._head = b""  # pending until the first body message
+        self._left: int | None = None  # unsent bytes of the declared content-length
         self.is_chunked = False
         self.task: asyncio.Task[None] | None = None
-        self.departure: Callable[[], None] | None = None  # called if the client leaves
+        self.departure: Callable[[], None] | None = None  # called on disconnect
 
     async def run(self, app: ASGIApp) -> None:
-        """Let the app answer; one that fails before its response has begun is a 500."""
+        """Run the app; an exception before the response has started is answered with 500."""
         try:
             await app(self.scope, self.receive, self.send)
             if not self.response_complete and not self.disconnected:
-                self._fail("the ASGI app returned without a whole response", None)
+                self._fail("the ASGI app returned before its response was complete", None)
         except BaseException as error:
             self._fail("Exception in ASGI application\n", error)
         finally:
             if self.task is not None:
                 self._connection.tasks.discard(self.task)
-                self.task = None  # a circle
+                self.task = None  # break the reference cycle
 
     # The request
 
     @property
     def body(self) -> bytes:
-        """The parts of the body that have come and were not received."""
+        """The part of the body that has arrived but was not yet received by the app."""
         parts = self._parts
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def start(self, app: ASGIApp) -> None:
-        """Let the app answer, in a task."""
+        """Run the app in a task."""
         self._connection.start(self, app)
 
     def disconnect(self) -> None:
-        """Notice that the client has left."""
+        """Record the client's disconnect."""
         if not self.response_complete and not self.disconnected:
             self.disconnected = True
             if self.departure is not None:
@@ -141,7 +141,7 @@ class RequestCycle:
         self.wake()
 
     def feed(self, part: bytes) -> None:
-        """Take a part of the body; above a limit no more are read until it is received."""
+        """Buffer a part of the body; pause reading above uvicorn's high-water mark."""
         self._parts.append(part)
         self._size += len(part)
         if self._size > HIGH_WATER_LIMIT and not self._is_awaited:
@@ -149,14 +149,14 @@ class RequestCycle:
         self.wake()
 
     def wake(self) -> None:
-        """Let `receive` return: the state of the cycle has changed."""
+        """Wake up `receive` after a state change."""
         self._has_news = True
         self._is_awaited = False
         if self._arrival is not None:
             self._arrival.set()
 
     async def receive(self) -> Message:
-        """Return the next part of the body, or that the cycle has ended once it has."""
+        """Return the next body message, or `http.disconnect` after the end."""
         if self.waiting_for_100_continue and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.waiting_for_100_continue = False
@@ -178,9 +178,9 @@ class RequestCycle:
     # The response
 
     def answer(self, status: int, lines: bytes, body: bytes) -> None:
-        """Send a whole response at once; nothing where the client has left.
+        """Send a complete response; a no-op after a disconnect.
 
-        `lines` are the headers as a head has them, with the length of the body.
+        `lines` are the serialized headers, including content-length.
         """
         if self.disconnected:
             return
@@ -196,7 +196,7 @@ class RequestCycle:
         self._complete()
 
     async def send(self, message: Message) -> None:
-        """Send the start of the response, or a part of its body."""
+        """Send the start of the response or a part of its body."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected:
@@ -207,7 +207,7 @@ class RequestCycle:
         elif kind == "http.response.body" and self.response_started and not self.response_complete:
             self._write(message.get("body", b""), message.get("more_body", False))
         else:
-            raise RuntimeError(f"the ASGI message {kind!r} is out of place here")
+            raise RuntimeError(f"unexpected ASGI message {kind!r}")
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         lines, length, is_chunked, closes = head_lines(headers)
@@ -233,7 +233,7 @@ class RequestCycle:
         self._head = b"".join((STATUS_LINE[status], default.lines, lines, rest))
 
     def _write(self, body: bytes, more: bool) -> None:
-        """Write a part of the body, the first one behind the head."""
+        """Write a part of the body, the first one together with the head."""
         head, self._head = self._head, b""
         if self.scope["method"] == "HEAD":
             body = b""
@@ -263,7 +263,7 @@ class RequestCycle:
         self._connection.on_response_complete()
 
     def _fail(self, problem: str, error: BaseException | None) -> None:
-        """Log a problem of the app; answer 500, or close the connection of half a response."""
+        """Log an app failure; answer 500, or close the connection if the response has started."""
         self._connection.logger.error(problem, exc_info=error)
         if self.response_started or self.disconnected:
             self.transport.close()
@@ -273,7 +273,7 @@ class RequestCycle:
 
 
 def head_lines(headers: Iterable[tuple[bytes, bytes]]) -> HeadLines:
-    """Return headers as the lines of a head; `RuntimeError` for one that HTTP does not allow."""
+    """Serialize response headers; raise `RuntimeError` for a header that HTTP does not allow."""
     lines: list[bytes] = []
     values: list[bytes] = []
     length: int | None = None
@@ -296,9 +296,9 @@ def head_lines(headers: Iterable[tuple[bytes, bytes]]) -> HeadLines:
 
 
 def _checked_name(name: bytes) -> bytes:
-    """Return a header's name as a head has it."""
+    """Return the serialized name of a header."""
     if HEADER_RE.search(name):
-        raise RuntimeError(f"a response has a header whose name is none: {name!r}")
+        raise RuntimeError(f"a response has a header with an invalid name: {name!r}")
     lower = name.lower()
     known = _known.get(lower) or lower + b": "
     if len(_known) < _MAX_KNOWN_NAMES:

@@ -1,8 +1,7 @@
-"""Signed links: the right of a key to read one page, for a browser that sends no key.
+"""Signed links: access to one page with the rights of a key, for browsers, which send no key.
 
-A signature is an HMAC-SHA256, with the link secret, of the page's path, the time at which the link
-ends, and the key. So it holds for that page alone, ends with the key, and cannot be made by those
-who read the hashes of the keys.
+A signature is the HMAC-SHA256, with the link secret, of the page's path, the expiry time and the
+key. So it is valid for that page only, ends with the key, and cannot be forged from the key hashes.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from urllib.parse import parse_qs, urlencode
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.serving.gate.keys import Key
 
-SIGNED_PREFIX = "/sources/"  # of the paths that may be signed
+SIGNED_PREFIX = "/sources/"  # only paths below it may be signed
 LINK_SECRET_VARIABLE = "CONDUIT_LAB_LINK_SECRET"
-LINK_DAYS = 7  # that a link works, at least; the same link is given all day
+LINK_DAYS = 7  # minimum validity; all links of a day are equal
 
 _DAY_SECONDS = 86400
 _MIN_SECRET_CHARACTERS = 32
@@ -28,27 +27,27 @@ _SIGNATURE_CHARACTERS = 32
 _MAX_QUERY_BYTES = 512
 _MAX_TIME_DIGITS = 12
 
-_process_secret = secrets.token_urlsafe(_MIN_SECRET_CHARACTERS)  # forked workers share it
+_process_secret = secrets.token_urlsafe(_MIN_SECRET_CHARACTERS)  # inherited by forked workers
 
 
 def check_link_secret(environ: Mapping[str, str] = os.environ) -> None:
-    """Raise `EndpointError` for a link secret of the environment that could be guessed."""
+    """Raise `EndpointError` if the link secret in the environment is too short."""
     given = environ.get(LINK_SECRET_VARIABLE, "")
     if given and len(given) < _MIN_SECRET_CHARACTERS:
         raise EndpointError(
             f"{LINK_SECRET_VARIABLE} expected at least {_MIN_SECRET_CHARACTERS} random characters, "
             f"got {len(given)}: "
-            "`python -c 'import secrets; print(secrets.token_urlsafe(32))'` makes one"
+            "`python -c 'import secrets; print(secrets.token_urlsafe(32))'` prints one"
         )
 
 
 def share_link_secret() -> None:
-    """Put the link secret into the environment, for the worker processes that are started next."""
+    """Put the link secret into the environment, for worker processes started later."""
     os.environ[LINK_SECRET_VARIABLE] = _secret()
 
 
 def signed_query(key: Key | None, path: str) -> str:
-    """Return the query of a link to `path` with the rights of `key`, or nothing without a key."""
+    """Return the query of a link to `path` with the rights of `key`; empty without a key."""
     if key is None:
         return ""
     expires = (int(time()) // _DAY_SECONDS + 1 + LINK_DAYS) * _DAY_SECONDS
@@ -57,7 +56,7 @@ def signed_query(key: Key | None, path: str) -> str:
 
 
 def signed_caller(keys: Iterable[Key], path: str, query: bytes) -> Key | None:
-    """Return the key that has signed a link which has not ended, or None."""
+    """Return the key that signed an unexpired link, or None."""
     if not path.startswith(SIGNED_PREFIX) or not 0 < len(query) <= _MAX_QUERY_BYTES:
         return None
     given = parse_qs(query.decode("latin-1"))

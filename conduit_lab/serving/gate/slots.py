@@ -1,4 +1,4 @@
-"""Slots: how many requests of one server are answered at once, and how many wait for their turn."""
+"""Slots: the concurrency limit of one server, and its queue."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections import deque
 
 from conduit_lab.serving.errors import HttpError
 
-_RETRY_SECONDS = 1  # until a rejected client may try again
+_RETRY_SECONDS = 1  # sent as retry-after
 
 
 class Slots:
-    """The requests that one server answers now, and those that wait, oldest first.
+    """The number of running requests of one server, and a FIFO queue of waiting ones.
 
-    `streams` have been admitted, and hold no slot. Only the server's event loop uses it.
+    Admitted `streams` hold no slot. Used only from the server's event loop.
     """
 
     __slots__ = ("streams", "taken", "waiting")
@@ -23,13 +23,13 @@ class Slots:
         self.waiting: deque[asyncio.Future[None]] = deque()
 
     async def wait(self, queued: int) -> None:
-        """Take a slot once it is this request's turn; a 429 where `queued` ones wait already."""
+        """Wait for a slot; raise 429 if `queued` requests are already waiting."""
         if len(self.waiting) >= queued:
-            raise too_busy("too many requests wait for their turn")
+            raise too_busy("too many requests are waiting")
         turn = asyncio.get_running_loop().create_future()
         self.waiting.append(turn)
         try:
-            await turn  # `release` passes its slot on
+            await turn  # `release` hands its slot to this request
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.release()
@@ -38,7 +38,7 @@ class Slots:
             raise
 
     def release(self) -> None:
-        """Pass a slot to the oldest waiting request, or free it."""
+        """Pass the slot to the oldest waiting request, or free it."""
         while self.waiting:
             turn = self.waiting.popleft()
             if not turn.done():
@@ -48,6 +48,6 @@ class Slots:
 
 
 def too_busy(problem: str) -> HttpError:
-    """Return the 429 of a server that is full for now."""
+    """Return the 429 of a server at capacity."""
     message = f"{problem}: try again in {_RETRY_SECONDS} s"
     return HttpError(429, "too_busy", message, {"retry-after": str(_RETRY_SECONDS)})

@@ -1,4 +1,4 @@
-"""Tenants: who calls, for the code below a face, and the stores and endpoints they may see."""
+"""Tenants: the current caller, and the stores and endpoints visible to it."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ if TYPE_CHECKING:
 
 
 class CalledFace:
-    """An ASGI app that answers a request of a known caller."""
+    """An ASGI app that runs a face with the `current_caller` set."""
 
     def __init__(self, face: ASGIApp, context: RequestContext) -> None:
         self._face = face
         self._context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; the code below has the `current_caller`."""
+        """Run the face as the caller of the request."""
         with called_by(caller_of(self._context)):
             await self._face(scope, receive, send)
 
 
 def caller_of(context: RequestContext) -> Caller | None:
-    """Return the caller of a request as its handler may know it."""
+    """Return the caller of a request as exposed to its handler."""
     key = context.caller
     return None if key is None else Caller(key.name, key.tenant)
 
 
 def visible_stores(context: RequestContext) -> dict[str, VectorStore]:
-    """Return the stores that the caller of a request may see, by name.
+    """Return the stores visible to the caller of a request, by name.
 
-    A key of a tenant sees the stores of that tenant and those of none. A key without a tenant, and
-    a caller of an app without keys, see every store.
+    A key with a tenant sees the stores of that tenant and those without one. A key without a
+    tenant, and any caller of an app without keys, sees every store.
     """
     stores = context.app.stores
     return {name: each for name, each in stores.items() if may_see(context, each)}
 
 
 def visible_endpoints(context: RequestContext) -> list[Endpoint[..., Any]]:
-    """Return the endpoints without each `Rag` on a store that the caller may not see."""
+    """Return the endpoints, except each `Rag` on a store hidden from the caller."""
     return [
         each
         for each in context.app.endpoints
@@ -54,7 +54,7 @@ def visible_endpoints(context: RequestContext) -> list[Endpoint[..., Any]]:
 
 
 def may_see(context: RequestContext, store: Any) -> bool:
-    """Return whether the caller of a request may see a store, one that no app has named too."""
+    """Return whether a store is visible to the caller; it need not belong to an app."""
     caller = context.caller
     if caller is None or caller.tenant is None:
         return True

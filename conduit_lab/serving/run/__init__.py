@@ -1,1 +1,1 @@
-"""Run: the served app on a thread or in a process."""
+"""Run: serve an app on a thread, in a process, or in worker processes."""

@@ -9,15 +9,15 @@ from typing import Any, Literal
 
 LogForm = Literal["text", "json"]
 
-# the attributes that every record has; all others were given as `extra`
+# standard record attributes; any other was passed as `extra`
 _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per record: time, level, logger, message, its `extra` facts, traceback."""
+    """One JSON object per record: time, level, logger, message, `extra` attributes, traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record."""
+        """Format a record as one line of JSON."""
         facts: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname.lower(),
@@ -31,7 +31,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_config(form: LogForm) -> dict[str, Any]:
-    """Return the configuration of the loggers of this package and of uvicorn, to stderr."""
+    """Return the logging configuration of this package and uvicorn, with output on stderr."""
     lines: dict[str, Any] = {"format": "%(asctime)s %(levelname)s %(message)s"}
     if form == "json":
         lines = {"()": f"{__name__}.{JsonLines.__name__}"}

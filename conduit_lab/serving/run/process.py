@@ -1,4 +1,4 @@
-"""Process: an exported folder's app in this process or in worker processes."""
+"""Process: serve an exported folder's app in this process or in worker processes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from conduit_lab.serving.run.thread import listen
 from conduit_lab.serving.run.worker_processes import WORKER_APP, Workers
 from conduit_lab.serving.stop_signals import GRACE_VARIABLE, PRE_STOP_VARIABLE
 
-PROCESS_GRACE_SECONDS = 10.0  # for open requests at the stop
-WORKER_SECONDS = 30  # for a worker to import the package on a busy machine; then it is replaced
+PROCESS_GRACE_SECONDS = 10.0  # for open requests on shutdown
+WORKER_SECONDS = 30  # to import the package on a busy machine, before the worker is replaced
 
 
 def serve(
@@ -39,11 +39,11 @@ def serve(
 ) -> int:
     """Serve `app:app` of an exported folder until a signal; return the exit status.
 
-    At the signal /readyz answers 503; the port is closed `pre_stop` seconds later, and what still
-    runs `grace` seconds after that is cut. Several `workers` share the port, and each drains by
-    itself. Raises `ServeError` for a port that cannot be used, a folder without an app, and for a
-    `host` that others can reach where the app has no keys, unless `insecure`; `ModelLoadError` or
-    `StoreError` for a resource that cannot be opened.
+    After the signal /readyz answers 503; the port closes `pre_stop` seconds later, and requests
+    still running `grace` seconds after that are cut. Several `workers` share the port and drain
+    independently. Raises `ServeError` for an unusable port, a folder without an app, and a
+    non-loopback `host` for an app without keys, unless `insecure`; `ModelLoadError` or `StoreError`
+    for a resource that cannot be opened.
     """
     os.chdir(folder)
     sys.path.insert(0, str(folder.resolve()))
@@ -66,7 +66,7 @@ def serve(
         log_config=log_config(log),
     )
     if workers > 1:
-        # spawned, they import and open everything themselves, and share the mapped files
+        # spawned workers import and open everything themselves, and share mapped files
         share_link_secret()
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         listener.set_inheritable(True)
@@ -74,7 +74,7 @@ def serve(
         Workers(config, [listener]).run()
         return 0
     app.open_resources()
-    import_module("conduit_lab.serving.routes")  # else the event loop would wait for it
+    import_module("conduit_lab.serving.routes")  # not on the event loop
     resume_collector()
     server: Any = uvicorn.Server(config)
     server.run(sockets=[listener])
@@ -86,6 +86,6 @@ def _app(folder: Path) -> App:
     if not isinstance(app, App):
         got = "no `app`" if app is None else f"`app`, a {type(app).__name__}"
         raise ServeError(
-            f"{folder / 'app.py'} has {got}: it expects `app = App(...)`, as an export writes it"
+            f"{folder / 'app.py'} has {got}: expected `app = App(...)`, as in an export"
         )
     return app

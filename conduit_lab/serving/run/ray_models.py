@@ -1,4 +1,4 @@
-"""Models with `remote=True` on Ray Serve: each runs in a deployment, and the app asks that."""
+"""Models with `remote=True` on Ray Serve: each runs in a deployment of its own."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from conduit_lab.runtime.batching.hosted import HostedSession
 from conduit_lab.runtime.sessions.remote import SessionFacts
 from conduit_lab.serving.app import App
 
-RUN_TRIES = 5  # of a run whose replica ends: it changes nothing there, so it is made again
-FIRST_PAUSE_SECONDS = 0.1  # before the second try; doubled for each further one
+RUN_TRIES = 5  # runs have no side effects, so one whose replica dies is retried
+FIRST_PAUSE_SECONDS = 0.1  # before the second try, doubled for each further one
 
 
 def hosted(app: App, name: str) -> HostedSession:
-    """Open one model of an app, to run it for the replicas of the app."""
+    """Open one model of an app to run it for the app's replicas."""
     model = app.models[name]
     return HostedSession(model.open().shared)
 
 
 def use_deployments(app: App, deployments: Mapping[str, str], handle: Callable[[str], Any]) -> None:
-    """Let the models of `app` run in their deployments; `deployments` names the model of each.
+    """Run the models of `app` in Ray Serve deployments; `deployments` maps each to its model.
 
-    `handle` returns the deployment's handle. Opens nothing.
+    `handle` returns a deployment's handle. Opens no model.
     """
     for deployment, model in deployments.items():
         app.models[model].run_elsewhere(DeploymentRuns(deployment, handle(deployment)))
 
 
 class DeploymentRuns:
-    """The runs of a model by the handle of its deployment; thread-safe.
+    """Runs a model through the handle of its deployment; thread-safe.
 
-    An error of the model is raised as it is. A run whose replica ends is made again by another one.
+    Errors of the model are raised unchanged. A run whose replica dies is retried on another one.
     """
 
     def __init__(self, name: str, handle: Any) -> None:
@@ -47,12 +47,12 @@ class DeploymentRuns:
         self._starting = threading.Lock()
 
     def facts(self) -> SessionFacts:
-        """Return the facts of the model; waits for a replica of the deployment."""
+        """Return the facts of the model; wait for a replica of the deployment."""
         facts: SessionFacts = self._result("facts")
         return facts
 
     def run(self, feeds: dict[str, Array]) -> Sequence[Any]:
-        """Return the outputs of one run."""
+        """Run the model and return its outputs."""
         outputs: Sequence[Any] = self._result("run", feeds)
         return outputs
 
@@ -61,7 +61,7 @@ class DeploymentRuns:
             asyncio.get_running_loop()
         except RuntimeError:
             return self._tried(method, *arguments)
-        # a handler that blocks its loop, which Ray Serve refuses: the answer comes by a thread
+        # Ray Serve rejects a blocking call on the event loop: make it on a thread
         return self._pool().submit(self._tried, method, *arguments).result()
 
     def _tried(self, method: str, *arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Stdio: an exported folder's app for the agent that started this process, by MCP."""
+"""Stdio: serve an exported folder's app over MCP to the agent that started this process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conduit_lab.serving.faces.mcp import mcp_server
 def serve_stdio(folder: Path) -> int:
     """Serve `app:app` of an exported folder on the standard streams until the input ends.
 
-    Printed text goes to the standard error: the output belongs to the protocol.
+    Printed text goes to stderr, since stdout carries the protocol.
     """
     os.chdir(folder)
     sys.path.insert(0, str(folder))
@@ -25,5 +25,5 @@ def serve_stdio(folder: Path) -> int:
         app: App = importlib.import_module("app").app
         server = mcp_server(app)
         app.open_resources()
-    anyio.run(server.run_stdio_async)  # diverts the output of prints itself
+    anyio.run(server.run_stdio_async)  # redirects prints itself
     return 0

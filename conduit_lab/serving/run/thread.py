@@ -1,4 +1,4 @@
-"""Server: an app on a real port, served by uvicorn on a background thread."""
+"""Server: an app served by uvicorn on a background thread."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from conduit_lab.serving.gate.http_protocol import BoundedHttp
 from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.stop_signals import CUT_SECONDS
 
-THREAD_GRACE_SECONDS = 5  # for open requests at the stop
+THREAD_GRACE_SECONDS = 5  # for open requests on shutdown
 _MAX_START_SECONDS = 60.0
 _MAX_STOP_SECONDS = 10.0
 
 
 class Server(Viewed):
-    """A running server, stopped by `stop()` or at the end of a `with` block.
+    """A running server, stopped with `stop()` or at the end of a `with` block.
 
-    Listens on `host` and `port`, 0 for a free one. Raises `ServeError` where the port is taken or
-    the app fails to start, and for a host that others can reach where the app has no keys, unless
+    Listens on `host` and `port`; port 0 picks a free one. Raises `ServeError` if the port is taken
+    or the app fails to start, and for a non-loopback host if the app has no keys, unless
     `insecure`.
     """
 
@@ -71,11 +71,11 @@ class Server(Viewed):
 
     @property
     def running(self) -> bool:
-        """Whether it answers requests."""
+        """Whether it is accepting requests."""
         return self._uvicorn.started and self._thread.is_alive()
 
     def _run(self, listener: socket.socket) -> None:
-        with suppress(SystemExit):  # raised by uvicorn where the app does not start
+        with suppress(SystemExit):  # raised by uvicorn if the app fails to start
             self._uvicorn.run(sockets=[listener])
 
     def _wait_started(self) -> None:
@@ -91,9 +91,9 @@ class Server(Viewed):
             sleep(0.01)
 
     def stop(self) -> None:
-        """Finish open requests, within 5 s, and free the port; a stream is then cut with an error.
+        """Finish open requests within 5 s, cut the remaining streams with an error, free the port.
 
-        /readyz answers 503 meanwhile. May be called again.
+        /readyz answers 503 meanwhile. Idempotent.
         """
         self._uvicorn.drain()
         self._thread.join(_MAX_STOP_SECONDS)
@@ -111,12 +111,12 @@ class Server(Viewed):
 
     @property
     def state(self) -> ServerState | None:
-        """The counts of its requests; None before it has started."""
+        """Its request counts; None until it has started."""
         return self._uvicorn.state
 
     @property
     def facts(self) -> list[str]:
-        """Whether it runs, the name of its app, the number of endpoints."""
+        """Its status, the name of its app and the number of endpoints."""
         return [
             "● running" if self.running else "■ stopped",
             self.app.name,
@@ -132,40 +132,40 @@ class Server(Viewed):
 
 
 class _ThreadServer(uvicorn.Server):
-    """A server that is stopped from another thread."""
+    """A server that another thread can stop."""
 
     _loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and keep the event loop."""
+        """Store the event loop and start."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
 
     @property
     def state(self) -> ServerState | None:
-        """The state of the app on this server, once it has started."""
+        """The app's state on this server; None until it has started."""
         values = self.lifespan.state.values() if self.started else ()
         return next((each for each in values if isinstance(each, ServerState)), None)
 
     def drain(self) -> None:
-        """Stop taking requests; streams end after the grace."""
+        """Stop accepting requests; cut streams after the grace period."""
         if (state := self.state) is not None and self._loop is not None:
-            with suppress(RuntimeError):  # the loop has ended
+            with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(state.begin_drain, THREAD_GRACE_SECONDS)
         self.should_exit = True
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a bound socket; `ServeError` for a port in use or no port at all."""
+    """Return a bound socket; raise `ServeError` for a port that is in use or invalid."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except (OSError, OverflowError) as error:  # OverflowError: no port number
+    except (OSError, OverflowError) as error:  # OverflowError: port out of range
         listener.close()
         reason = getattr(error, "strerror", None) or error
         raise ServeError(
             f"cannot listen on {host}:{port} ({reason}): "
-            "stop the program that uses it, or take a free port with port=0"
+            "stop the program that uses it, or pass port=0 for a free port"
         ) from error
     return listener

@@ -1,4 +1,4 @@
-"""Worker processes: an app in several processes that share a port, each with its own drain."""
+"""Worker processes: several processes that share a port and drain independently."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from uvicorn.supervisors.multiprocess import SIGNALS, Multiprocess
 
 from conduit_lab.serving.app import App
 
-WORKER_APP = f"{__name__}:worker_app"  # as uvicorn imports it, a factory
+WORKER_APP = f"{__name__}:worker_app"  # uvicorn's import string of a factory
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 def worker_app() -> App:
-    """Return the folder's app, in a worker process that stops when its parent has ended.
+    """Return the folder's app in a worker process; stop the worker when its parent dies.
 
-    A parent that is killed cannot stop its workers: they would keep the port.
+    A killed parent cannot stop its workers, which would keep the port.
     """
     threading.Thread(target=_stop_after_parent, name="parent watch", daemon=True).start()
     app: App = import_module("app").app
@@ -36,21 +36,21 @@ def worker_app() -> App:
 def _stop_after_parent() -> None:
     parent = parent_process()
     if parent is not None:
-        parent.join()  # waits for the end of a pipe that the parent holds
+        parent.join()  # returns when the parent's end of a pipe closes
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Workers(Multiprocess):
-    """uvicorn's worker processes, which get a stop signal as soon as it arrives.
+    """uvicorn's process manager, with stop signals forwarded to workers at once.
 
-    uvicorn itself looks for signals every 0.5 s, and not while it waits for a busy worker.
+    uvicorn polls for signals every 0.5 s, and not at all while it waits for a busy worker.
     """
 
     def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
         super().__init__(config, sockets)
         self._event = _Event()
         self.should_exit = self._event  # type: ignore[assignment]
-        self._stopped: set[int | None] = set()  # the processes that have the signal
+        self._stopped: set[int | None] = set()  # the processes already signalled
         for each in SIGNALS:
             signal.signal(each, self._handle)
 
@@ -61,21 +61,21 @@ class Workers(Multiprocess):
             return
         for process in self.processes:
             self._stopped.add(process.pid)
-            with suppress(ProcessLookupError, TypeError):  # ended, or not begun
+            with suppress(ProcessLookupError, TypeError):  # exited, or not started
                 os.kill(process.pid, signal.SIGTERM)  # type: ignore[arg-type]
         self._event.set()
 
     def terminate_all(self) -> None:
-        """Stop the workers that have no signal yet; a second one would end their pre-stop time."""
+        """Stop the workers not yet signalled; a second signal would end their pre-stop time."""
         for process in self.processes:
             if process.pid not in self._stopped:
                 process.terminate()
 
 
 class _Event:
-    """An event that a signal handler may set, which `threading.Event` forbids.
+    """An event that a signal handler can set safely, unlike `threading.Event`.
 
-    The handler runs in the thread that waits, which may hold the lock of such an event just then.
+    The handler runs in the waiting thread, which may hold the lock of a `threading.Event`.
     """
 
     def __init__(self) -> None:
@@ -83,20 +83,20 @@ class _Event:
         self._calls: SimpleQueue[None] = SimpleQueue()
 
     def wake(self) -> None:
-        """End a `wait` that runs, or the next one."""
+        """End the current `wait`, or the next one."""
         self._calls.put(None)
 
     def set(self) -> None:
-        """End every `wait` from now on."""
+        """End the current `wait` and every later one."""
         self._is_set = True
         self.wake()
 
     def is_set(self) -> bool:
-        """Return whether it was set."""
+        """Return whether the event is set."""
         return self._is_set
 
     def wait(self, timeout: Any = None) -> bool:
-        """Wait until it is set or woken, at most `timeout` seconds; return whether it is set."""
+        """Wait at most `timeout` seconds for `set` or `wake`; return whether the event is set."""
         if not self._is_set:
             with suppress(Empty):
                 self._calls.get(timeout=timeout)

@@ -114,7 +114,7 @@ async def test_slots_go_to_the_oldest_and_survive_cancelled_waiters(anyio_backen
     slots.release()
     slots.release()
     assert (slots.taken, len(slots.waiting)) == (-1, 0)  # one release more than was taken here
-    with pytest.raises(HttpError, match="wait for their turn"):
+    with pytest.raises(HttpError, match="too many requests are waiting"):
         await slots.wait(0)
 
 

@@ -127,8 +127,8 @@ def test_a_port_that_cannot_be_used_is_one_line(
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("x = 1", "app.py has no `app`: it expects `app = App(...)`"),
-        ("app = 1", "app.py has `app`, a int: it expects `app = App(...)`"),
+        ("x = 1", "app.py has no `app`: expected `app = App(...)`"),
+        ("app = 1", "app.py has `app`, a int: expected `app = App(...)`"),
         (f"{APP}\napp.load_model('no.onnx')", "no model file at no.onnx"),
     ],
 )
