@@ -1,11 +1,11 @@
-"""Batcher: micro-batching without a timer; concurrent calls are coalesced, and none is delayed.
+"""Batcher: micro-batching without a timer: concurrent calls are coalesced, and no call is delayed.
 
-A hop to another thread costs as much as a short run, so short runs stay on the calling thread. In
-an event loop the calls of different tasks in one iteration run at its end; the only caller runs at
-once. In threads short runs are not coalesced. Long runs, and those not measured yet, share one
-queue: calls gather in it during a run. When a thread finishes its batch it hands the queue to the
-longest-waiting caller; for asyncio tasks a worker thread runs until the queue is empty, and is used
-again while calls keep coming.
+A hop to another thread costs as much as a short run, so short runs stay on the calling thread. On
+an event loop, the calls that several tasks make in one iteration run together at its end; a single
+caller runs at once. On threads, short runs are not coalesced. Long runs, and runs not yet measured,
+share one queue, in which calls accumulate while a batch runs. When a thread finishes its batch it
+hands the queue to the longest-waiting caller; for asyncio tasks a worker thread runs until the
+queue is empty, and is reused while calls keep coming.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ from conduit_lab.runtime.batching.waiters import (
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
-_LINGER_SECONDS = 0.1  # of an idle thread; the exit of the process waits for it
-_WAIT_SLICE_SECONDS = 0.2  # of a blocking wait, between checks for the kernel's interrupt
+_LINGER_SECONDS = 0.1  # idle time before a thread ends; process exit waits for it
+_WAIT_SLICE_SECONDS = 0.2  # between a blocking wait's checks for the kernel's interrupt
 _batchers: weakref.WeakSet[Batcher[Any, Any]] = weakref.WeakSet()
 
 
 class Batcher(Generic[_Item, _Answer]):
-    """Coalesces concurrent calls of one function, from any threads and event loops at once.
+    """Coalesces concurrent calls of one function from any threads and event loops.
 
-    `run` maps items to their answers in the same order, and must be thread-safe. `rows` is the
-    weight of an item. A batch has at most `max_rows` rows, or one larger item. At most
-    `queue_rows` rows wait; a call beyond that raises `Overloaded`. A failing batch is halved until
-    the failing item is isolated, so each call gets its own answer or its own error.
+    `run` maps items to their answers in the same order, and must be thread-safe. `rows` is the size
+    of an item. A batch has at most `max_rows` rows, or one larger item. At most `queue_rows` rows
+    wait; a call beyond that raises `Overloaded`. A failing batch is halved until the failing item
+    is isolated, so each call gets its own answer or its own error.
 
-    `timeout` is in seconds. A call that waits past its deadline raises `DeadlineExceeded`. Its item
-    is not computed, nor is that of a caller that has left, unless its run has begun: a run is never
-    interrupted.
+    `timeout` is in seconds. A call that waits past its deadline raises `DeadlineExceeded`. Neither
+    its item nor that of a cancelled call is computed unless the run has already started: a run is
+    never interrupted.
     """
 
     def __init__(
@@ -72,32 +72,32 @@ class Batcher(Generic[_Item, _Answer]):
         self._queue_rows = queue_rows
         self._times = RunTimes()
         self._seconds = self._times.seconds
-        self._budget = InlineBudget()  # of all threads
+        self._budget = InlineBudget()  # shared by all threads
         self._current = CurrentTick()
         self._reset()
         _batchers.add(self)
 
     def _reset(self) -> None:
-        """Create an empty queue: at the start, and in a forked child, which has no other threads.
+        """Create an empty queue, initially and in a forked child, which has no other threads.
 
-        All of it is guarded by `_lock`.
+        Everything set here is guarded by `_lock`.
         """
         self._lock = threading.Lock()
-        # in order; a dict, because callers leave from its middle
+        # in arrival order; a dict, because cancelled calls are removed from its middle
         self._queue: dict[BatchWaiter[_Item, _Answer], None] = {}
         self._rows = 0  # in the queue
-        self._busy = False  # a thread runs and passes the queue on; without one the queue is empty
-        self._idle: threading.Lock | None = None  # wakes a thread that waits for tasks
+        self._busy = False  # a thread is running a batch; if not, the queue is empty
+        self._idle: threading.Lock | None = None  # wakes the thread that waits for tasks
         self._leader: BatchWaiter[_Item, _Answer] | None = None  # its thread runs the next batch
 
     @property
     def max_rows(self) -> int:
-        """The limit of a batch."""
+        """The maximum number of rows per batch."""
         return self._max_rows
 
     @property
     def run_seconds(self) -> dict[int, float]:
-        """The measured seconds of a run by its rows; see `RunTimes.by_rows`."""
+        """Measured seconds per run by number of rows; see `RunTimes.by_rows`."""
         return self._times.by_rows()
 
     @property
@@ -109,7 +109,7 @@ class Batcher(Generic[_Item, _Answer]):
         """Return the answer to `item`; blocks the calling thread."""
         if timeout is not None and timeout <= 0:
             raise late(self.name)
-        rows = rows or 1  # an empty item takes a place too
+        rows = rows or 1  # an empty item counts as one row
         cost = self._seconds[rows.bit_length()]
         if cost < SHORT_RUN_SECONDS or rows >= self._max_rows:  # coalescing gains nothing
             return self._run_inline(item, rows, cost, self._budget)
@@ -131,7 +131,7 @@ class Batcher(Generic[_Item, _Answer]):
         rows = rows or 1
         cost = self._seconds[rows.bit_length()]
         tick = self._current.tick
-        if (  # the fast path: the task that called last calls again
+        if (  # fast path: the same task as in the last call
             tick is not None
             and not tick.coalesces
             and id(asyncio.current_task(tick.loop)) == tick.task
@@ -154,7 +154,7 @@ class Batcher(Generic[_Item, _Answer]):
         self._defer(tick, waiter)
         try:
             await waiter.future
-        except BaseException:  # the caller leaves
+        except BaseException:  # the call is cancelled
             self._leave(waiter)
             raise
         finally:
@@ -170,9 +170,9 @@ class Batcher(Generic[_Item, _Answer]):
         done: Callable[[CallbackWaiter[_Item, _Answer]], None],
         caller: int,
     ) -> CallbackWaiter[_Item, _Answer]:
-        """Call `done` on the running loop once the answer to `item` is there: without a task.
+        """Call `done` on the running loop once the answer to `item` is ready, without a task.
 
-        That is at once for the only `caller`. `withdraw` takes back the returned call.
+        For the only `caller` that is immediately. `withdraw` cancels the returned call.
         """
         if timeout is not None and timeout <= 0:
             raise late(self.name)
@@ -192,14 +192,14 @@ class Batcher(Generic[_Item, _Answer]):
         return waiter
 
     def withdraw(self, waiter: CallbackWaiter[_Item, _Answer]) -> None:
-        """Drop a call that was submitted, unless its run has begun; its callback is not called."""
+        """Cancel a submitted call unless its run has started; its callback is not called."""
         waiter.leave()
         self._leave(waiter)
 
-    # The calls of a tick
+    # Calls within a tick
 
     def _defer(self, tick: LoopTick, waiter: LoopWaiter[_Item, _Answer]) -> None:
-        """Leave a call to the end of the tick."""
+        """Defer a call to the end of the tick."""
         if not tick.waiters:
             tick.loop.call_soon(self._end_tick, tick)
         tick.waiters.append(waiter)
@@ -217,7 +217,7 @@ class Batcher(Generic[_Item, _Answer]):
             self._defer(tick, waiter)
         try:
             self._compute(batch)
-        except BaseException:  # an interrupt of this thread
+        except BaseException:  # this thread was interrupted
             for waiter in batch:
                 self._defer(tick, waiter)
             raise
@@ -267,14 +267,14 @@ class Batcher(Generic[_Item, _Answer]):
             return waiter is self._leader
 
     def _wait_to_lead(self, waiter: ThreadWaiter[_Item, _Answer]) -> bool:
-        """Block until the answer is there (False) or this thread leads the next batch (True)."""
+        """Block until the answer is ready (False) or this thread leads the next batch (True)."""
         try:
             while not waiter.wakeup.acquire(
                 timeout=max(0.0, min(_WAIT_SLICE_SECONDS, waiter.deadline - monotonic()))
             ):
                 if waiter.deadline <= monotonic():
                     raise late(self.name)
-        except BaseException:  # the caller leaves
+        except BaseException:  # the call is cancelled
             if self._leave(waiter) and self._hand_over():
                 self._start_thread()
             raise
@@ -283,7 +283,7 @@ class Batcher(Generic[_Item, _Answer]):
     def _run_first(
         self, own: BatchWaiter[_Item, _Answer] | None = None, idle: threading.Lock | None = None
     ) -> bool:
-        """Run the first batch and hand the queue over; return whether that needs another thread."""
+        """Run the first batch and pass the queue on; return whether another thread must go on."""
         with self._lock:
             self._leader = None
             batch, rows = first_batch(self._queue, self._max_rows)
@@ -292,7 +292,7 @@ class Batcher(Generic[_Item, _Answer]):
             self._rows -= rows
         try:
             self._compute(batch)
-        except BaseException:  # an interrupt of this thread: the other calls are queued again
+        except BaseException:  # this thread was interrupted: queue the other calls again
             with self._lock:
                 again = [waiter for waiter in batch if waiter is not own]
                 self._queue = dict.fromkeys(again) | self._queue
@@ -305,35 +305,35 @@ class Batcher(Generic[_Item, _Answer]):
         return needs_thread
 
     def _hand_over(self, idle: threading.Lock | None = None) -> bool:
-        """Hand the queue to the longest-waiting caller; return whether that is on an event loop.
+        """Pass the queue to the longest-waiting caller; return whether it is on an event loop.
 
-        Such a call needs a thread to run its batch.
+        Such a caller needs a thread to run its batch.
         """
         with self._lock:
             head = next(iter(self._queue), None)
             self._busy = head is not None
             self._leader = head if isinstance(head, ThreadWaiter) else None
             if head is None and self._idle is None:
-                self._idle = idle  # before the answers: the next call may follow at once
+                self._idle = idle  # before delivering answers: the next call may follow at once
         if isinstance(head, ThreadWaiter):
             head.wakeup.release()
         return isinstance(head, LoopWaiter)
 
     def _start_thread(self) -> None:
-        """Run batches in another thread, until no task is next."""
+        """Run batches in another thread until no task is next in the queue."""
         with self._lock:
             idle, self._idle = self._idle, None
             if idle is not None:
-                idle.release()  # under the lock: its thread may be about to end
+                idle.release()  # under the lock: its thread may be about to exit
                 return
         name = f"batches of {self.name}"
         try:
             threading.Thread(target=self._drain, name=name, daemon=False).start()
-        except RuntimeError:  # no thread starts at the exit of the process: block instead
+        except RuntimeError:  # threads cannot start at interpreter shutdown: block instead
             self._drain()
 
     def _drain(self) -> None:
-        """Run batches as long as tasks are next, then wait a moment: a start costs more."""
+        """Run batches while tasks are next, then linger: starting a thread costs more."""
         wakeup = threading.Lock()  # held until this idle thread is needed
         wakeup.acquire()
         while True:
@@ -343,7 +343,7 @@ class Batcher(Generic[_Item, _Answer]):
                 continue
             with self._lock:
                 self._idle = None if self._idle is wakeup else self._idle
-            if not wakeup.acquire(timeout=0):  # nothing came, another is idle, or a caller leads
+            if not wakeup.acquire(timeout=0):  # timed out, another is idle, or a caller leads
                 return
 
     # Running
@@ -376,7 +376,7 @@ class Batcher(Generic[_Item, _Answer]):
             return
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # belongs to the call, not to this thread
+        except BaseException as error:  # an error of the call, not of this thread
             if len(waiters) == 1:
                 waiters[0].error = error
                 return

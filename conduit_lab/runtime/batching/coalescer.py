@@ -1,4 +1,4 @@
-"""Coalescer: several items in one run, once trials have shown that batch rows are independent."""
+"""Coalescer: run several items in one batch once trials show that the rows are independent."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from conduit_lab.runtime.sessions.cache import Shared
 
 _log = logging.getLogger("conduit_lab")
 
-REQUIRED_TRIALS = 8  # equal answers, before items are coalesced without a check
-# between an item's answers in a batch and by itself; kernels of other batch sizes round otherwise
+REQUIRED_TRIALS = 8  # trials with equal answers before coalescing without checks
+# between an item's answers in a batch and by itself: kernels round differently by batch size
 RELATIVE_TOLERANCE = 1e-4
-ABSOLUTE_TOLERANCE = 1e-5  # as a share of the answer's largest number
-MIN_RELATIVE_DIFFERENCE = 0.01  # closer items would hardly change each other's answers
-# factor of the probe, an extra item: it sets any scale or extreme that rows share
+ABSOLUTE_TOLERANCE = 1e-5  # relative to the answer's largest value
+MIN_RELATIVE_DIFFERENCE = 0.01  # closer items would hardly affect each other's answers
+# scales the probe, an extra item: it dominates any scale or extremum that rows share
 PROBE_FACTOR = -8
 
-FeedItem = tuple[dict[str, Array], int]  # feeds, and their rows
+FeedItem = tuple[dict[str, Array], int]  # feeds and their number of rows
 
 
 class Coalescer:
-    """Runs several items of one model in one batch, if no row changes another's answer.
+    """Runs several items of one model in one batch if no row affects another row's answer.
 
-    A graph whose operators mix rows (a mean over the batch, dynamic quantization) is known from its
-    dataflow and never coalesced. Any other passes trials first: each runs the items in one batch
-    with a probe, and separately. After one difference nothing is coalesced any more. Unless the
-    dataflow proves that rows are independent, a trial counts only if the items and their answers
-    differ, since equal rows prove nothing.
+    A graph whose operators mix rows (a mean over the batch, dynamic quantization) is detected from
+    its dataflow and never coalesced. Any other graph must pass trials first: each trial runs the
+    items both in one batch with a probe and separately. A single difference disables coalescing for
+    good. Unless the dataflow proves that rows are independent, a trial counts only if the items and
+    their answers differ, since equal rows prove nothing.
     """
 
     def __init__(self, shared: Shared, layout: Layout | None = None) -> None:
         self._shared = shared
         self._layout = layout or Layout.of(shared)
         self.possible = self._layout.joins
-        self._mixed: int | None = None  # from the dataflow, read for the first batch
+        self._mixed: int | None = None  # from the dataflow, read at the first batch
         self._passed = 0  # trials
 
     def __call__(self, items: Sequence[FeedItem]) -> list[list[Array]]:
@@ -57,12 +57,12 @@ class Coalescer:
             return self._run_each(items)
         try:
             feeds = self._batched(items if proven else [*items, _probe(items[-1])])
-        except ValueError:  # unequal lengths along another axis than the batch
+        except ValueError:  # unequal lengths along an axis other than the batch axis
             return self._run_groups(items)
         return self._run_batch(items, feeds) if proven else self._try(items, feeds)
 
     def _may_coalesce(self) -> bool:
-        """Return whether the dataflow leaves rows apart; it is read once."""
+        """Return whether the dataflow keeps rows independent; read it once."""
         if self._mixed is None:
             self._mixed = self._layout.mixed()
             if self._mixed == MIXED:
@@ -84,7 +84,7 @@ class Coalescer:
         return self._layout.coalesce([feeds for feeds, _ in items])
 
     def _run_batch(self, items: Sequence[FeedItem], feeds: dict[str, Array]) -> list[list[Array]]:
-        """Run `feeds`, which begin with the rows of the items; return each item's outputs."""
+        """Run `feeds`, which start with the items' rows; return each item's outputs."""
         outputs = self._shared.run(feeds, self._layout.rows(feeds))
         return self._layout.split(outputs, [rows for _, rows in items])
 
@@ -111,7 +111,7 @@ class Coalescer:
             return expected
         try:
             got = self._run_batch(items, feeds)
-        except ModelInputError:  # of the probe: the items have just run
+        except ModelInputError:  # caused by the probe: the items have just run
             return expected
         if same_answer(expected, got, RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE):
             self._passed += 1
@@ -121,7 +121,7 @@ class Coalescer:
 
 
 def _probe(item: FeedItem) -> FeedItem:
-    """Return an item whose numbers have another scale and sign."""
+    """Return a copy of an item with a different scale and sign."""
     feeds, rows = item
     probe = {
         name: array * array.dtype.type(PROBE_FACTOR) if array.dtype.kind == "f" else array

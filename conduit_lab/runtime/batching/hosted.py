@@ -1,4 +1,4 @@
-"""HostedSession: an opened graph that runs for other processes."""
+"""HostedSession: an open graph that serves other processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from conduit_lab.runtime.sessions.remote import SessionFacts
 
 
 class HostedSession:
-    """The other end of a `RemoteSession`: concurrent runs share a batch where rows allow it."""
+    """The serving end of a `RemoteSession`: concurrent runs share a batch if rows allow it."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared

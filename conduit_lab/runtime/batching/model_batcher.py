@@ -17,11 +17,11 @@ from conduit_lab.runtime.batching.waiters import CallbackWaiter
 from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.sessions.cache import Shared
 
-MAX_BATCH_ROWS = 256  # of coalesced calls
-# a thread that waits for another's wakeup loses up to half of this
+MAX_BATCH_ROWS = 256  # per batch of coalesced calls
+# waking a waiting thread costs up to half of this
 LONG_RUN_SECONDS = 200e-6
 
-_LAST_DEVICES = ("cpu", "numpy")  # nothing stands in for these
+_LAST_DEVICES = ("cpu", "numpy")  # no other device replaces these
 _creating = threading.Lock()
 
 
@@ -36,34 +36,34 @@ class ModelBatcher:
         self._batcher: Batcher[FeedItem, list[Array]] = batcher_of(
             shared, display(shared.path), self._coalescer, max_rows or MAX_BATCH_ROWS
         )
-        self.acall = self._batcher.acall  # `arun` outside of a trace
+        self.acall = self._batcher.acall  # `arun` outside a trace
 
     @classmethod
     def of(
         cls, shared: Shared, max_rows: int | None = None, layout: Layout | None = None
     ) -> ModelBatcher:
-        """Return the batcher of all users of a session; by default with 256 rows per batch."""
+        """Return the batcher that all users of a session share; `max_rows` defaults to 256."""
         with _creating:
             known = shared.batcher() if shared.batcher is not None else None
             if not isinstance(known, ModelBatcher):
                 known = cls(shared, max_rows, layout)
-                shared.batcher = ref(known)  # weak: a circle would keep the session in memory
+                shared.batcher = ref(known)  # weak: a cycle would keep the session in memory
             return known
 
     @property
     def coalesces(self) -> bool:
-        """Whether calls at once share a run; False for a graph without a free batch axis too."""
+        """Whether concurrent calls share a run; False without a free batch axis."""
         return self._coalescer.possible
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is loaded here, and no other device can run it in place of its own."""
+        """Whether the model is loaded here and can run on no device but its own."""
         shared = self.shared
         return shared.state in _LAST_DEVICES and not shared.note and not shared.is_remote
 
     @property
     def max_rows(self) -> int:
-        """The limit of coalesced calls."""
+        """The maximum number of rows per batch of coalesced calls."""
         return self._batcher.max_rows
 
     @property
@@ -73,11 +73,11 @@ class ModelBatcher:
 
     @property
     def run_seconds(self) -> dict[int, float]:
-        """The measured seconds of a run by its rows; see `Batcher.run_seconds`."""
+        """Measured seconds per run by number of rows; see `Batcher.run_seconds`."""
         return self._batcher.run_seconds
 
     def run(self, feeds: dict[str, Array], rows: int) -> list[Array]:
-        """Run at once, or coalesced with other calls if runs are long enough to wait for."""
+        """Run immediately, or coalesced with other calls if runs are long enough."""
         shared = self.shared
         if (
             shared.active
@@ -89,7 +89,7 @@ class ModelBatcher:
         return shared.run(feeds, rows)
 
     def run_batch(self, items: Sequence[FeedItem]) -> list[list[Array]]:
-        """Return the outputs of one caller's items, in one run where that changes none."""
+        """Return the outputs of one caller's items, in one run if that does not change them."""
         return self._coalescer(items)
 
     def submit(
@@ -100,9 +100,9 @@ class ModelBatcher:
         done: Callable[[Any, BaseException | None], None],
         caller: int,
     ) -> Callable[[], None]:
-        """Run without a task, as `Batcher.submit` does; return the function that withdraws it.
+        """Run without a task, like `Batcher.submit`; return the function that cancels the run.
 
-        `done` gets the answer of the outputs, or the error.
+        `done` receives `answer(outputs)`, or the error.
         """
 
         def end(waiter: CallbackWaiter[FeedItem, list[Array]]) -> None:
@@ -118,6 +118,6 @@ class ModelBatcher:
         return partial(self._batcher.withdraw, waiter)
 
     async def arun(self, feeds: dict[str, Array], rows: int) -> list[Array]:
-        """Run from an event loop, coalesced with other calls; a long run is on a thread."""
+        """Run from an event loop, coalesced with other calls; a long run uses a thread."""
         with self.shared.recorded():
             return await self._batcher.acall((feeds, rows), rows, self.shared.options.timeout)

@@ -1,4 +1,4 @@
-"""Refusals: the errors of calls that a batcher does not run."""
+"""Refusals: errors for calls that a batcher rejects."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from conduit_lab.core.views import figures
 
 
 def overloaded(name: str, waiting: int, limit: int, rows: int) -> Overloaded:
-    """Return the error for `rows` more than the queue of the model `name` takes."""
+    """Return the error for `rows` rows that the queue of the model `name` has no room for."""
     return Overloaded(
         f"{name!r} has {figures.plural(waiting, 'row')} waiting and accepts at most {limit}: "
         f"{rows} more were rejected; try again later"

@@ -1,4 +1,4 @@
-"""RunTimes: the measured seconds of a run by its rows, and which runs are short."""
+"""RunTimes: measured seconds per run by number of rows, and the runs that count as short."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import TypeVar
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
-# CPU seconds; a shorter run stays on its thread: a hop to another and back costs 50-200 µs
+# CPU time; a shorter run stays on its thread: a thread hop and back costs 50-200 µs
 SHORT_RUN_SECONDS = 500e-6
-# more per call of a batch on an event loop, which spends as much on the rest of each call
+# added per call of a batch on an event loop, which spends this long on the rest of each call
 EXTRA_CALL_SECONDS = 20e-6
-# of short runs, until one is measured and a task that never waits yields to the others
+# of short runs; then one is measured, and a task that never waits yields to others
 INLINE_BUDGET_SECONDS = 2e-3
 _MIN_RUN_SECONDS = INLINE_BUDGET_SECONDS / 256  # a budget covers at most 256 runs
-# off the CPU; more than a wait for the interpreter lock means that a device was at work
+# off the CPU: longer than a wait for the GIL, so a device was busy
 _BLOCKED_SECONDS = 10e-3
 
 # Windows counts a thread's CPU time in steps of 15 ms
@@ -27,7 +27,7 @@ cpu_time = time.thread_time if _resolution < SHORT_RUN_SECONDS else perf_counter
 
 
 class RunTimes:
-    """The seconds of runs, by `rows.bit_length()`; a size that is not measured counts as long."""
+    """Seconds per run, by `rows.bit_length()`; a size not yet measured counts as long."""
 
     __slots__ = ("seconds",)
 
@@ -37,17 +37,18 @@ class RunTimes:
     def measured(
         self, run: Callable[[Sequence[_Item]], Sequence[_Answer]], items: Sequence[_Item], rows: int
     ) -> Sequence[_Answer]:
-        """Run, and update the estimated seconds of runs of this size."""
+        """Run, and update the estimate for runs of this size."""
         wall, cpu = perf_counter(), cpu_time()
         answers = run(items)
         self.record(rows, cpu_time() - cpu, perf_counter() - wall)
         return answers
 
     def record(self, rows: int, cpu: float, wall: float) -> None:
-        """Update the estimate of runs of this size.
+        """Update the estimate for runs of this size.
 
-        The thread's CPU time counts, which other work does not lengthen; onnxruntime's threads
-        share the work evenly with it. If it waits for a device, the wall time counts.
+        The estimate is the thread's CPU time, which other work does not affect; onnxruntime's
+        threads share the work evenly with it. If the thread waits for a device, the wall time is
+        used.
         """
         spent = wall if wall - cpu > _BLOCKED_SECONDS else cpu
         size = rows.bit_length()
@@ -57,10 +58,10 @@ class RunTimes:
         )
 
     def by_rows(self) -> dict[int, float]:
-        """Return the seconds by rows: under 2 those of 2 and 3, under 4 of 4 to 7."""
+        """Return the seconds by rows: key 2 covers 2 and 3 rows, key 4 covers 4 to 7."""
         sizes = enumerate(self.seconds[1:])
         return {2**power: seconds for power, seconds in sizes if seconds < inf}
 
     def are_short(self, rows: int, calls: int) -> bool:
-        """Return whether a run of this many calls of an event loop stays on its thread."""
+        """Return whether a run of this many calls of an event loop should stay on its thread."""
         return self.seconds[rows.bit_length()] < SHORT_RUN_SECONDS + EXTRA_CALL_SECONDS * calls

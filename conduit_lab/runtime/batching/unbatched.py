@@ -15,7 +15,7 @@ _Answer = TypeVar("_Answer")
 
 
 class UnbatchedRuns(Batcher[_Item, _Answer]):
-    """Calls go to the other process side by side: its replicas share them, and batch them there."""
+    """Sends calls to the other process concurrently: its replicas share and batch them."""
 
     def call(self, item: _Item, rows: int = 1, timeout: float | None = None) -> _Answer:
         """Return the answer to `item`; blocks the calling thread."""

@@ -1,4 +1,4 @@
-"""Waiters: queued calls of threads, of tasks, and of callbacks on an event loop."""
+"""Waiters: queued calls from threads, tasks and event-loop callbacks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Answer = TypeVar("_Answer")
 
 
 class BatchWaiter(Generic[_Item, _Answer]):
-    """A queued call: its item, the rows it counts, and its deadline on the monotonic clock."""
+    """A queued call: its item, its number of rows, and its deadline on the monotonic clock."""
 
     __slots__ = ("answer", "deadline", "error", "item", "rows")
     answer: _Answer
@@ -27,14 +27,14 @@ class BatchWaiter(Generic[_Item, _Answer]):
         self.error: BaseException | None = None
 
     def gone(self) -> bool:
-        """Whether the caller has left."""
+        """Whether the call was cancelled."""
         return False
 
     def result(self) -> _Answer:
         """Return the answer or raise the error, once."""
         if self.error is None:
             return self.answer
-        # the traceback refers to this frame: a circle would keep every item in it alive
+        # break the reference cycle through the traceback, which would keep every item alive
         error, self.error = self.error, None
         try:
             raise error
@@ -58,7 +58,7 @@ class LoopWaiter(BatchWaiter[_Item, _Answer]):
 
     __slots__ = ("loop", "timer")
     loop: asyncio.AbstractEventLoop
-    timer: asyncio.TimerHandle | None  # of the deadline
+    timer: asyncio.TimerHandle | None  # for the deadline
 
     def wake(self) -> None:
         """Notify the caller: the answer or the error is set."""
@@ -73,7 +73,7 @@ class TaskWaiter(LoopWaiter[_Item, _Answer]):
     def __init__(
         self, item: _Item, rows: int, timeout: float | None, loop: asyncio.AbstractEventLoop
     ) -> None:
-        self.item = item  # without a call of the base class, which every request would pay for
+        self.item = item  # super().__init__() would cost a call per request
         self.rows = rows
         self.deadline = inf if timeout is None else monotonic() + timeout
         self.error = None
@@ -82,17 +82,17 @@ class TaskWaiter(LoopWaiter[_Item, _Answer]):
         self.future: asyncio.Future[None] = loop.create_future()
 
     def gone(self) -> bool:
-        """Whether the task was answered or has left."""
+        """Whether the task was answered or cancelled."""
         return self.future.done()
 
     def wake(self) -> None:
-        """Let the task go on."""
+        """Resume the task."""
         if not self.future.done():
             self.future.set_result(None)
 
 
 class CallbackWaiter(LoopWaiter[_Item, _Answer]):
-    """A call without a task: `wake` passes it to `done`, unless its caller has left."""
+    """A call without a task: `wake` passes it to `done` unless it was cancelled."""
 
     __slots__ = ("done",)
 
@@ -113,7 +113,7 @@ class CallbackWaiter(LoopWaiter[_Item, _Answer]):
         self.done: Callable[[CallbackWaiter[_Item, _Answer]], None] | None = done
 
     def gone(self) -> bool:
-        """Whether the callback was called or has left."""
+        """Whether the callback was called or cancelled."""
         return self.done is None
 
     def wake(self) -> None:
@@ -123,7 +123,7 @@ class CallbackWaiter(LoopWaiter[_Item, _Answer]):
             done(self)
 
     def leave(self) -> None:
-        """Forget `done`, and the deadline."""
+        """Discard `done` and the deadline."""
         self.done = None
         if self.timer is not None:
             self.timer.cancel()
@@ -153,22 +153,22 @@ def notify(waiters: Iterable[BatchWaiter[Any, Any]]) -> None:
         elif isinstance(waiter, ThreadWaiter):
             waiter.wakeup.release()
     for loop, calls in of_loop.items():
-        with suppress(RuntimeError):  # the loop is closed, and its tasks are gone
+        with suppress(RuntimeError):  # the loop is closed, so its tasks no longer exist
             loop.call_soon_threadsafe(notify_here, calls)
 
 
 def notify_here(waiters: Iterable[LoopWaiter[Any, Any]]) -> None:
-    """Wake callers of the running loop; one that fails keeps no other from its answer."""
+    """Wake callers on the running loop; a failing callback does not affect the others."""
     for waiter in waiters:
         try:
             waiter.wake()
         except Exception as error:
-            about = {"message": "a caller failed to take its answer", "exception": error}
+            about = {"message": "a callback failed to handle its answer", "exception": error}
             waiter.loop.call_exception_handler(about)
 
 
 class InlineBudget:
-    """The seconds of short runs left until one is measured, and a task yields to others."""
+    """The seconds of short runs left before one is measured and its task yields to others."""
 
     __slots__ = ("left",)
 
@@ -188,16 +188,16 @@ class LoopTick(InlineBudget):
         self.rows = 0  # of the waiters
         self.coalesces = False  # several tasks called in the last tick
         self.task = 0  # the ID of the last caller that ran its call inline; 0 while coalescing
-        self.fresh = False  # that caller came in this tick
+        self.fresh = False  # that caller called in this tick
 
     async def may_run_inline(self, task: int) -> bool:
-        """Return whether a task is the only caller in this tick; it yields to others at times."""
+        """Return whether a task is the only caller in this tick; sometimes yield to others."""
         if self.left <= 0:
             await asyncio.sleep(0)
         return self.is_alone(task)
 
     def is_alone(self, caller: int) -> bool:
-        """Return whether a caller, a task or a connection, is the only one in this tick."""
+        """Return whether a caller (a task or a connection) is the only one in this tick."""
         if caller != self.task:
             if self.coalesces or self.fresh:
                 self.coalesces, self.task = True, 0

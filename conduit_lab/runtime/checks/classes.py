@@ -10,7 +10,7 @@ from conduit_lab.runtime.checks.graph_reader import graph_reader
 
 @graph_reader("class labels")
 def class_labels(model: Any) -> tuple[str | int, ...]:
-    """Return the labels in column order, or nothing where there is no list or several.
+    """Return the labels in column order, or an empty tuple unless there is exactly one list.
 
     The labels of a ZipMap take precedence.
     """

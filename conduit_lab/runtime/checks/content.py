@@ -1,4 +1,4 @@
-"""Content: the SHA-256 of files, cached while their stat proves them unchanged."""
+"""Content: the SHA-256 of files, cached while their stat results are unchanged."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from conduit_lab.core.paths import display
 
 FileIdentity = tuple[str, int, int, int]  # device and inode, size, mtime and ctime in ns
 
-TRIES = 3  # of reading a file that changes during the read
+TRIES = 3  # attempts to read a file that changes during the read
 
-# FAT's clock tick: two writes within one look alike; 0 where no other process writes
+# FAT's timestamp resolution: closer writes look the same; 0 if no other process writes
 stat_settled_ns = 2_000_000_000
 
 _MAX_DIGESTS = 1024
 
-# No lock, which a forked child could inherit locked: each operation on a dict is atomic
+# Not guarded by a lock, which a forked child could inherit locked: dict operations are atomic
 _known: dict[Path, tuple[FileIdentity, bytes]] = {}
 
 
@@ -29,7 +29,7 @@ def files_digest(files: Iterable[Path]) -> str:
 
 
 def combined_digest(digests: Iterable[bytes]) -> str:
-    """Return the digest of several files from those of each."""
+    """Combine the digests of several files into one."""
     return hashlib.sha256(b"".join(digests)).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Damage: the reason that a file is no ONNX model, from its first bytes and field lengths."""
+"""Damage: why a file is not an ONNX model, judged by its first bytes and field lengths."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from conduit_lab.core.views import figures
 
 # Magic bytes of files often saved under a model's name
 _SIGNATURES = {
-    b"version https://git-lfs": "is a pointer of Git LFS, not the model itself: run `git lfs pull`",
+    b"version https://git-lfs": "is a Git LFS pointer, not the model itself: run `git lfs pull`",
     b"<": "is a web page, not an ONNX model: download the file itself",
     b"PK\x03\x04": "is a zip archive, not an ONNX model: unpack it, or name it .npz",
     b"\x93NUMPY": "is a NumPy array, not an ONNX model: save a network as .npz",
     b"\x1f\x8b": "is a gzip archive, not an ONNX model: unpack it",
-    b"{": "is JSON, not an ONNX model: name the file with the graph in it",
+    b"{": "is JSON, not an ONNX model: pass the file that holds the graph",
     b"GGUF": "is a GGUF file, not an ONNX model: export the model as ONNX",
     b"\x89HDF": "is an HDF5 file, not an ONNX model: export the model as ONNX",
 }

@@ -1,7 +1,7 @@
-"""External data: tensors that an ONNX file keeps in other files, confined to the model's folder.
+"""External data: tensors that an ONNX file stores in other files, confined to the model's folder.
 
-A downloaded model must not choose which files of the machine are read. onnxruntime refuses most
-paths out of the folder but reads hard links, so every file is checked here first.
+A downloaded model must not decide which files on the machine are read. onnxruntime rejects most
+paths outside the folder but follows hard links, so every file is checked here first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _EXPORT_AGAIN = "export the model with its data beside it"
 
 
 class Part(NamedTuple):
-    """One external tensor: its name and its bytes in a file; a `length` of None is not stated."""
+    """One external tensor: its name, file and byte range; `length` is None if not stated."""
 
     tensor: str
     location: str
@@ -30,7 +30,7 @@ class Part(NamedTuple):
 
 
 def parts(tensors: Iterable[Any]) -> tuple[Part, ...]:
-    """Return the parts of the external tensors; `ValueError` for a malformed offset."""
+    """Return the parts of the external tensors; raise `ValueError` for a malformed offset."""
     return tuple(_part(tensor) for tensor in tensors if tensor.data_location == tensor.EXTERNAL)
 
 
@@ -41,11 +41,11 @@ def _part(tensor: Any) -> Part:
 
 
 def check_parts(path: Path, parts: Sequence[Part]) -> tuple[Path, ...]:
-    """Return the files that hold the parts of the model at `path`, each once and sorted.
+    """Return the files that hold the parts of the model at `path`, sorted, without duplicates.
 
-    Each must be a regular file below the model's folder. Where the model is a link, as in the cache
-    of Hugging Face, it may lie below the folder of the linked file instead. Raises `ModelLoadError`
-    with the tensor, the file and the next step.
+    Each must be a regular file below the model's folder. If the model is a symbolic link, as in
+    Hugging Face's cache, the file may be below the folder of the link's target instead. Raises
+    `ModelLoadError` with the tensor, the file and the next step.
     """
     homes = {path.parent.resolve(), path.resolve().parent}
     files = {}
@@ -56,7 +56,7 @@ def check_parts(path: Path, parts: Sequence[Part]) -> tuple[Path, ...]:
         end = part.offset + (part.length or 0)
         if part.offset < 0 or (part.length or 0) < 0 or end > size:
             span = f"from {figures.count(part.offset)} to {figures.count(end)}"
-            reason = f"has {figures.plural(size, 'byte')}, none {span}: copy or download it again"
+            reason = f"has {figures.plural(size, 'byte')}, not {span}: copy or download it again"
             raise _refusal(path, part, reason)
     return tuple(files[location] for location in sorted(files))
 
@@ -71,11 +71,11 @@ def _confined(path: Path, part: Part, homes: set[Path]) -> Path:
         real = file.resolve()
         stat = real.stat() if real.is_file() else None
     except (ValueError, RuntimeError) as error:  # a NUL byte; a cycle of links
-        raise _refusal(path, part, f"is no path ({error}): {_EXPORT_AGAIN}") from error
+        raise _refusal(path, part, f"is not a valid path ({error}): {_EXPORT_AGAIN}") from error
     if not any(real.is_relative_to(home) for home in homes):
-        reason = f"is a link to {real}, out of the model's folder: copy the file itself there"
+        reason = f"is a link to {real}, outside the model's folder: copy the file itself there"
     elif stat is None:
-        reason = "is not there: copy it beside the model, under this name"
+        reason = "does not exist: copy it beside the model, under this name"
     elif stat.st_nlink > 1:
         reason = "is a hard link, possibly to a file elsewhere: replace it by a copy (cp, then mv)"
     else:
@@ -85,7 +85,7 @@ def _confined(path: Path, part: Part, homes: set[Path]) -> Path:
 
 def _refusal(path: Path, part: Part, why: str) -> ModelLoadError:
     return ModelLoadError(
-        f"{display(path)} keeps the tensor {part.tensor!r} in {part.location!r}, which {why}"
+        f"{display(path)} stores the tensor {part.tensor!r} in {part.location!r}, which {why}"
     )
 
 

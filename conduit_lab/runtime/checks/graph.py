@@ -25,7 +25,7 @@ _REPEATING |= {"GRU", "If", "LSTM", "Loop", "RNN", "Scan"}
 class Facts:
     """The facts in the bytes of one ONNX file.
 
-    `endless`: it has a `Loop`, which only a deadline ends for certain. `repeats`: it uses a weight
+    `endless`: it has a `Loop`, which may run until a deadline. `repeats`: it uses a weight
     more than once per sample. `unranked`: the inputs and outputs without a shape. `unsafe`: the
     optimizers that would crash the process on this graph. `parts`: the tensors in other files.
     """
@@ -54,8 +54,8 @@ class Graph(Facts):
 def check_graph(path: Path) -> Graph:
     """Return the checked ONNX file at `path`.
 
-    Raises `ModelLoadError` for a file that is missing, damaged, or keeps data outside of its
-    folder. Only onnxruntime decides whether the graph runs: it accepts more than ONNX's checker.
+    Raises `ModelLoadError` for a file that is missing, damaged, or stores data outside its folder.
+    Whether the graph runs is left to onnxruntime, which accepts more graphs than ONNX's checker.
     """
     if not path.is_file():
         raise ModelLoadError(
@@ -106,7 +106,7 @@ def _facts(model: Any) -> Facts:
 
 
 def files(path: Path) -> tuple[Path, ...]:
-    """Return a model file with its external data; a broken or other file alone."""
+    """Return a model file and its external data; for a broken or non-ONNX file, the file itself."""
     if path.suffix != ".onnx":
         return (path,)
     try:

@@ -1,9 +1,9 @@
-"""GraphReader: one kind of fact about ONNX graphs, read once per content of a file.
+"""GraphReader: one kind of fact about ONNX graphs, read once per file content.
 
-A graph is parsed by the package onnx, which a server does not need for anything else. So an app's
-folder may have a record of the facts, `graphs.json`, which an export writes: a file whose content
-is in the record is never parsed. The facts decide which files are read and which optimizers run, so
-a record counts only in the root of an app, beside its code, and never in the folder of a model.
+Parsing a graph requires the onnx package, which a server does not need for anything else. An
+exported app therefore contains a record of the facts, `graphs.json`: a file whose content is in the
+record is never parsed. The facts decide which files are read and which optimizers run, so a record
+is trusted only in the root of an app, beside its code, and never in a model's folder.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from conduit_lab.runtime.checks.content import file_digest, identity, is_cached
 
 RECORD = "graphs.json"
 
-_MAX_CONTENTS = 256  # of which facts are kept
+_MAX_CONTENTS = 256  # with cached facts
 
 _Arguments = ParamSpec("_Arguments")
 _Fact = TypeVar("_Fact")
@@ -38,8 +38,8 @@ _recorded: dict[bytes, Mapping[str, Any]] = {}  # the facts in JSON
 class GraphReader(Generic[_Arguments, _Fact]):
     """Facts of one kind, by the path of an ONNX file and the arguments of the `read` function.
 
-    `read` gets an `onnx.ModelProto` without external data, which it may change. Arguments and facts
-    have a JSON form; that of a fact is read back by the return type of `read`.
+    `read` receives an `onnx.ModelProto` without external data and may change it. Arguments and
+    facts must have a JSON form; facts are restored by the return type of `read`.
     """
 
     def __init__(self, name: str, read: Callable[Concatenate[Any, _Arguments], _Fact]) -> None:
@@ -50,16 +50,16 @@ class GraphReader(Generic[_Arguments, _Fact]):
     def __call__(
         self, path: Path, *arguments: _Arguments.args, **options: _Arguments.kwargs
     ) -> _Fact:
-        """Return the fact; raise `MissingExtra` where it is not recorded and onnx is missing.
+        """Return the fact; raise `MissingExtra` if it is not recorded and onnx is missing.
 
-        Raises `OSError` for an unreadable file, and `ModelLoadError` for one that is no ONNX model.
+        Raises `OSError` for an unreadable file and `ModelLoadError` if it is not an ONNX model.
         """
         return self.of(path, file_digest(path), *arguments, **options)
 
     def of(
         self, path: Path, digest: bytes, *arguments: _Arguments.args, **options: _Arguments.kwargs
     ) -> _Fact:
-        """Return the fact of a file whose SHA-256 has just been taken."""
+        """Return the fact of a file whose SHA-256 has just been computed."""
         name = " ".join([self._name, *map(json.dumps, (*arguments, *options.values()))])
         known = _known.get(digest, {})
         if name in known:
@@ -125,10 +125,10 @@ def record_text(files: Iterable[Path]) -> str:
 
 
 def use_record(root: Path) -> None:
-    """Use the record in an app's root, if there is one of this version.
+    """Use the record in an app's root if it has the current version.
 
-    Another file of that name is ignored, and so is a record of another version: that one may have
-    read a graph by other rules.
+    Any other file of that name is ignored, as is a record of another version, which may have read
+    graphs by different rules.
     """
     file = root / RECORD
     if not file.is_file():

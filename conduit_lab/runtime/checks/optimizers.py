@@ -32,7 +32,7 @@ _HALF = (10, 16)  # TensorProto.FLOAT16 and BFLOAT16
 def unsafe(model: Any) -> tuple[str, ...]:
     """Return the optimizers to disable for a model.
 
-    MatmulTransposeFusion of onnxruntime 1.32 crashes the process where a Transpose that moves the
+    MatmulTransposeFusion of onnxruntime 1.32 crashes the process if a Transpose that moves the
     first axis to the last two, [1, 0, 2] or [1, 2, 0], reaches a matrix product of another rank
     through a Cast. The CPU provider inserts Casts of its own around 16-bit floats.
     """
@@ -79,7 +79,7 @@ def _comes_from_one(names: Sequence[str], makers: Mapping[str, Any], half: bool)
 
 
 def _perm(node: Any) -> Perm:
-    """Return the permutation of a Transpose; empty where it reverses all axes."""
+    """Return the permutation of a Transpose; empty if it reverses all axes."""
     return next(
         (tuple(attribute.ints) for attribute in node.attribute if attribute.name == "perm"), ()
     )

@@ -27,13 +27,13 @@ from conduit_lab.runtime.sessions.cutoff import cut_after
 from conduit_lab.runtime.sessions.ort_errors import run_error
 from conduit_lab.runtime.sessions.session import Options, Session
 
-_MAX_KEPT_LOGITS = 2**24  # numbers; larger buffers are freed after their prompt
+_MAX_RETAINED_LOGITS = 2**24  # values; larger buffers are freed after the prefill
 _abandoned: list[Any] = []  # sessions and bindings of a parent process, never closed
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """A binding for some rows, and its arrays."""
+    """An I/O binding for a range of rows, with its arrays."""
 
     binding: Any
     mask: Array
@@ -46,7 +46,7 @@ class Decoder:
     """A decoder graph and the rows of its batch; not thread-safe.
 
     Each of the `rows` holds a sequence of at most `context` tokens; `lengths` are their current
-    tokens. `prefill` fills one row and `prefill_batch` several empty ones, where the graph
+    lengths in tokens. `prefill` fills one row and `prefill_batch` several empty ones, if the graph
     `batches_prefill`; `step` is a decode step of the first n rows. `vocabulary` is the width of the
     logits.
     """
@@ -58,11 +58,11 @@ class Decoder:
         self.context = context
         self.lengths = np.zeros(rows, np.int64)
         self.switches = io.switches
-        self._totals = np.zeros(rows, np.int64)  # of each row, with its whole prompt
+        self._totals = np.zeros(rows, np.int64)  # per row, including its whole prompt
         self.vocabulary = 0
         self._cache = kv_cache_for(io, rows, context, shared.device)
         self._in_place = isinstance(self._cache, InPlaceCache)
-        # rows of different lengths share a run where the graph takes each one's position
+        # rows of different lengths share a run if the graph takes a position per row
         self._widens = self._in_place and self.switches.by_mask
         self._batches_steps = io.independent and (
             self._in_place or (io.positions and not io.in_place)
@@ -70,14 +70,14 @@ class Decoder:
         self._batches: dict[tuple[int, int, int], _Batch] = {}
         self._session: Any = None
         self._timeout: float | None = None
-        self._version = 0  # of the cache's memory under the bindings
-        self._ready: _Batch | None = None  # its mask is right until a row changes
+        self._version = 0  # of the cache memory that bindings refer to
+        self._ready: _Batch | None = None  # its mask is valid until a row changes
         self._longest = 0
         self._ids = np.zeros(rows, io.dtypes["input_ids"])
         self._positions = np.zeros(rows, io.dtypes.get("position_ids", np.int64))
         self._masks = np.zeros(0, io.dtypes["attention_mask"])
         self._keep = np.ones((), io.dtypes.get(io.keep, np.int64))
-        self._past = np.ones(1, np.bool_)  # of a merged decoder: the KV cache holds tokens
+        self._past = np.ones(1, np.bool_)  # for a merged decoder: the KV cache holds tokens
         self._scratch = np.zeros(0, io.logits_dtype)
         self._try()
 
@@ -93,18 +93,18 @@ class Decoder:
         width: int | None = None,
         switch: int | None = None,
     ) -> Decoder:
-        """Open a graph; `heads` and `width` stand in where the graph does not state them.
+        """Open a graph; `heads` and `width` are used if the graph does not state them.
 
         `switch` is the length at which the config changes rotary embeddings
-        (`original_max_position_embeddings`). Raises `ModelLoadError` for a graph that is no
-        decoder, `DeviceError` for a device that is not here.
+        (`original_max_position_embeddings`). Raises `ModelLoadError` for a graph that is not a
+        decoder and `DeviceError` for an unavailable device.
         """
         shared = sessions.open(path, options)
         io = DecoderIO.read(shared, heads, width, context=context, switch=switch)
         return cls(shared, io, rows, context)
 
     def _try(self) -> None:
-        """Read the width of the logits from a first run, and refuse a graph that does not run."""
+        """Read the width of the logits from a first run; reject a graph that does not run."""
         declared = next(spec for spec in self.shared.outputs if spec.name == "logits").shape
         self._last_only = bool(self.io.keep) or (len(declared) == 3 and declared[1] == 1)
         self.batches_prefill = self._in_place and self.io.independent and not self._last_only
@@ -153,7 +153,7 @@ class Decoder:
         self._ready = None
 
     def abandon(self) -> None:
-        """Drop the session in a forked child; closing it would wait for threads that are gone."""
+        """Drop the session in a forked child; closing it would wait for nonexistent threads."""
         if self._session is not None or self._batches:
             _abandoned.append((self._session, self._batches))
         self._session, self._batches = None, {}
@@ -182,8 +182,8 @@ class Decoder:
     def prefill(self, row: int, ids: Sequence[int] | Array) -> FloatArray:
         """Add tokens to one row; return the logits after the last, float32 `[vocabulary]`.
 
-        Raises `ModelRunError` for a failed run and `DeadlineExceeded` for one past its timeout; the
-        row is then unchanged.
+        Raises `ModelRunError` for a failed run and `DeadlineExceeded` for one that exceeds its
+        timeout; the row is then unchanged.
         """
         tokens = np.asarray(ids, self._ids.dtype).reshape(1, -1)
         logits = self._fill(row, tokens, int(self.lengths[row]))
@@ -195,7 +195,7 @@ class Decoder:
     def prefill_each(self, row: int, ids: Sequence[int], last: int) -> FloatArray:
         """Prefill a row; return the logits after the last tokens, float32 `[last, vocabulary]`.
 
-        These take a run each where the graph returns the last logits alone, or mixes tokens.
+        This takes one run per position if the graph returns only the last logits or mixes tokens.
         """
         if self._last_only or not self.io.independent:
             parts = [ids[: 1 - last or None], *([token] for token in ids[len(ids) + 1 - last :])]
@@ -207,10 +207,10 @@ class Decoder:
     def prefill_batch(self, row: int, prompts: Sequence[Sequence[int] | Array]) -> FloatArray:
         """Prefill empty rows from `row` on, one per prompt, in one run.
 
-        Returns the logits after each one's last token, float32 `[n, vocabulary]`. Only for a graph
-        that `batches_prefill`: onnxruntime's GroupQueryAttention takes several tokens of several
-        rows if none of them has a past. Shorter prompts are padded on the right, which no token
-        before it attends to, and which the row's next tokens overwrite. Raises the errors of
+        Returns the logits after each prompt's last token, float32 `[n, vocabulary]`. Only for a
+        graph that `batches_prefill`: onnxruntime's GroupQueryAttention accepts several tokens of
+        several rows only if no row has a past. Shorter prompts are padded on the right; no earlier
+        token attends to the padding, and the row's next tokens overwrite it. Raises the errors of
         `prefill`; the rows are then empty as before.
         """
         lengths = np.array([len(prompt) for prompt in prompts])
@@ -223,7 +223,7 @@ class Decoder:
         return last
 
     def _fill(self, row: int, tokens: Array, past: int) -> FloatArray:
-        """Run tokens `[rows, added]` after this many; the next run overwrites the logits."""
+        """Run tokens `[rows, added]` after `past` tokens; the next run overwrites the logits."""
         rows, added = tokens.shape
         binding = self._session.io_binding()
         shortest = self.switches.shortest(int(self._totals[row])) if self._widens else 1
@@ -232,7 +232,7 @@ class Decoder:
         self._cache.bind_row(binding, row, past, width - past, rows)
         given = 1 if self._last_only else added
         size = rows * given * self.vocabulary
-        if not size <= self._scratch.size <= max(size, _MAX_KEPT_LOGITS):
+        if not size <= self._scratch.size <= max(size, _MAX_RETAINED_LOGITS):
             self._scratch = np.empty(size, self.io.logits_dtype)
         logits: FloatArray = self._scratch[:size].reshape(rows, given, self.vocabulary)
         bind_out(binding, "logits", logits)
@@ -284,7 +284,7 @@ class Decoder:
         return batch.logits
 
     def _one_side(self, rows: int) -> bool:
-        """Return whether the next step leaves the first rows on one side of all switches."""
+        """Return whether the next step keeps the first rows on one side of all switches."""
         if not self.switches.lengths:
             return True
         totals = self.lengths[:rows] + 1
@@ -376,7 +376,7 @@ class Decoder:
         self.shared.count(rows, perf_counter() - begin)
 
     def move(self, source: int, target: int) -> None:
-        """Move a row over another one, whose sequence is dropped."""
+        """Move a row to another row, whose sequence is dropped."""
         tokens = int(self.lengths[source])
         self._cache.move(source, target, tokens)
         self.lengths[target], self.lengths[source] = tokens, 0

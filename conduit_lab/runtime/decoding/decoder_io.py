@@ -1,4 +1,4 @@
-"""DecoderIO: the inputs and outputs of a decoder graph, read from its session and file."""
+"""DecoderIO: the inputs and outputs of a decoder graph, as read from its session and file."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class DecoderIO:
     A `merged` graph holds two decoders, one for whole prompts and one for single tokens. In a graph
     that is not `independent` all rows of a run are scaled together, as in dynamic int8: the other
     rows of a batch change a row's logits. `switches` are the total lengths at which the graph
-    changes its computation. `embedded` is the number of IDs with an embedding, or None where the
-    graph does not show it.
+    changes its computation. `embedded` is the number of IDs with an embedding, or None if the graph
+    does not show it.
     """
 
     pasts: tuple[str, ...]
@@ -62,7 +62,7 @@ class DecoderIO:
         context: int,
         switch: int | None = None,
     ) -> DecoderIO:
-        """Read an opened file; `heads` and `width` stand in where the graph leaves those axes free.
+        """Read an opened file; `heads` and `width` are used if the graph leaves those axes free.
 
         Switch lengths are searched below `context`; `switch` is the one in the model's config.
         Raises `ModelLoadError` naming the missing or unknown input or output.
@@ -85,7 +85,7 @@ class DecoderIO:
         if missing or not pasts:
             names = ", ".join(missing[:4]) or "past_key_values.0.key"
             raise ModelLoadError(
-                f"{where} is no decoder with a KV cache: it has no {names}; "
+                f"{where} is not a decoder with a KV cache: {names} missing; "
                 "export it as text-generation-with-past"
             )
         facts = _graph_facts(shared.path, context, switch)

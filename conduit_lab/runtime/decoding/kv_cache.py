@@ -12,7 +12,7 @@ import numpy as np
 from conduit_lab.core.spec import Array
 from conduit_lab.runtime.decoding.decoder_io import DecoderIO
 
-MIN_CAPACITY_TOKENS = 64  # buffers and masks double from here, so that few bindings are created
+MIN_CAPACITY_TOKENS = 64  # buffers and masks double from here, to create few bindings
 
 SavedKV = list[Array]  # the cache of some tokens: one [heads, tokens, width] per input
 
@@ -25,7 +25,7 @@ def bucket(tokens: int, limit: int) -> int:
 class InPlaceCache:
     """One buffer [rows, heads, tokens, width] per input; GroupQueryAttention updates it in place.
 
-    `version` changes with the memory: earlier bindings are then void.
+    `version` changes when the memory does, which invalidates earlier bindings.
     """
 
     def __init__(self, io: DecoderIO, rows: int, context: int) -> None:
@@ -42,7 +42,7 @@ class InPlaceCache:
         old, before = self._buffers, self._capacity
         self._capacity = bucket(tokens, self._context)
         self._buffers = [
-            # not filled: the system allocates a page at its first write
+            # uninitialized: the system allocates a page on its first write
             np.empty((self._rows, heads, self._capacity, width), self._io.cache_dtype)
             for heads, width in self._io.shapes
         ]
@@ -103,11 +103,11 @@ class InPlaceCache:
 
 
 class GrowingCache:
-    """Tensors that each run returns one token longer, as in the plain exports.
+    """Tensors that each run returns one token longer, as in plain exports.
 
-    All rows of a run are as long as the longest: a shorter one begins with padding, which the mask
-    hides. Two sides of memory alternate, so that a decode step allocates nothing. A prefilled row
-    is stored separately until the next step gathers it.
+    All rows of a run are as long as the longest: shorter rows are padded on the left, and masked
+    there. Two buffers, the sides, alternate, so a decode step allocates nothing. A prefilled row is
+    stored separately until the next step gathers it.
     """
 
     def __init__(self, io: DecoderIO, rows: int) -> None:
@@ -159,7 +159,7 @@ class GrowingCache:
         for row in range(rows):
             tokens = int(lengths[row])
             for target, part in zip(other, self._parts(row, tokens), strict=True):
-                target[row, :, : columns - tokens] = 0  # masked, but a NaN would pass
+                target[row, :, : columns - tokens] = 0  # masked, but a NaN would propagate
                 target[row, :, columns - tokens :] = part
         for row, place in enumerate(self._places):
             if row >= rows and isinstance(place, int):  # not in this batch
@@ -257,8 +257,8 @@ def _address(array: Array) -> int:
 def kv_cache_for(io: DecoderIO, rows: int, context: int, device: str) -> KVCache:
     """Return the cache for a graph on a device.
 
-    A graph on another device than the CPU cannot write to host memory: there GroupQueryAttention
-    returns a new tensor per run too.
+    A graph on a device other than the CPU cannot write to host memory, so GroupQueryAttention
+    returns a new tensor per run there too.
     """
     if io.in_place and device == "cpu":
         return InPlaceCache(io, rows, context)

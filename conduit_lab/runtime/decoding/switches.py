@@ -34,7 +34,7 @@ _MIN_TOTAL_TOKENS = 3  # two tokens after a past, so that a comparison per token
 class Switches:
     """The switch lengths of a graph in ascending order; each belongs to its lower side.
 
-    With `by_mask` the width of the attention mask alone decides.
+    With `by_mask`, only the width of the attention mask matters.
     """
 
     lengths: tuple[int, ...] = ()
@@ -61,8 +61,8 @@ def read_switches(
     """Find the switch lengths below `context` in an `onnx.ModelProto` with these nodes.
 
     A switch is a comparison of two lengths with one result per run, which differs between short
-    and long runs. `configured` is the length in the model's config; it stands in where a comparison
-    of the graph cannot be followed.
+    and long runs. `configured` is the length in the model's config; it is used if a comparison in
+    the graph cannot be followed.
     """
     lengths = _Lengths.of(model, list(nodes))
     found = lengths.switches(context)
@@ -74,7 +74,7 @@ def read_switches(
 class _Lengths:
     """The subgraph that compares lengths.
 
-    `unknown` is whether some comparison is of values outside of it.
+    `unknown` is whether a comparison depends on values outside it.
     """
 
     def __init__(self, run: _Run | None, inputs: dict[str, Any], unknown: bool) -> None:
@@ -84,7 +84,7 @@ class _Lengths:
 
     @classmethod
     def of(cls, model: Any, nodes: list[Any]) -> _Lengths:
-        """Extract the comparisons of lengths, with the nodes that compute these."""
+        """Extract the comparisons of lengths and the nodes that compute the lengths."""
         import onnx
 
         graph = model.graph

@@ -1,4 +1,4 @@
-"""Devices: the hardware of this machine, the order of choice, and the reason for each."""
+"""Devices: the hardware of this machine in order of preference, with a reason for each device."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.runtime.hardware import machine
 from conduit_lab.runtime.hardware.plugins import Plugin, plugins_of
 
-# Device names in the order of choice, with onnxruntime's execution providers.
+# Device names in order of preference, with onnxruntime's execution providers.
 PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -42,7 +42,7 @@ _PACKAGES = {
 }
 _NUMBERED = ("tensorrt", "cuda", "directml", "rocm", "migraphx")  # take device_id
 _LIMITED = ("cuda", "rocm")  # take gpu_mem_limit
-_NO_DEVICE = "AzureExecutionProvider"  # in every build; calls a service
+_NO_DEVICE = "AzureExecutionProvider"  # in every build; calls a remote service
 
 Provider = str | tuple[str, dict[str, str]]
 _memory_limit: ContextVar[int | None] = ContextVar("memory_limit", default=None)
@@ -52,7 +52,7 @@ _memory_limit: ContextVar[int | None] = ContextVar("memory_limit", default=None)
 def onnxruntime() -> ModuleType:
     """Import onnxruntime once, without telemetry and logging only errors.
 
-    Raises `MissingExtra` where it is not installed.
+    Raises `MissingExtra` if it is not installed.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
@@ -67,7 +67,7 @@ def onnxruntime() -> ModuleType:
 class Device:
     """One kind of hardware: its name, onnxruntime's provider, whether it can be used, and why.
 
-    `installed`: onnxruntime or a plug-in brings the provider. `automatic`: "auto" may choose it.
+    `installed`: onnxruntime or a plug-in contains the provider. `automatic`: "auto" may choose it.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Device:
 
 
 class Devices(Viewed, Sequence[Device]):
-    """The table of devices in the order of choice; `device="auto"` uses the `chosen` one."""
+    """The table of devices in order of preference; `device="auto"` uses the `chosen` one."""
 
     def __init__(self, rows: Sequence[Device], note: str = "") -> None:
         self._rows = tuple(rows)
@@ -100,7 +100,7 @@ class Devices(Viewed, Sequence[Device]):
         return iter(self._rows)
 
     def _table(self) -> views.Table:
-        """Return the devices that are here, the used one first, and those that nearly are."""
+        """Return the present devices, the used one first, then those with a provider."""
         shown = [device for device in self._rows if device.present or device.installed]
         shown.sort(key=lambda device: (device is not self.chosen, not device.present))
         use = {True: "used", False: "present"}
@@ -115,7 +115,7 @@ class Devices(Viewed, Sequence[Device]):
         return [device for device in self._rows if not device.present and not device.installed]
 
     def _absent_line(self) -> str:
-        """Return the names of the absent devices, with the reason where all have the same."""
+        """Return the names of the absent devices, with the reason if all share it."""
         names = ", ".join(device.name for device in self._absent)
         reasons = {device.reason for device in self._absent}
         return f"not here: {names}" + (f" ({reasons.pop()})" if len(reasons) == 1 else "")
@@ -136,7 +136,7 @@ class Devices(Viewed, Sequence[Device]):
 
 
 def devices() -> Devices:
-    """List every device: whether it is here, which one is used, and why.
+    """List every device: whether it is present, whether it is used, and why.
 
     Reads onnxruntime's providers and the driver, and registers plug-ins (packages
     `onnxruntime-ep-*`); opens no device.
@@ -192,7 +192,7 @@ def providers_for(device: str, fallback: bool | None = None) -> list[Provider]:
 
 
 def why_not(device: str, used: str) -> str:
-    """Return why a session for `device` ("auto" or a name) runs on `used` (a name), or nothing.
+    """Return why a session for `device` ("auto" or a name) runs on `used` (a name), or "".
 
     For "auto" the reason is that of the nearest better device whose provider is installed.
     """
@@ -212,7 +212,7 @@ def why_not(device: str, used: str) -> str:
 
 
 def name_of(provider: Provider) -> str:
-    """Return the device name of an onnxruntime provider, given alone or with options."""
+    """Return the device name of an onnxruntime provider, given with or without options."""
     own = provider if isinstance(provider, str) else provider[0]
     short = own.removesuffix("ExecutionProvider").lower()
     return next((name for name, known in PROVIDERS.items() if known == own), short)
@@ -255,7 +255,7 @@ def _find(table: Devices, device: str) -> tuple[Device, str]:
 
 
 def _problem(row: Device, which: str) -> str:
-    """Return why the device is unavailable, or nothing."""
+    """Return why the device is unavailable, or ""."""
     if not row.present:
         return row.reason
     gpus = machine.nvidia_gpus() if which and row.name in ("tensorrt", "cuda") else None
@@ -297,7 +297,7 @@ def _row(ort: ModuleType, name: str, available: bool, plugin: Plugin | None) -> 
 
 
 def _hardware_problem(ort: ModuleType, name: str) -> str:
-    """Return why a provider's hardware or libraries are missing, or nothing."""
+    """Return why a provider's hardware or libraries are missing, or ""."""
     if name == "tensorrt":
         return machine.tensorrt_problem(ort)
     if name == "cuda":
@@ -326,9 +326,9 @@ def _description(ort: ModuleType, name: str, provider: str) -> str:
 
 
 def _double_install() -> str:
-    """Return a warning where onnxruntime packages overwrite each other's files, else nothing."""
+    """Return a warning if onnxruntime packages overwrite each other's files, else ""."""
     names = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
-    from importlib import metadata  # 13 ms of every import of the package
+    from importlib import metadata  # takes 13 ms, which every import of the package would pay
 
     found = []
     for name in names:

@@ -15,7 +15,7 @@ from importlib import util
 from pathlib import Path
 from types import ModuleType
 
-_SMI_TIMEOUT_SECONDS = 10  # the first answer of a sleeping driver takes seconds
+_SMI_TIMEOUT_SECONDS = 10  # a sleeping driver takes seconds to respond
 _DRIVER = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}.get(sys.platform, "")
 _TENSORRT = {
     "linux": ("libnvinfer.so.10", "libnvonnxparser.so.10"),
@@ -34,7 +34,7 @@ class Gpu:
 
 @cache
 def processor() -> str:
-    """Return the processor and the cores that this process may use: `AMD EPYC, 2 cores`."""
+    """Return the processor and the number of cores this process may use: `AMD EPYC, 2 cores`."""
     name = platform.processor() or platform.machine()
     # Linux only, where platform.processor() says little
     with contextlib.suppress(OSError):
@@ -48,7 +48,7 @@ def processor() -> str:
 
 @cache
 def nvidia_gpus() -> tuple[Gpu, ...] | None:
-    """Return the GPUs of `nvidia-smi` that CUDA_VISIBLE_DEVICES leaves; None without nvidia-smi."""
+    """Return the GPUs that `nvidia-smi` and CUDA_VISIBLE_DEVICES show; None without nvidia-smi."""
     command = [
         "nvidia-smi",
         "--query-gpu=index,uuid,name,memory.total,driver_version",
@@ -85,7 +85,7 @@ def nvidia_gpus() -> tuple[Gpu, ...] | None:
 
 @cache
 def cuda_problem(ort: ModuleType) -> str:
-    """Return why CUDA cannot run here, or nothing; loads CUDA's libraries from pip's packages."""
+    """Return why CUDA cannot run here, or ""; load CUDA's libraries from pip's packages."""
     if not _loads(_DRIVER):
         return f"there is no NVIDIA driver here ({_DRIVER or 'CUDA'} is not found)"
     if nvidia_gpus() == ():
@@ -104,7 +104,7 @@ def cuda_problem(ort: ModuleType) -> str:
 
 @cache
 def tensorrt_problem(ort: ModuleType) -> str:
-    """Return why TensorRT cannot run here, or nothing; loads its libraries from pip's package."""
+    """Return why TensorRT cannot run here, or ""; load its libraries from pip's package."""
     problem = cuda_problem(ort)
     if problem:
         return problem
@@ -118,7 +118,7 @@ def tensorrt_problem(ort: ModuleType) -> str:
 
 
 def amd_problem() -> str:
-    """Return why ROCm and MIGraphX cannot run here, or nothing."""
+    """Return why ROCm and MIGraphX cannot run here, or ""."""
     if sys.platform == "linux" and not Path("/dev/kfd").exists():
         return "there is no AMD GPU driver here (/dev/kfd is not found)"
     return ""

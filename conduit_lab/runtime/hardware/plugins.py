@@ -1,4 +1,4 @@
-"""Execution providers in packages of their own, named `onnxruntime-ep-*`."""
+"""Execution providers in separate packages, named `onnxruntime-ep-*`."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def plugins_of(ort: ModuleType) -> dict[str, Plugin]:
     """Register the installed plug-ins and return them by provider name.
 
     onnxruntime lists a plug-in's provider as available only if the plug-in found a device. Each
-    package has a module `onnxruntime_ep_*` with `get_ep_names()` and `get_library_path()`. A
-    package or a library that fails is logged.
+    package has a module `onnxruntime_ep_*` with `get_ep_names()` and `get_library_path()`. Packages
+    and libraries that fail are logged.
     """
     found: dict[str, Plugin] = {}
     if not hasattr(ort, "register_execution_provider_library"):  # before onnxruntime 1.23
@@ -48,7 +48,7 @@ def plugins_of(ort: ModuleType) -> dict[str, Plugin]:
             try:
                 ort.register_execution_provider_library(provider, library)
                 found[provider] = Plugin(package)
-            except Exception as error:  # onnxruntime's: the library does not load or does not fit
+            except Exception as error:  # onnxruntime's: the library fails to load or does not fit
                 problem = f"onnxruntime {ort.__version__} rejects it ({first_line(error)})"
                 _log.warning("the provider %s of %s is unavailable: %s", provider, package, problem)
                 found[provider] = Plugin(package, problem)
@@ -56,8 +56,8 @@ def plugins_of(ort: ModuleType) -> dict[str, Plugin]:
 
 
 def _version(module: str) -> str:
-    """Return the version of the package that brings the module, or nothing."""
-    from importlib import metadata  # 13 ms of every import of the package
+    """Return the version of the package that contains the module, or ""."""
+    from importlib import metadata  # takes 13 ms, which every import of the package would pay
 
     try:
         return metadata.version(module.replace("_", "-"))

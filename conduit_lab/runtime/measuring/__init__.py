@@ -1,1 +1,1 @@
-"""Measuring: the accelerator check, timing in turns, tuned session options."""
+"""Measuring: the accelerator check, alternating timings, tuned session options."""

@@ -1,4 +1,4 @@
-"""Probe: check accelerators for equal numbers, speed, and the CPU fallback on full memory."""
+"""Probe: check accelerators for equal outputs, speed, and the CPU fallback when memory is full."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def check_accelerators(
 ) -> AcceleratorReport:
     """Check every accelerator that `devices()` reports as present, against this machine's CPU.
 
-    Three generated networks (dense, convolution, attention) must give the CPU's numbers. They are
+    Three generated networks (dense, convolution, attention) must give the CPU's outputs. They are
     timed in turn with the CPU for each of `batches`, `seconds` each. A run that exceeds the device
     memory must fall back to the CPU, and the next run must use the device again. Raises
     `MissingExtra` without onnxruntime.
@@ -86,17 +86,17 @@ def _check(
         wrong = [agreement.model for agreement in checked.agreements if not agreement.good]
         if wrong:
             checked.problems.append(
-                f"{device.name} computes other numbers than the CPU: {', '.join(wrong)}"
+                f"{device.name} computes different numbers from the CPU: {', '.join(wrong)}"
             )
         if checked.left == list(samples.NETWORKS):
-            checked.problems.append(f"{device.name} took no node of any network")
+            checked.problems.append(f"{device.name} ran no node of any network")
         checked.memory, problem = _overflow(device, paths["outer"])
         if problem:
             checked.problems.append(problem)
         checked.speeds.extend(
             s for s in _speeds(paths, device, batches, seconds) if s.model not in checked.left
         )
-    except Exception as error:  # any failure of a device belongs into the report
+    except Exception as error:  # report any failure of a device
         checked.problems.append(first_line(error))
     return checked
 
@@ -106,7 +106,7 @@ def _open(path: Path, device: str, fallback: bool = False) -> Session:
 
 
 def _nodes(device: Device, path: Path) -> tuple[int, int] | None:
-    """Return the number of the graph's nodes on the device and in all; None where it is unknown."""
+    """Return the number of the graph's nodes on the device and in total; None if unknown."""
     ort = onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = 4
@@ -125,7 +125,7 @@ def _nodes(device: Device, path: Path) -> tuple[int, int] | None:
 
 
 def _difference(got: Array, expected: Array) -> float:
-    """Return the largest difference relative to the largest expected value; inf across shapes."""
+    """Return the largest difference relative to the largest expected value; inf if shapes vary."""
     if got.shape != expected.shape:
         return float("inf")
     return float(np.abs(got - expected).max() / np.abs(expected).max())
@@ -152,7 +152,7 @@ def _overflow(device: Device, path: Path) -> tuple[str, str]:
     if not session.fallbacks:
         return "", f"{run} did not fill the memory"
     if not by_cpu:
-        return "", f"{run} was answered wrongly by the CPU"
+        return "", f"{run} got a wrong answer from the CPU"
     note = session.note
     with _quiet():
         by_device = is_right(8)

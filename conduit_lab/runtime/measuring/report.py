@@ -1,4 +1,4 @@
-"""AcceleratorReport: the results of an accelerator check, in the form that `docs/gpu.md` keeps."""
+"""AcceleratorReport: the results of an accelerator check, in the form used in `docs/gpu.md`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ MAX_RELATIVE_DIFFERENCE = 0.01
 class Agreement:
     """The largest difference between the outputs of device and CPU, relative to the CPU's largest.
 
-    `nodes` counts the graph's nodes on the device, and all of them; None before onnxruntime 1.24.
+    `nodes` is the number of the graph's nodes on the device and in total; None before onnxruntime
+    1.24.
     """
 
     model: str
@@ -32,13 +33,13 @@ class Agreement:
 
     @property
     def left(self) -> bool:
-        """Whether the device ran no node, so that the CPU was compared with itself."""
+        """Whether the device ran no node, in which case the CPU was compared with itself."""
         return self.nodes is not None and self.nodes[0] == 0
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Median seconds of a call on the CPU and on the device, copies to and from it included."""
+    """Median seconds of a call on the CPU and on the device, including copies to and from it."""
 
     model: str
     batch: int
@@ -48,7 +49,7 @@ class Speed:
 
 @dataclass
 class DeviceCheck:
-    """The results for one device; one without `problems` may be trusted."""
+    """The results for one device, which can be trusted if there are no `problems`."""
 
     device: Device
     agreements: list[Agreement] = field(default_factory=list)
@@ -58,7 +59,7 @@ class DeviceCheck:
 
     @property
     def left(self) -> list[str]:
-        """The networks of which the device ran no node: nothing is proved about them."""
+        """The networks of which the device ran no node, so the check proves nothing about them."""
         return [agreement.model for agreement in self.agreements if agreement.left]
 
     def view(self) -> View:
@@ -96,7 +97,7 @@ class AcceleratorReport(Viewed):
             children = [checked.view() for checked in self.checked]
             return View("Accelerators", tables=tables, children=children)
         tables.append(_speed_table("cpu", self.cpu))
-        text = "No accelerator here: nothing is proved about one."
+        text = "No accelerator here: none was checked."
         return View("Accelerators", tables=tables, text=text)
 
 
@@ -112,7 +113,7 @@ def _agreement_table(agreements: Sequence[Agreement]) -> Table:
 
 
 def _speed_table(device: str, speeds: Sequence[Speed]) -> Table:
-    """Return the table of times, with the speed-up where there is a device."""
+    """Return the table of times, with the speed-up if there is a device."""
     if device == "cpu":
         alone = [(s.model, s.batch, figures.seconds(s.cpu)) for s in speeds]
         return Table(("a call", "batch", "cpu"), alone, ("batch", "cpu"))

@@ -1,4 +1,4 @@
-"""Timing: durations of calls, measured in turn, so that a busy machine slows all of them alike."""
+"""Timing: durations of calls, measured alternately so that a busy machine slows all alike."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NOISE_RATIO = 1.05  # a smaller ratio of two times is noise
 PAUSE_SECONDS = 0.02
 PAIR_SECONDS = 1.5  # for two calls in turn
 
-_TURN_SECONDS = 0.02  # a turn repeats a short call this long
-_WARMUP_SHARE = 0.1  # of the whole time
+_TURN_SECONDS = 0.02  # a turn repeats a short call for this long
+_WARMUP_SHARE = 0.1  # of the total time
 _MIN_ROUNDS = 3
 
 TimedCall = Callable[[], Any]
@@ -27,7 +27,7 @@ TimedCall = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Timing:
-    """Percentiles of the seconds of a call with `rows` samples, over `calls` calls.
+    """Percentiles of the seconds per call with `rows` samples, over `calls` calls.
 
     `rate` is the samples per second at the median: on a busy machine a few long waits would
     dominate a mean.
@@ -67,7 +67,7 @@ class Turns:
 
 
 def in_turn(before: TimedCall, after: TimedCall, seconds: float = PAIR_SECONDS) -> Turns:
-    """Measure two calls in turn (A, B, A, B, …) for about `seconds`."""
+    """Measure two calls alternately (A, B, A, B, …) for about `seconds`."""
     first, other = measure([before, after], seconds, pause=PAUSE_SECONDS)
     return Turns(median_seconds(first), median_seconds(other), 1 / speedup(first, other))
 
@@ -78,11 +78,11 @@ def median_seconds(turns: Sequence[Array]) -> float:
 
 
 def measure(calls: Sequence[TimedCall], seconds: float, pause: float = 0.0) -> list[list[Array]]:
-    """Measure calls in turn (A, B, C, A, B, C, …); return the seconds of each, per turn.
+    """Measure calls alternately (A, B, C, A, B, C, …); return the seconds of each, per turn.
 
     A turn repeats a short call for 20 ms. After a warm-up there are at least three rounds, and more
-    until `seconds` are over. `pause` precedes each turn; the first call after it is not counted
-    where calls are short.
+    until `seconds` have passed. `pause` precedes each turn; if calls are short, the first call
+    after the pause is not counted.
     """
     with inner_progress(seconds, TIME):
         end = perf_counter() + seconds
@@ -122,7 +122,7 @@ def seconds_of(call: TimedCall) -> float:
 
 
 def min_measure_seconds(duration: float, calls: int = 1) -> float:
-    """Return the minimum time of `measure` for `calls` calls of `duration` seconds each."""
+    """Return the minimum time that `measure` takes for `calls` calls of `duration` seconds each."""
     return (_MIN_ROUNDS + 1) * duration * calls
 
 

@@ -1,4 +1,4 @@
-"""Tuning: the fastest options of a model file, kept beside it for its content and machine."""
+"""Tuning: the fastest options of a model file, stored beside it with its content and machine."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Tuned:
     """The fastest options of a model on this machine.
 
     `asked` is the device it was tuned for, "auto" or a name; `device` is the one to open it with,
-    and `runs_on` the one it then runs on. `threads` and `graph_level` are those of `Options`. Above
-    `batch_size` rows a run gains no more samples per second; None where that was not measured.
+    and `runs_on` the one it then runs on. `threads` and `graph_level` are those of `Options`.
+    Beyond `batch_size` rows, throughput no longer improves; None if that was not measured.
     """
 
     asked: str = "auto"
@@ -41,7 +41,7 @@ class Tuned:
     batch_size: int | None = None
 
     def options(self, given: Options) -> Options:
-        """Return `given` tuned, or as it is where it names another device."""
+        """Return `given` with the tuned values, or unchanged if it names another device."""
         if given.device not in (self.asked, self.runs_on):
             return given
         tuned = replace(given, threads=self.threads, graph_level=self.graph_level)
@@ -79,9 +79,9 @@ def write_tuning(path: Path, tuned: Tuned) -> Path:
 
 
 def read_tuning(path: Path) -> Tuned | None:
-    """Return the options beside a model file, or None where none match its content and machine.
+    """Return the options beside a model file, or None unless they match its content and machine.
 
-    A tuning file that does not apply is logged with the reason.
+    If a tuning file does not apply, the reason is logged.
     """
     source = tuning_path(path)
     if not source.is_file() or not path.is_file():  # opening the model reports a missing file
@@ -106,7 +106,7 @@ def machine_facts(path: Path) -> dict[str, Any]:
 def _read(source: Path, path: Path) -> tuple[Tuned | None, str]:
     """Return the options, or None and the reason."""
     if source.stat().st_size > _MAX_FILE_BYTES:
-        return None, "it is no tuning file"
+        return None, "it is not a tuning file"
     try:
         content = json.loads(source.read_text("utf-8"))
         model, there, best = content["model"], content["machine"], Tuned(**content["best"])
@@ -114,7 +114,7 @@ def _read(source: Path, path: Path) -> tuple[Tuned | None, str]:
     except (ValueError, TypeError, KeyError, RecursionError):
         valid = False
     if not valid:
-        return None, "it is no tuning file; tune again"
+        return None, "it is not a tuning file; tune again"
     if model != files_digest(files(path)):
         return None, f"{display(path)} has changed since it was tuned; tune again"
     here = machine_facts(path)

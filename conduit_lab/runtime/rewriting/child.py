@@ -1,6 +1,6 @@
-"""Child: conversions, and first loads of unknown graphs, in a process of their own.
+"""Child: conversions, and first loads of unknown graphs, in a child process.
 
-A crash of onnxruntime, or a lack of memory, ends only that process and is raised here as an error.
+If onnxruntime crashes or memory runs out, only the child ends, and the parent raises an error.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _ENTRY = "from conduit_lab.runtime.rewriting.child import run_request; run_reque
 
 
 def try_opening(path: Path, options: Options) -> None:
-    """Open a model file once in a child; `ModelLoadError` where that crashes the child.
+    """Open a model file once in a child; raise `ModelLoadError` if that crashes the child.
 
-    A file that onnxruntime refuses raises nothing here: opening it later reports the reason.
+    A file that onnxruntime rejects raises no error here: opening it later reports the reason.
     """
     with tempfile.TemporaryDirectory() as folder:
         problem, _ = _ask(Path(folder), {"source": str(path), "options": asdict(options)})
@@ -53,7 +53,7 @@ def convert_in_child(
 ) -> None:
     """Convert a file by `quantize.convert`, open the result and run it on `sample`, in a child.
 
-    Raises the errors of each step, and `OptimizeError` where one crashes the child.
+    Raises the errors of each step, and `OptimizeError` if a step crashes the child.
     """
     request: dict[str, Any] = {"source": str(source), "kind": kind, "options": asdict(options)}
     with derived_files.draft(target) as path:  # a crashed child leaves nothing behind
@@ -111,7 +111,7 @@ def _signal(status: int) -> str:
 def _error(name: str, message: str) -> ConduitError:
     """Return the error that a child raised."""
     kind: type[ConduitError] = getattr(errors, name, OptimizeError)
-    error = kind.__new__(kind)  # the constructor may take other arguments than a message
+    error = kind.__new__(kind)  # the constructor may require other arguments than a message
     error.args = (message,)
     return error
 
@@ -143,7 +143,7 @@ def _load(path: Path, names: Sequence[Sequence[str]]) -> list[InputArrays]:
 
 
 def run_request() -> None:
-    """Run the request in the folder, print each step, and write the answer beside it."""
+    """Run the request in the folder, print each step, and write the result beside it."""
     folder = Path(sys.argv[1])
     request = json.loads((folder / "request.json").read_text("utf-8"))
     with suppress(ImportError):

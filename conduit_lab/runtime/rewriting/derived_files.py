@@ -1,4 +1,4 @@
-"""Derived files: ONNX graphs made of other files, written atomically with a record of origin."""
+"""Derived files: ONNX graphs made from other files, written atomically with a record of origin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from conduit_lab.runtime.hardware import devices
 from conduit_lab.runtime.sessions.session import Options, Session
 
 ORIGIN_KEY = "conduit_lab.made_of"
-# of weights; a protobuf ends at 2 GB, so more go into a side file with Hugging Face's name
+# of weights; a protobuf is limited to 2 GB, so larger ones go to a side file, as in the Hub
 MAX_INLINE_BYTES = 2**30
 
 
@@ -28,13 +28,13 @@ MAX_INLINE_BYTES = 2**30
 def draft(target: Path) -> Iterator[Path]:
     """Yield a path in a scratch folder beside `target`; move the file to `target` at the end.
 
-    Where the block raises or removes the file, nothing is left behind and an earlier `target`
-    stays. Raises `OptimizeError` for a `target` without a record of origin, and for a folder that
-    is not writable.
+    If the block raises or removes the file, nothing is left behind and an earlier `target` is
+    unchanged. Raises `OptimizeError` for a `target` without a record of origin, and for a folder
+    that is not writable.
     """
     if target.exists() and origin(target) is None:
         raise OptimizeError(
-            f"{display(target)} exists and was not made by conduit_lab: it is not overwritten; "
+            f"{display(target)} exists and was not created by conduit_lab: it is not overwritten; "
             "move it away first"
         )
     problem = f"{display(target)} cannot be written"
@@ -51,7 +51,7 @@ def draft(target: Path) -> Iterator[Path]:
                 _side(path).replace(_side(target))
             path.replace(target)
             if not side:
-                _side(target).unlink(missing_ok=True)  # of an earlier file of this name
+                _side(target).unlink(missing_ok=True)  # of an earlier file with this name
             sync_folder(target.parent)
 
 
@@ -115,7 +115,7 @@ def origin(path: Path) -> dict[str, Any] | None:
         model = onnx.load(str(path), load_external_data=False)
         records = (entry.value for entry in model.metadata_props if entry.key == ORIGIN_KEY)
         made = json.loads(next(records, "null"))
-    except Exception:  # no protobuf, or a record by another program
+    except Exception:  # not a protobuf, or a record by another program
         return None
     return made if isinstance(made, dict) and {"kind", "sources"} <= set(made) else None
 

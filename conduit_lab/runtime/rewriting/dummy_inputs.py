@@ -36,7 +36,7 @@ def make_inputs(
         shared = batch is None and any(axis is not None for axis in axes)
         dtype = dtype_of(spec)
         if spec.dtype == "str" or (shared and dtype.kind in "iu" and spec.name not in tables):
-            reason = f"inputs for {spec.name} {spec} cannot be made up"
+            reason = f"inputs for {spec.name} {spec} cannot be generated"
             raise ModelInputError(ask_for_samples(reason, specs, argument))
         if dtype.kind == "f":
             feeds[spec.name] = rng.standard_normal(sizes).astype(dtype)
@@ -77,7 +77,7 @@ def _sized(
 
 
 def _tables(path: Path) -> dict[str, int]:
-    """Return the rows of the table that an input indexes, for each such input."""
+    """Return the number of table rows for each input that indexes a table."""
     graph: Any = derived_files.load_protobuf(path, weights=False).graph
     sizes = {tensor.name: tensor.dims[0] for tensor in graph.initializer if len(tensor.dims) > 1}
     source = {value.name: value.name for value in graph.input}

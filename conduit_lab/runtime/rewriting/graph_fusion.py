@@ -1,4 +1,4 @@
-"""Fusion: merge neighbouring ONNX files into one graph with equal answers in less time."""
+"""Fusion: merge neighbouring ONNX files into one graph that gives equal answers faster."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.sessions.session import Options, Session
 
 KIND = "fusion"
-MAX_TIME_RATIO = 0.97  # of new to old: less of a gain is noise
+MAX_TIME_RATIO = 0.97  # of new to old: a smaller gain is noise
 MAX_RELATIVE_ERROR = 1e-5  # of the largest output: a fused kernel may sum in another order
-_MAX_PARTS_BYTES = 2**28  # in all: large models gain nothing and would take the disk twice
+_MAX_PARTS_BYTES = 2**28  # in total: large models gain nothing and would take twice the disk space
 
 
 @dataclass(frozen=True)
 class FusionReport:
     """The outcome for neighbouring models: the `path` of the fused file, or None and the reason.
 
-    `times` are those of a call in sequence and fused, if measured.
+    `times` are those of a call before and after fusion, if measured.
     """
 
     names: tuple[str, ...]
@@ -42,7 +42,7 @@ class FusionReport:
 
 
 def fused_path(paths: Sequence[Path]) -> Path:
-    """Return the path of a fused file: `a+b.onnx` beside `a.onnx`; a taken name gets a digest."""
+    """Return the path of a fused file: `a+b.onnx` beside `a.onnx`, with a digest if that exists."""
     sources = derived_files.digests(paths)
     plain = paths[0].with_name("+".join(path.stem for path in paths) + ".onnx")
     if not plain.exists() or _is_fused_from(sources, plain):
@@ -61,10 +61,10 @@ def fuse(
     samples: Sequence[Mapping[str, Array]],
     options: Options,
 ) -> FusionReport:
-    """Fuse files into one beside the first, where it gives equal answers in less time.
+    """Fuse files into one beside the first if it gives equal answers faster.
 
-    `samples` are input arrays of the first file by name; the first of them is timed. The fused file
-    of an earlier call is reused while its parts are unchanged; equality and speed are checked each
+    `samples` are input arrays of the first file by name; the first sample is timed. The fused file
+    of an earlier call is reused if its parts are unchanged; equality and speed are checked each
     time.
     """
     target: Path | None = None
@@ -118,7 +118,7 @@ def _judge(
 
 
 def misfit(outputs: Sequence[TensorSpec], inputs: Sequence[TensorSpec]) -> str:
-    """Return why a graph with `inputs` cannot follow one with `outputs`, or nothing."""
+    """Return why a graph with `inputs` cannot follow one with `outputs`, or ""."""
     if len(outputs) != 1 or len(inputs) != 1:
         return f"expected one output and one input, got {len(outputs)} and {len(inputs)}"
     given, taken = outputs[0], inputs[0]
@@ -173,7 +173,7 @@ def _aligned(models: Sequence[Any]) -> list[Any]:
 
 
 def _chained(models: Sequence[Any]) -> Any:
-    """Return one graph; its parts' inner names get the part's number as a prefix."""
+    """Return one graph; internal names of each part get the part's number as a prefix."""
     from onnx import compose
 
     last = len(models) - 1
@@ -186,7 +186,7 @@ def _chained(models: Sequence[Any]) -> Any:
         if whole is None:
             whole = part
             continue
-        constants = {tensor.name for tensor in part.graph.initializer}  # inputs too, in old files
+        constants = {tensor.name for tensor in part.graph.initializer}  # inputs too in old files
         given = list(whole.graph.output)
         taken = [value for value in part.graph.input if value.name not in constants]
         wrong = misfit([_spec(value) for value in given], [_spec(value) for value in taken])
@@ -214,7 +214,7 @@ def _spec(value: Any) -> TensorSpec:
 
 
 def _rename_axes(outputs: Any, given: Any, taken: Any, prefix: str) -> None:
-    """Rename the free axes of a part's outputs as in the part before, others with a prefix.
+    """Rename the free axes of a part's outputs as in the previous part, others with a prefix.
 
     onnxruntime assumes that axes of one name are equally long, and shares memory between them.
     """

@@ -49,7 +49,7 @@ def convert(
     """Write the `kind` of `source` to `target`, atomically; inputs, outputs and metadata stay.
 
     - `int8`: weights of matrix products, LSTMs and embedding tables in 8 bits, one scale per
-      channel; in 7 of them where sums of 8-bit products saturate (`saturation.py`). Activations
+      channel; in 7 bits if sums of 8-bit products saturate (`saturation.py`). Activations
       are scaled at run time, or calibrated with `feeds` (input arrays by name), which converts
       convolutions too.
     - `fp16`: weights and arithmetic in half precision; inputs and outputs keep their types.
@@ -57,7 +57,7 @@ def convert(
     - `graph`: the same arithmetic, fused by onnxruntime ("extended", so for any CPU).
 
     Raises `OptimizeError` for a file that cannot be converted or has nothing to convert, and
-    `MissingExtra` where a package is not installed.
+    `MissingExtra` if a package is not installed.
     """
     metadata = derived_files.metadata(derived_files.load_protobuf(source, weights=False))
     with (
@@ -71,7 +71,7 @@ def convert(
 
 
 def _converted(source: Path, scratch: Path, kind: str, feeds: Sequence[InputArrays] | None) -> Any:
-    """Return the new graph; `OptimizeError` where its weights have no fewer bytes than before."""
+    """Return the new graph; raise `OptimizeError` unless its weights take fewer bytes."""
     if kind == "graph":
         return _optimized(source, scratch, "extended")
     # before int8, fold constants and merge normalization into convolutions, as at run time
@@ -130,7 +130,7 @@ def _int8(model: Any, scratch: Path, feeds: Sequence[InputArrays] | None) -> Any
 
 
 def _fp16(source: Any) -> Any:
-    """Return a half-precision graph; `source` is a path where it exceeds onnx's shape inference."""
+    """Return a half-precision graph; `source` is a path if it is too large for shape inference."""
     from onnxruntime.quantization.onnx_model import ONNXModel
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -161,7 +161,7 @@ def _int4(before: Any) -> Any:
 
 
 def _with_int4_tables(model: Any) -> tuple[Any, tuple[str, ...]]:
-    """Return a copy and the layers to convert: embedding tables too where opset 21 is possible."""
+    """Return a copy and the layers to convert: embedding tables too if opset 21 is possible."""
     import onnx
 
     copy = onnx.ModelProto()
@@ -175,7 +175,7 @@ def _with_int4_tables(model: Any) -> tuple[Any, tuple[str, ...]]:
 
 
 def _optimized(source: Path, scratch: Path, level: str) -> Any:
-    """Return the graph optimized for the CPU; above "extended" it would fit one machine only."""
+    """Return the graph optimized for the CPU; above "extended" it would suit one machine only."""
     ort = devices.onnxruntime()
     target = scratch / f"{level}.onnx"
     options = ort.SessionOptions()

@@ -1,7 +1,7 @@
 """Whether int8 products saturate on this CPU.
 
 x86-64 without VNNI adds two products of 8 bits in 16: 2 · 255 · 127 does not fit, and the sum is
-cut. Weights of 7 bits always fit (onnxruntime's documentation of quantization, `reduce_range`).
+clipped. Weights of 7 bits always fit (onnxruntime's documentation of quantization, `reduce_range`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _LARGEST_ACTIVATION, _LARGEST_WEIGHT, _TERMS = 255, 127, 64
 
 @cache
 def int8_saturates() -> bool:
-    """Return whether the largest products of 8 bits add up to less than their sum here."""
+    """Return whether the sum of two maximal 8-bit products is clipped on this CPU."""
     from onnx import TensorProto, helper, numpy_helper
     from onnxruntime import InferenceSession
 

@@ -34,7 +34,7 @@ from conduit_lab.runtime.rows.flow import (
 
 
 def same(_: Node, inputs: InputFlows) -> Flow:
-    """Keep the axis of the first input, the only one with a batch axis."""
+    """Keep the axis of the first input, the only input with a batch axis."""
     return first(inputs)
 
 

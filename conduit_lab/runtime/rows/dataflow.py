@@ -52,7 +52,7 @@ def read_dataflow(model: Any, rows: tuple[tuple[str, int | None], ...]) -> Dataf
     """Follow the batch axis of each input, `rows`, through the graph.
 
     An operator without a rule makes everything that depends on it unclear. Shapes come from ONNX's
-    inference alone: the file may declare those of the example that it was exported with.
+    inference alone: the file may declare the shapes of its export example.
     """
     try:
         return _followed(model, dict(rows))
@@ -88,7 +88,7 @@ def _sort(graph: Any) -> None:
     pending = {name for node in unsorted for name in node.output}
     while unsorted:
         later = []
-        for node in unsorted:  # a single round where they are sorted already
+        for node in unsorted:  # one pass if they are already sorted
             if pending.isdisjoint(node.input):
                 nodes.append(node)
                 pending.difference_update(node.output)
@@ -212,7 +212,7 @@ def _flow(
         for place, flow in enumerate(inputs)
     )
     rowless = not any(flow.has_rows or flow.counted for flow in flows)
-    subgraph = any(hasattr(value, "node") for value in attributes.values())  # sees all tensors
+    subgraph = any(hasattr(value, "node") for value in attributes.values())  # can read all tensors
     if rowless and not subgraph and node.domain in _DOMAINS:
         return Flow(mixed=mixed)
     lost = Flow(LOST, None, max(mixed, UNCLEAR))

@@ -132,7 +132,7 @@ _ARITHMETIC: dict[str, Callable[[int, int], Any]] = {
 
 
 def _pair(compute: Callable[[int, int], Any]) -> Callable[[Dim, Dim], Dim]:
-    """Return arithmetic on entries, some of which are only named."""
+    """Return arithmetic on entries, which may be names instead of numbers."""
 
     def both(a: Dim, b: Dim) -> Dim:
         if isinstance(a, int) and isinstance(b, int):

@@ -8,7 +8,7 @@ from typing import Any
 
 ROWS_DIM = "\0rows"  # the dimension of the batch axis
 COUNTED_DIM = "\0counted"  # another number that depends on the number of rows
-LOST = -1  # the position of a batch axis that is unknown, or of one that may not exist
+LOST = -1  # the position of a batch axis that is unknown or may not exist
 
 INDEPENDENT, UNCLEAR, MIXED = range(3)  # how a tensor's rows depend on each other
 
@@ -38,7 +38,7 @@ class Flow:
 
     @property
     def rank(self) -> int:
-        """The number of axes; raises `Unclear` where it is unknown."""
+        """The number of axes; raises `Unclear` if it is unknown."""
         if self.shape is None:
             raise Unclear
         return len(self.shape)
@@ -55,7 +55,7 @@ class Flow:
         return replace(self, shape=tuple(dim(i, size) for i, size in enumerate(self.shape)))
 
     def without(self, axes: Collection[int]) -> Flow:
-        """Return the flow without some axes, none of them the batch axis."""
+        """Return the flow without some axes, which must not include the batch axis."""
         axis, shape = batch_axis(self), self.shape
         if shape is not None:
             shape = tuple(dim for i, dim in enumerate(shape) if i not in axes)
@@ -119,7 +119,7 @@ def named_axes(node: Node, inputs: InputFlows, place: int = 1) -> tuple[int, ...
 
 
 def size_of(dims: Sequence[Dim]) -> Size | None:
-    """Return the product of dimensions, None where one is unknown."""
+    """Return the product of dimensions, or None if one is unknown."""
     number, names = 1, []
     for dim in dims:
         if isinstance(dim, int):

@@ -26,10 +26,10 @@ _TIME = re.compile(r"(?i)t|l|time.*|seq.*|frames|steps|length|timesteps")
 
 @dataclass(frozen=True)
 class Layout:
-    """The batch axis of each input and output of a model, None for one without.
+    """The batch axis of each input and output of a model, or None.
 
-    An input's batch axis is the one with a batch's name, else its first axis where that is free. An
-    output's is the axis of the same name; where names are missing, the graph's operators decide.
+    An input's batch axis is the axis with a batch name, else its first axis if that is free. An
+    output's is the axis of the same name; if names are missing, the graph's operators decide.
     `size` is a fixed batch size, 0 for any; above 1 only where the operators prove that the fixed
     axis is a batch axis.
     """
@@ -45,7 +45,7 @@ class Layout:
     def of(cls, opened: Any, path: Path | None = None) -> Layout:
         """Return the layout of a session, or of any object with `path`, `inputs` and `outputs`.
 
-        `path` replaces the session's own: another file of the same content.
+        `path` replaces the session's own path: another file with the same content.
         """
         path = path or opened.path
         if path.suffix != ".onnx":
@@ -63,7 +63,7 @@ class Layout:
         outputs: Sequence[TensorSpec],
         source: tuple[Path, FileIdentity] | None = None,
     ) -> Layout:
-        """Return the layout by the specs, or by the file of `source` where they are not enough."""
+        """Return the layout by the specs, or by the file of `source` if they are insufficient."""
         names = tuple(spec.name for spec in inputs)
         axes = _input_axes(inputs)
         if all(axis is None for axis in axes):
@@ -103,8 +103,8 @@ class Layout:
     def mixed(self) -> int:
         """Return how the rows of a run depend on each other: `INDEPENDENT`, `UNCLEAR` or `MIXED`.
 
-        A file that has changed since it was opened proves nothing about the opened graph, nor does
-        one that cannot be read without onnx: `MIXED`.
+        `MIXED` if the file has changed since it was opened, so it proves nothing about the opened
+        graph, or if it cannot be read without onnx.
         """
         if self._source is None:
             return INDEPENDENT
@@ -119,7 +119,7 @@ class Layout:
     # Feeds and outputs
 
     def rows(self, feeds: Mapping[str, Any]) -> int:
-        """Return the number of rows in feeds, 1 without a batch axis."""
+        """Return the number of rows in feeds, or 1 without a batch axis."""
         axes = zip(self.names, self.inputs, strict=True)
         return next(
             (int(np.shape(feeds[name])[axis]) for name, axis in axes if axis is not None), 1
@@ -141,7 +141,7 @@ class Layout:
         return [self.part(feeds, start, start + size) for start in range(0, rows, size)]
 
     def repeat(self, feeds: Mapping[str, Array], count: int) -> dict[str, Array]:
-        """Return the rows of feeds repeated cyclically, `count` in all."""
+        """Return the rows of feeds repeated cyclically to `count` rows."""
         places = np.arange(count) % max(self.rows(feeds), 1)
         axes = zip(self.names, self.inputs, strict=True)
         return {
@@ -167,7 +167,7 @@ class Layout:
         return list(map(list, zip(*columns, strict=True)))
 
     def blank(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Return feeds of the minimum batch size in place of empty ones: zeros and empty texts."""
+        """Return feeds of the minimum batch size to replace empty ones: zeros and empty texts."""
         made = {}
         for name, axis in zip(self.names, self.inputs, strict=True):
             array = feeds[name]
@@ -229,7 +229,7 @@ def _is_batch_name(dim: int | str) -> bool:
 
 
 def _input_axes(specs: Sequence[TensorSpec]) -> tuple[int | None, ...]:
-    """Return the free batch axis of each input, None for one without."""
+    """Return the free batch axis of each input, or None."""
     symbol = _symbol(specs)
     axes = [_own_axis(spec.shape, symbol) for spec in specs]
     pairs = zip(specs, axes, strict=True)
@@ -270,7 +270,7 @@ def _own_axis(shape: tuple[int | str, ...], symbol: str | None) -> int | None:
 
 
 def _output_axis(spec: TensorSpec, symbols: set[str]) -> int | None:
-    """Return the axis of an output with the name of the batch axis, None unless there is one."""
+    """Return the axis of an output that has the name of the batch axis, or None."""
     if spec.dtype.startswith("seq(map"):
         return 0  # of a ZipMap: one map per row
     found = [i for i, dim in enumerate(spec.shape) if dim in symbols]

@@ -35,17 +35,17 @@ _log = logging.getLogger("conduit_lab")
 WEIGHTS_MEMORY_SHARE = 0.5  # of the machine's memory, for the weights of all loaded models
 
 Engine = Session | Dense | RemoteSession
-_Key = tuple[str, ...]  # the digest of the content, and how it is opened
+_Key = tuple[str, ...]  # the digest of the content, and the options
 
 
 class Shared(RunCounts):
     """One opened model file, shared by its users; thread-safe.
 
     An idle session may be evicted, and the next run opens it again. `key` begins with the digest
-    of the content, and only a file with that content is opened again: a changed one is skipped for
-    another known file. `path` is the file that held the content last. `inputs`, `outputs`,
-    `metadata`, `labels`, `graph` (None for `.npz`) and `size` (bytes of weights) outlive an
-    eviction. `loads` counts how often it was opened, `hits` the requests that found it loaded.
+    of the content, and only a file with that content is opened again: a changed file is skipped in
+    favour of another known file. `path` is the last file known to hold the content. `inputs`,
+    `outputs`, `metadata`, `labels`, `graph` (None for `.npz`) and `size` (bytes of weights) outlive
+    an eviction. `loads` counts how often it was opened, `hits` the requests that found it loaded.
     `active` has an entry for each call in progress; a run takes no lock for it.
     """
 
@@ -68,7 +68,7 @@ class Shared(RunCounts):
         self.batcher: ref[Any] | None = None  # the `ModelBatcher` of all its users
         self._cache = cache
         self._engine: Engine | None = None
-        self._is_closed = False  # it was open before
+        self._is_closed = False  # closed after having been open
         self._opening = threading.Lock()
 
     @property
@@ -102,11 +102,11 @@ class Shared(RunCounts):
 
     @property
     def running(self) -> int:
-        """The number of calls in progress; a session that has any is not evicted."""
+        """The number of calls in progress; a session with any is not evicted."""
         return len(self.active)
 
     def statistics(self) -> str:
-        """Return the counters in words: `1 024 calls, 3 072 samples, 41.2 µs per call`."""
+        """Return the counters as text: `1 024 calls, 3 072 samples, 41.2 µs per call`."""
         if not self.calls:
             return "none yet"
         calls, rows = figures.plural(self.calls, "call"), figures.plural(self.rows, "sample")
@@ -121,7 +121,7 @@ class Shared(RunCounts):
 
     @property
     def fallbacks(self) -> int:
-        """The number of runs on the CPU in the device's place, since the session was opened."""
+        """The number of runs on the CPU instead of the device since the session was opened."""
         engine = self._engine
         return engine.fallbacks if isinstance(engine, Session) else 0
 
@@ -136,7 +136,7 @@ class Shared(RunCounts):
         """Run the model on `feeds`, which hold `rows` samples.
 
         With `keep` the feeds may be `DeviceTensor`s; True leaves the outputs on the device too.
-        `count=False` leaves a run that no user asked for out of the statistics. Errors are
+        `count=False` excludes a run that no user requested from the statistics. Errors are
         those of the session's `run`.
         """
         self.active.append(None)
@@ -166,7 +166,7 @@ class Shared(RunCounts):
             self.used = perf_counter()
 
     def record_use(self) -> None:
-        """Record a use, and a stand-in CPU, in the current trace; preload the next model."""
+        """Record a use, and any CPU fallback, in the current trace; preload the next model."""
         self._cache.preloader.record_use(self)
         engine = self._engine
         if engine is not None and engine.note and engine.device == "cpu":
@@ -174,7 +174,7 @@ class Shared(RunCounts):
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Record a run on any thread in the caller's trace: its use, and its fallback."""
+        """Record a run on any thread, and any fallback, in the caller's trace."""
         if not is_observed():
             yield
             return
@@ -215,7 +215,7 @@ class Shared(RunCounts):
         for path in reversed(list(self._paths)):
             if current_content(path) == self.key[0]:
                 engine = _opened(path, self.options)
-                if engine.content == self.key[0]:  # unless it was replaced just now
+                if engine.content == self.key[0]:  # unless the file was just replaced
                     self.path = path
                     return engine
         where = display(self.path)
@@ -237,7 +237,7 @@ class Shared(RunCounts):
             self._cache.preloader.count_closed(-1)
 
     def abandon(self) -> None:
-        """Drop the session in a forked child; closing it would wait for threads that are gone."""
+        """Drop the session in a forked child; closing it would wait for nonexistent threads."""
         if self._engine is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._engine))  # never closed
         self._engine, self._is_closed = None, False
@@ -254,7 +254,7 @@ class SessionCache:
     """All opened models of this process; thread-safe.
 
     `budget` limits the bytes of their weights in memory: beyond it the least recently used idle
-    sessions are closed, and opened again at their next use. `preloader` learns which model follows
+    sessions are closed, then reopened on their next use. `preloader` learns which model follows
     which, and opens an evicted one early.
     """
 
@@ -283,7 +283,7 @@ class SessionCache:
                 before, key = key, _key(path, options)
                 if key == before or not tries_left:
                     raise
-                continue  # the file was replaced after its digest was taken
+                continue  # the file was replaced after its digest was computed
             return shared
         raise AssertionError("the last try returns or raises")
 
@@ -332,10 +332,10 @@ def _opened(path: Path, options: Options) -> Engine:
 
 
 def _key(path: Path, options: Options) -> _Key:
-    """Return the key under which requests share a session: the content, and how it is opened."""
+    """Return the key under which requests share a session: the content and the options."""
     if options.remote is not None:
         content = _npz_content(path) if path.suffix == ".npz" else check_graph(path).content
-        return (content, options.remote.name, str(id(options.remote)))  # which the session holds
+        return (content, options.remote.name, str(id(options.remote)))  # kept alive by the session
     if path.suffix == ".npz":
         return (_npz_content(path), "npz")
     providers: list[Any] = devices.providers_for(options.device, options.fallback)

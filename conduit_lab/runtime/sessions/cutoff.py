@@ -1,4 +1,4 @@
-"""Deadlines of runs: one thread terminates overdue runs, and lives while runs are watched."""
+"""Deadlines of runs: one thread terminates overdue runs, and exits when no runs are left."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conduit_lab.core.forking import in_forked_child
 from conduit_lab.core.paths import display
 from conduit_lab.runtime.hardware import devices
 
-# the thread outlives the last run by this, so that successive calls do not start one each
+# the thread outlives the last run by this, so successive calls share it
 _LINGER_SECONDS = 1.0
 
 _numbers = count()
@@ -27,9 +27,9 @@ _wakes_at = 0.0
 
 @contextmanager
 def cut_after(seconds: float, path: Path) -> Iterator[Any]:
-    """Yield onnxruntime's run options for a run of the file at `path`, which ends after `seconds`.
+    """Yield onnxruntime's options for a run of the file at `path` that ends within `seconds`.
 
-    Raises `DeadlineExceeded` where the run was terminated.
+    Raises `DeadlineExceeded` if the run was terminated.
     """
     global _thread
     run_options = devices.onnxruntime().RunOptions()
@@ -47,7 +47,7 @@ def cut_after(seconds: float, path: Path) -> Iterator[Any]:
         if not run_options.terminate:
             raise
         raise DeadlineExceeded(
-            f"{display(path)} ran longer than {seconds:.3g} s and was cut: "
+            f"{display(path)} ran longer than {seconds:.3g} s and was terminated: "
             "give it a smaller input or a longer timeout="
         ) from error
     finally:
@@ -68,7 +68,7 @@ def _watch() -> None:
                 idle_since = now
             elif now - idle_since >= _LINGER_SECONDS:
                 _thread = None
-                if not _running:  # a run that began since saw this thread and started none
+                if not _running:  # a run started since then saw this thread and started no other
                     return
                 _thread = threading.current_thread()
             later = [deadline - now for deadline, _ in runs if deadline > now]
@@ -78,7 +78,7 @@ def _watch() -> None:
 
 
 def _reset() -> None:
-    """Start without runs and without a thread: it does not live on in a forked child."""
+    """Start without runs and without a thread, which does not survive in a forked child."""
     global _changed, _thread
     _changed, _thread = threading.Condition(), None
     _running.clear()

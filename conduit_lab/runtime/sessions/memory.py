@@ -8,15 +8,15 @@ from pathlib import Path
 
 from conduit_lab.runtime.hardware import devices
 
-ARENA_MEMORY_SHARE = 0.8  # of the machine's memory, for all runs on the CPU together
+ARENA_MEMORY_SHARE = 0.8  # of the machine's memory, shared by all runs on the CPU
 _DEFAULT_MEMORY_BYTES = 8 * 2**30  # on a system that does not report its memory
 
 
 @cache
 def limit_arena() -> None:
-    """Register one limited CPU arena for all sessions: a graph that asks for too much then fails.
+    """Register one limited CPU arena for all sessions: a graph that requests too much then fails.
 
-    Without a limit the system overcommits memory, and kills the process later.
+    Without a limit the system overcommits memory and kills the process later.
     """
     ort = devices.onnxruntime()
     memory = ort.OrtMemoryInfo(

@@ -11,8 +11,7 @@ table):
 A single layer may have an `activation`, and a weight `[in]` with one output. Biases are optional.
 `labels` or `classes_` are the class names in output order: they make `coef_` a classifier, and
 two of them turn one sigmoid output into both probabilities. A file with Python objects is refused,
-since unpickling runs code, and so is one with arrays of other names, which the answer would
-silently ignore.
+since unpickling runs code, as is one with arrays of other names, which would be silently ignored.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ MAX_COMPRESSION_RATIO = 100  # weights hardly compress; deflate packs zeros a th
 _HARMLESS_BYTES = 64 * 2**20  # at any compression ratio
 _MAX_HEADER_BYTES = 2**16 + 16  # version 2 of the format could claim 4 GB for a header
 
-# a ufunc takes an array without axes in half the time of a number, which it converts each time
+# a ufunc takes half as long with a 0-d array as with a number, which it must convert
 _ZERO = np.zeros((), np.float32)
 _HALF = np.full((), 0.5, np.float32)
 
@@ -84,7 +83,7 @@ def _gelu(x: Array) -> Array:
 
 
 def _softmax(x: Array) -> Array:
-    if len(x) == 1 and x.ndim == 2:  # one row in half the time: no reductions, no broadcasting
+    if len(x) == 1 and x.ndim == 2:  # half the time, without reductions and broadcasting
         x -= x[0, int(x.argmax())]
         np.exp(x, x)
         x /= x.dot(_ones(x.shape[1]))[0, ...]
@@ -140,7 +139,7 @@ class Dense:
         self.labels = _labels(where, arrays)
         self.layers = layers = _layers(where, arrays, self.labels)
         self._layers = [
-            # of the shape of one row's product, so that NumPy adds them without broadcasting
+            # in the shape of one row's product, so NumPy adds them without broadcasting
             (weight, bias[None], ACTIVATIONS[activation])
             for weight, bias, activation in layers
         ]
@@ -156,7 +155,7 @@ class Dense:
         """
         x = feeds["input"]
         for weight, bias, activate in self._layers:
-            x = x.dot(weight)  # half the time of `@` for one small row
+            x = x.dot(weight)  # takes half the time of `@` for one small row
             x += bias
             x = activate(x)
         return [x]
@@ -177,8 +176,8 @@ def _read_unchanged(path: Path, where: str) -> tuple[str, dict[str, Array]]:
 
 
 def _read(path: Path, where: str) -> dict[str, Array]:
-    """Return the arrays of the file, after its directory was checked against the limits."""
-    import zipfile  # with its compressors, which few imports of the package need
+    """Return the arrays of the file after checking its directory against the limits."""
+    import zipfile  # imports its compressors, which are rarely needed
 
     problem = f"{where} is not a readable .npz file"
     with translate_library_errors(ModelLoadError, problem, _unreadable):
@@ -204,7 +203,7 @@ def _unreadable(error: Exception) -> str:
 
 
 def _check_sizes(where: str, members: list[zipfile.ZipInfo]) -> None:
-    """Refuse a file that unpacks to too many bytes, or to too many times its size."""
+    """Reject a file that unpacks to too many bytes or to too large a multiple of its size."""
     claimed = sum(info.file_size for info in members)
     packed = sum(info.compress_size for info in members)
     limit = min(MAX_UNPACKED_BYTES, max(_HARMLESS_BYTES, MAX_COMPRESSION_RATIO * packed))
@@ -215,7 +214,7 @@ def _check_sizes(where: str, members: list[zipfile.ZipInfo]) -> None:
 
 
 def _check_header(where: str, info: zipfile.ZipInfo, member: Any) -> None:
-    """Refuse an array of Python objects, or one that claims more bytes than its member has."""
+    """Reject an array of Python objects, or one that claims more bytes than its member has."""
     formats = np.lib.format
     version = formats.read_magic(member)
     first = version == (1, 0)
@@ -226,7 +225,7 @@ def _check_header(where: str, info: zipfile.ZipInfo, member: Any) -> None:
             f"{where} holds pickled Python objects in {info.filename!r}: unpickling runs code; "
             "save plain arrays of numbers or strings"
         )
-    # empty strings take no bytes, and reading 2**62 of them never ends
+    # empty strings take no bytes, and reading 2**62 of them would never end
     claimed = math.prod(shape) * max(dtype.itemsize, 1)
     if claimed > info.file_size:
         raise ModelLoadError(
@@ -264,7 +263,7 @@ def _layers(
 
 
 def _form(where: str, arrays: dict[str, Array]) -> list[tuple[str, str]]:
-    """Return the names of each layer's weight and bias; refuse mixed forms and other names."""
+    """Return the names of each layer's weight and bias; reject mixed forms and other names."""
     numbers = sorted(int(name[1:]) for name in arrays if re.fullmatch("W(0|[1-9][0-9]{0,5})", name))
     single = [name for name in _SINGLE if name in arrays]
     if numbers and not single and numbers == list(range(len(numbers))):
@@ -283,7 +282,7 @@ def _form(where: str, arrays: dict[str, Array]) -> list[tuple[str, str]]:
     if other:
         known = f"{names[0][0]}, {names[0][1]}, {activation}, labels and classes_"
         raise ModelLoadError(
-            f"{where} holds {', '.join(other)}, which the answer would ignore: "
+            f"{where} holds {', '.join(other)}, which would be ignored: "
             f"expected {known} at most; save it without them, a scaler folded into the first layer"
         )
     return names
@@ -292,7 +291,7 @@ def _form(where: str, arrays: dict[str, Array]) -> list[tuple[str, str]]:
 def _layer(
     where: str, arrays: dict[str, Array], name: str, bias_name: str, inputs: int | None
 ) -> tuple[Array, Array]:
-    """Return one layer's weight [in, out] and bias [out] as float32, for this many `inputs`."""
+    """Return one layer's weight [in, out] and bias [out] as float32, for `inputs` inputs."""
     weight, bias = arrays[name], arrays.get(bias_name)
     given = {name: weight} if bias is None else {name: weight, bias_name: bias}
     shapes = " and ".join(f"{key} {list(array.shape)}" for key, array in given.items())

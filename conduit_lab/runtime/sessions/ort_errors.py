@@ -1,4 +1,4 @@
-"""Translation of other libraries' errors, above all onnxruntime's, into the package's own."""
+"""Translation of other libraries' errors, mainly onnxruntime's, into the package's own."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def run_error(path: Path, device: str, error: Exception) -> ModelRunError:
 
 
 def input_error(error: Exception, device: str) -> ModelInputError | None:
-    """Return the error of a run that failed because of its input, or None for another cause.
+    """Return the error of a run that failed because of its input, or None for any other cause.
 
-    The first kind is a lone surrogate in a text. On the CPU a kernel's complaint about a value,
+    The first case is a lone surrogate in a text. On the CPU a kernel's complaint about a value,
     such as an index out of range, is a RuntimeException.
     """
     state = devices.onnxruntime().capi.onnxruntime_pybind11_state
@@ -85,17 +85,17 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def run_reason(error: Exception) -> str:
-    """Return the reason of a failed run; out of memory, with the size of the allocation."""
+    """Return the reason for a failed run; if out of memory, with the size of the allocation."""
     if not is_out_of_memory(error):
         return first_line(error)
     asked = re.search(r"requested (?:bytes of|buffer of size) (\d+)", str(error))
     if asked is None:
         return "out of memory"
-    return f"it asked for {figures.size(int(asked[1]))} more memory than it may have"
+    return f"it requested {figures.size(int(asked[1]))} beyond its memory limit"
 
 
 def load_reason(error: Exception) -> str:
-    """Return the reason of a failed load without onnxruntime's codes, and the next step."""
+    """Return the reason for a failed load without onnxruntime's codes, and the next step."""
     text = str(error).strip()
     for noise in _NOISE:
         text = noise.sub("", text, count=1)

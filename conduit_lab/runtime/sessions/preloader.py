@@ -1,4 +1,4 @@
-"""Preloader: learn which model follows which in a pipeline, and load an evicted one early."""
+"""Preloader: learn which model follows which in a pipeline, and load evicted models early."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Loadable(Protocol):
 
 
 class _Successors:
-    """How often each model followed one model."""
+    """How often each model followed a given model."""
 
     __slots__ = ("counts", "total", "usual")
 
@@ -62,20 +62,20 @@ class _Pipeline:
 
 
 class Preloader:
-    """Counts transitions between models per pipeline, which is known by its name.
+    """Counts transitions between models per pipeline, identified by its name.
 
     The transition from the last model of one call to the first of the next counts too. If the
     usual successor is not in memory, a thread of its own loads it while the current model runs.
-    `preloads` counts these loads. As long as no model has been closed, uses are only noted, and
-    counted later.
+    `preloads` counts these loads. Until a model is closed, uses are only recorded, to be counted
+    later.
     """
 
     def __init__(self) -> None:
         self.preloads = 0
-        # pipeline, model used before in the call, model; to append and to pop are atomic
+        # pipeline, previous model of the call, model; append and pop are atomic
         self._uses: deque[tuple[str, _Key | None, _Key, ref[Loadable]]] = deque()
         self._lock = threading.Lock()  # guards everything below
-        self._closed = 0  # models that were open before
+        self._closed = 0  # models that were open and no longer are
         self._pipelines: dict[str, _Pipeline] = {}
         self._known: dict[_Key, ref[Loadable]] = {}
         self._loading: set[_Key] = set()
@@ -87,7 +87,7 @@ class Preloader:
             return
         call, key = span.recording, model.key
         before = call.last_model
-        if before is key:  # successive runs of one model are one
+        if before is key:  # successive runs of one model count once
             return
         call.last_model = key
         self._uses.append((call.name, before, key, ref(model)))
@@ -103,7 +103,7 @@ class Preloader:
             self._closed += change
 
     def _count(self) -> None:
-        """Count the noted transitions, with the lock held."""
+        """Count the recorded transitions; requires the lock."""
         for _ in range(len(self._uses)):
             name, before, key, model = self._uses.popleft()
             pipeline = self._pipelines.get(name)
@@ -143,9 +143,9 @@ class Preloader:
 
     def _load(self, model: Loadable) -> None:
         try:
-            with silenced():  # nobody waits for it
+            with silenced():  # no caller waits for it
                 model.load()
-        except ConduitError as error:  # raised again in the call that needs the model
+        except ConduitError as error:  # the call that needs the model raises it again
             _log.warning("preload: %s", error)
         finally:
             with self._lock:

@@ -1,4 +1,4 @@
-"""RemoteSession: a graph that runs in another process; its specs are here, its weights there."""
+"""RemoteSession: a graph that runs in another process, which holds its weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SessionFacts:
 
 
 class RemoteRuns(Protocol):
-    """The way to the process that runs a graph; thread-safe. `name` is that of the process."""
+    """The connection to the process `name`, which runs a graph; thread-safe."""
 
     name: str
 
@@ -38,9 +38,9 @@ class RemoteRuns(Protocol):
 
 
 class RemoteSession:
-    """A session elsewhere, with the interface of `Session`. It takes no memory here: `size` is 0.
+    """A session in another process, with the interface of `Session`; its `size` here is 0.
 
-    `content` is that of the file there. Raises the errors of `Session`.
+    `content` is the digest of the file there. Raises the errors of `Session`.
     """
 
     size = fallbacks = 0

@@ -13,8 +13,8 @@ _MAX_ENDED_RUNS = 64  # before they are added up
 class RunCounts:
     """The runs of one session: `calls`, their samples `rows`, `seconds`, and `batches` by size.
 
-    `batches` has a number per bound of `BATCH_BOUNDS`, and one of larger runs. A run takes no lock,
-    which would cost a fifth of a small one: to append to a deque is atomic, and `+=` is not.
+    `batches` has a count per bound of `BATCH_BOUNDS` and one for larger runs. A run takes no lock,
+    which would add a fifth to a small run: `deque.append` is atomic, `+=` is not.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class RunCounts:
         self._counting = threading.Lock()  # guards the sums
 
     def abandon_lock(self) -> None:
-        """Take a new lock, in a forked child: another thread may have held it."""
+        """Replace the lock in a forked child: another thread may have held it."""
         self._counting = threading.Lock()
 
     def count(self, rows: int, seconds: float) -> None:

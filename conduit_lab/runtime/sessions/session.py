@@ -40,7 +40,7 @@ from conduit_lab.runtime.sessions.tensor import DeviceTensor
 
 _log = logging.getLogger("conduit_lab")
 
-LOOP_TIMEOUT_SECONDS = 300.0  # of a run of a graph with a Loop, unless `timeout` is given
+LOOP_TIMEOUT_SECONDS = 300.0  # per run of a graph with a Loop, unless `timeout` is given
 SMALL_MODEL_BYTES = 2**20  # of the file, without convolutions or the like: benchmarks/serving.py
 MAX_DEVICE_FAILURES = 3  # in a row, before a session stays on the CPU
 
@@ -67,22 +67,22 @@ _LEVELS = {
     "all": "ORT_ENABLE_ALL",
 }
 
-# whether onnxruntime's threads spin between runs: a run starts sooner, for up to twice the CPU time
+# whether onnxruntime's threads spin between runs: runs start sooner, for up to twice the CPU time
 threads_spin = True
 
 _custom_ops: list[str] = []
 
 
 def register_custom_ops(library: str | Path) -> None:
-    """Let models that are opened from now on use the operators of a shared library.
+    """Register a shared library of operators for models opened from now on.
 
     A library is code that runs in this process: only this call names one, never a model file.
     Raises `ModelLoadError` for a missing file, or one that onnxruntime cannot load.
     """
     path = str(Path(library).resolve())
     if not Path(path).is_file():
-        raise ModelLoadError(f"no library of operators at {path}: check the path")
-    with translate_library_errors(ModelLoadError, f"{path} is no library of operators"):
+        raise ModelLoadError(f"no operator library at {path}: check the path")
+    with translate_library_errors(ModelLoadError, f"{path} is not an operator library"):
         devices.onnxruntime().SessionOptions().register_custom_ops_library(path)
     if path not in _custom_ops:
         _custom_ops.append(path)
@@ -93,7 +93,7 @@ class Options:
     """How to open a model file.
 
     `device` is "auto" or a name of `devices()`, such as "cuda:1". `fallback` allows the CPU to
-    stand in for it: by default for "auto" only. `threads` is the number per run (0: one for a small
+    replace it: by default for "auto" only. `threads` is the number per run (0: one for a small
     model, else onnxruntime's choice), `graph_level` is disable, basic, extended or all, `timeout`
     the seconds per run. `remote` runs the file in another process, with the options there.
     """
@@ -107,16 +107,16 @@ class Options:
 
     @property
     def may_fall_back(self) -> bool:
-        """Whether the CPU may stand in for the device."""
+        """Whether the CPU may replace the device."""
         return self.device == "auto" if self.fallback is None else self.fallback
 
 
 class Session:
     """One ONNX graph in onnxruntime, ready to run; thread-safe.
 
-    `device` is the device in use, `note` the reason where it is not the requested one,
-    `fallbacks` the number of runs on the CPU in its place. Raises `ModelLoadError` for a file that
-    is missing, broken or refused, `DeviceError` for a device that is not here.
+    `device` is the device in use, `note` the reason if it is not the requested one, `fallbacks` the
+    number of runs on the CPU instead. Raises `ModelLoadError` for a file that is missing, broken or
+    rejected, and `DeviceError` for an unavailable device.
     """
 
     labels: list[str] | None = None
@@ -176,9 +176,9 @@ class Session:
         raise AssertionError("the CPU is always among the providers")
 
     def _explain_device(self, first: str, got: str) -> None:
-        """Note why the session is not on the requested device; refuse that without a fallback."""
+        """Record why the session is not on the requested device; raise without a fallback."""
         where = display(self.path)
-        if got != first:  # onnxruntime may leave a provider out without an error
+        if got != first:  # onnxruntime may drop a provider silently
             self.note = self.note or f"onnxruntime did not load {first}"
             if not self.options.may_fall_back:
                 raise DeviceError(f"{where} would run on {got}: {self.note}; or pass fallback=True")
@@ -193,10 +193,10 @@ class Session:
         ort = devices.onnxruntime()
         limit_arena()
         options = ort.SessionOptions()
-        options.log_severity_level = 4  # a failure is raised, with its reason
+        options.log_severity_level = 4  # failures are raised with their reason
         options.intra_op_num_threads = self.options.threads
         if graph.size <= SMALL_MODEL_BYTES and not graph.repeats:
-            # a second thread gains nothing, and it spins: it costs CPU time between the runs
+            # a second thread gains nothing, and spins: it costs CPU time between runs
             options.intra_op_num_threads = self.options.threads or 1
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         elif not threads_spin:
@@ -205,13 +205,13 @@ class Session:
             ort.GraphOptimizationLevel, _LEVELS[self.options.graph_level]
         )
         options.add_session_config_entry("session.use_env_allocators", "1")
-        # weights outside of the arena are freed with their session
+        # weights outside the arena are freed with their session
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         for library in _custom_ops:
             options.register_custom_ops_library(library)
         with external.map_files(self.path, graph.parts) as files:
-            # Pass the bytes for copying: a file that onnxruntime maps itself changes answers when
-            # written to, and kills the process when truncated. Older versions lack the call.
+            # Pass bytes to copy: if onnxruntime maps the file itself, a write to it changes answers
+            # and a truncation kills the process. Older versions lack the call.
             give = getattr(options, "add_external_initializers_from_files_in_memory", None)
             if files and give and [devices.name_of(provider) for provider in providers] == ["cpu"]:
                 give(list(files), list(files.values()), [len(file) for file in files.values()])
@@ -227,8 +227,9 @@ class Session:
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
         """Return the outputs in graph order for one dict of input arrays.
 
-        Raises `ModelInputError` for an input that the graph refuses, `DeadlineExceeded` for a run
-        past its timeout, and `ModelRunError` for a failed run, after the CPU where it may stand in.
+        Raises `ModelInputError` for an input that the graph rejects, `DeadlineExceeded` for a run
+        that exceeds its timeout, and `ModelRunError` for a failed run, after a retry on the CPU if
+        allowed.
         """
         try:
             if self._timeout is None:
@@ -243,11 +244,11 @@ class Session:
 
     @property
     def memory(self) -> str:
-        """The device memory in which outputs can stay, by onnxruntime's name, or ""."""
+        """The device memory in which outputs can stay, as onnxruntime names it, or ""."""
         return _MEMORIES.get(self.device, "")
 
     def run_bound(self, feeds: Mapping[str, Any], keep: bool) -> list[Any]:
-        """Run on arrays and `DeviceTensor`s without copying those.
+        """Run on arrays and `DeviceTensor`s without copying the latter.
 
         `keep` leaves the outputs in device memory. Errors are those of `run`.
         """
@@ -282,7 +283,7 @@ class Session:
     def _run_on_cpu(self, feeds: Mapping[str, Array], error: Exception) -> list[Array]:
         if self._on_cpu is None:
             self._on_cpu = self._same_on_cpu(error)
-        outputs = self._on_cpu.run(feeds)  # raises where the input is at fault
+        outputs = self._on_cpu.run(feeds)  # raises if the input is at fault
         self.fallbacks += 1
         self._failures += 1
         failed_on, self.note = self.device, f"{self.device} failed: {run_reason(error)}"
@@ -324,12 +325,12 @@ def _spec(value: Any, graph: Graph) -> TensorSpec:
 
 
 def native(array: Array) -> Array:
-    """Return `array` in native byte order: onnxruntime misreads another one without an error."""
+    """Return `array` in native byte order: onnxruntime silently misreads any other."""
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def dtype_of(spec: TensorSpec) -> np.dtype[Any]:
-    """Return NumPy's dtype for a spec; `ModelInputError` for a type that NumPy lacks."""
+    """Return NumPy's dtype for a spec; raise `ModelInputError` for a type that NumPy lacks."""
     if spec.dtype == "str":
         return np.dtype(object)
     try:

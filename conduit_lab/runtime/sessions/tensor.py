@@ -12,8 +12,8 @@ from conduit_lab.core.spec import Array
 class DeviceTensor:
     """One output in a device's memory, for the next model there; NumPy gets a copy on demand.
 
-    `value` is onnxruntime's OrtValue. `single` marks one row that is one sample, `copied` a
-    tensor whose copy is in host memory.
+    `value` is onnxruntime's OrtValue. `single` marks a single row that is one sample, `copied` a
+    tensor with a copy in host memory.
     """
 
     def __init__(self, value: Any, single: bool = False) -> None:

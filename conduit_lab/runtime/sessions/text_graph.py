@@ -1,4 +1,4 @@
-"""TextGraph: the sizes that the ONNX graph of a text model states."""
+"""TextGraph: the sizes stated in the ONNX graph of a text model."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _LOOKUPS = ("Gather", "GatherBlockQuantized")  # a row of a table per index
 _SAME_ROWS = ("Identity", "Cast", "DequantizeLinear")  # allowed between a table and its lookup
 # far from the ids of padding, and no id follows the one before
 _IDS = np.array([[1009, 907, 803, 701]])
-_MAX_NODES = 256  # that compute the indices of one lookup; those of positions have about twenty
-_MAX_ELEMENTS = 2**17  # of a constant among them; a larger one is a weight
+_MAX_NODES = 256  # that compute the indices of one lookup; positions take about twenty
+_MAX_ELEMENTS = 2**17  # per constant among them; a larger one is a weight
 
 
 @dataclass(frozen=True)
 class TextGraph:
     """The outputs and tables of a graph that takes `input_ids`; None for a size it does not state.
 
-    `inputs` are names, `outputs` (rank, width) by name: the width is the last axis where the graph
-    fixes it. `vocabulary` is the number of rows of the token table, `positions` the most tokens
-    that the table of absolute positions has room for.
+    `inputs` are names, `outputs` (rank, width) by name: the width is the last axis if the graph
+    fixes it. `vocabulary` is the number of rows of the token table, `positions` the maximum number
+    of tokens in the table of absolute positions.
     """
 
     inputs: tuple[str, ...] = ()
@@ -40,10 +40,10 @@ class TextGraph:
 
 
 def read_text_graph(path: Path) -> TextGraph:
-    """Read a graph, once per content; a missing or broken file states nothing."""
+    """Read a graph, once per content; all sizes of a missing or broken file are None."""
     try:
         return _read(path) if path.is_file() else TextGraph()
-    except (ModelLoadError, OSError):  # opening the file reports the fault
+    except (ModelLoadError, OSError):  # opening the file reports the reason
         return TextGraph()
 
 
@@ -67,7 +67,7 @@ def _shape(value: Any) -> tuple[int | None, int | None]:
 
 
 class _Lookups:
-    """The lookups of a graph in tables of its own."""
+    """The lookups of a graph in its own tables."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -83,12 +83,12 @@ class _Lookups:
         self._inputs = {value.name: value for value in model.graph.input}
 
     def sizes(self) -> tuple[int | None, int | None]:
-        """Return the rows of the token table and the room of the position table.
+        """Return the number of rows of the token table and the capacity of the position table.
 
-        A table is recognized by its indices, which the graph without weights computes for two
-        short texts: those of the token table equal the token ids, those of a position table grow
-        by one per token. The first index is the offset at which the position tables of RoBERTa
-        and BART begin.
+        A table is recognized by its indices, which the graph computes without weights for two short
+        texts: indices into the token table equal the token ids, and indices into a position table
+        increase by one per token. The first index is the offset at which the position tables of
+        RoBERTa and BART begin.
         """
         vocabulary, positions = [], []
         for rows, name in self._tables():
@@ -143,7 +143,7 @@ class _Lookups:
             found: Array = session.run(
                 None, {key: feeds[key].astype(dtype) for key, dtype in dtypes.items()}
             )[0]
-        except Exception:  # a custom operator, or one that does not run by itself
+        except Exception:  # a custom operator, or one that does not run in isolation
             return None
         return found.reshape(-1)
 

@@ -140,7 +140,7 @@ def test_each_row_of_a_step_is_counted() -> None:
 
 def test_large_logits_are_freed_by_the_next_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = decoder_of("llama")
-    monkeypatch.setattr(decoder_module, "_MAX_KEPT_LOGITS", 0)
+    monkeypatch.setattr(decoder_module, "_MAX_RETAINED_LOGITS", 0)
     with decoder.held():
         decoder.prefill(0, [5] * 10)
         decoder.prefill(1, [5])

@@ -57,7 +57,7 @@ def test_without_an_accelerator_the_report_says_so_and_times_the_cpu(alone: None
     report = small()
     assert report.good
     assert report.checked == []
-    assert repr(report).endswith("No accelerator here: nothing is proved about one.")
+    assert repr(report).endswith("No accelerator here: none was checked.")
     assert [(speed.model, speed.batch) for speed in report.cpu] == [
         (n, b) for n in samples.NETWORKS for b in (1, 2)
     ]
@@ -163,7 +163,7 @@ def failed(report: AcceleratorReport) -> str:
 def test_device_that_computes_wrongly_is_caught(cuda: FakeDevice, factor: float) -> None:
     cuda.factor = factor
     report = small()
-    assert "cuda computes other numbers than the CPU: dense, convolution, attention" in failed(
+    assert "cuda computes different numbers from the CPU: dense, convolution, attention" in failed(
         report
     )
 
@@ -193,7 +193,7 @@ def test_device_that_refuses_the_session_is_caught(cuda: FakeDevice) -> None:
 def test_device_that_runs_no_node_proves_nothing(cuda: FakeDevice) -> None:
     cuda.takes = False
     report = small()
-    assert "cuda took no node of any network" in failed(report)
+    assert "cuda ran no node of any network" in failed(report)
     assert report.checked[0].speeds == []
 
 

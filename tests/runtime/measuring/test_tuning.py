@@ -127,7 +127,7 @@ def test_malformed_json_is_refused(
     model: Path, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
     tuning_path(model).write_bytes(content)
-    assert "it is no tuning file" in reason(model, caplog)
+    assert "it is not a tuning file" in reason(model, caplog)
 
 
 @pytest.mark.parametrize(
@@ -151,14 +151,14 @@ def test_an_invalid_field_is_refused(
     content = json.loads(write_tuning(model, BEST).read_text())
     content["best"] |= field
     tuning_path(model).write_text(json.dumps(content))
-    assert "it is no tuning file" in reason(model, caplog)
+    assert "it is not a tuning file" in reason(model, caplog)
 
 
 def test_a_very_long_file_is_not_read(model: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_tuning(model, BEST)
     with tuning_path(model).open("a") as file:
         file.write(" " * 100_000)
-    assert "it is no tuning file" in reason(model, caplog)
+    assert "it is not a tuning file" in reason(model, caplog)
 
 
 # Options of a loaded model

@@ -69,6 +69,7 @@ def test_other_integers_are_a_mask(tmp_path: Path) -> None:
 
 def test_text_cannot_be_made_up(tmp_path: Path) -> None:
     with pytest.raises(
-        ModelInputError, match=r"inputs for input str \[batch, 3\] cannot be made up: pass samples="
+        ModelInputError,
+        match=r"inputs for input str \[batch, 3\] cannot be generated: pass samples=",
     ):
         made(graphs.identity(tmp_path / "a.onnx", "str"))

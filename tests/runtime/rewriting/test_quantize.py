@@ -233,7 +233,7 @@ def test_failed_or_interrupted_conversion_leaves_nothing_behind(
 def test_foreign_file_is_not_overwritten(tmp_path: Path) -> None:
     source = graphs.linear(tmp_path / "a.onnx", weights())
     theirs = graphs.linear(tmp_path / "b.onnx", weights()).read_bytes()
-    with pytest.raises(OptimizeError, match=r"b\.onnx exists and was not made by conduit_lab"):
+    with pytest.raises(OptimizeError, match=r"b\.onnx exists and was not created by conduit_lab"):
         quantize.convert(source, tmp_path / "b.onnx", "int8")
     assert (tmp_path / "b.onnx").read_bytes() == theirs
 

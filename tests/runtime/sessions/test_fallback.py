@@ -43,9 +43,9 @@ def test_a_batch_too_large_for_the_device_runs_on_the_cpu_and_the_next_call_on_t
             np.testing.assert_array_equal(session.run(rows(50))[0], np.ones((50, 3)) @ WEIGHT)
             session.run(rows(1))
     assert (session.device, session.fallbacks, gpu.runs) == ("cuda", 2, 4)
-    assert session.note.startswith("cuda failed: it asked for")
+    assert session.note.startswith("cuda failed: it requested")
     (warning,) = caplog.records  # once
-    assert warning.message.startswith(f"{linear} was run on the CPU: cuda failed: it asked for ")
+    assert warning.message.startswith(f"{linear} was run on the CPU: cuda failed: it requested ")
 
 
 def test_a_session_leaves_a_lost_device_after_three_failures(
@@ -111,7 +111,7 @@ def test_kept_outputs_are_bound_on_their_own_device(
 def test_a_requested_device_has_no_fallback(gpu: FakeDevice, linear: Path) -> None:
     session = Session(linear, Options("cuda"))
     gpu.max_rows = 10
-    with pytest.raises(ModelRunError, match=r"linear\.onnx failed on cuda: it asked for"):
+    with pytest.raises(ModelRunError, match=r"linear\.onnx failed on cuda: it requested"):
         session.run(rows(50))
     gpu.lost, gpu.max_rows = True, None
     with pytest.raises(ModelRunError, match="CUDA failure 999"):
@@ -157,7 +157,7 @@ def test_a_fallback_is_in_the_trace(gpu: FakeDevice, linear: Path) -> None:
     gpu.max_rows = 10
     with recorder.record("call") as spans, recorder.span("linear", "predict"):
         shared.run(rows(50), 50)
-    assert remarks(spans["linear"].attributes).startswith("cpu: cuda failed: it asked for")
+    assert remarks(spans["linear"].attributes).startswith("cpu: cuda failed: it requested")
     with recorder.record("call") as spans, recorder.span("linear", "predict"):
         shared.run(rows(1))
     assert remarks(spans["linear"].attributes) == ""

@@ -252,7 +252,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "two forms": ({"W": W, "coef_": W.T}, "got W, coef_"),
     "a layer and a stack": ({"W": W, "W0": W}, "got W, W0"),
-    "a bias of another form": ({"weights": W, "b": b}, "holds b, which the answer would ignore"),
+    "a bias of another form": ({"weights": W, "b": b}, "holds b, which would be ignored"),
     "a scaler beside": (
         {"coef_": W.T, "mean_": np.zeros(3)},
         "a scaler folded into the first layer",

@@ -19,7 +19,7 @@ from conduit_lab.runtime.sessions.ort_errors import (
         ("std::bad_alloc", "out of memory"),
         (
             "Failed to allocate memory for requested buffer of size 4000000",
-            "it asked for 3.81 MB more memory than it may have",
+            "it requested 3.81 MB beyond its memory limit",
         ),
         ("shapes differ\nat node 3", "shapes differ"),
     ],

@@ -170,10 +170,10 @@ def test_an_operator_is_known_once_its_library_is_registered(
 
 
 def test_a_file_that_is_not_a_library_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelLoadError, match="no library of operators at"):
+    with pytest.raises(ModelLoadError, match="no operator library at"):
         sessions.register_custom_ops(tmp_path / "gone.so")
     (tmp_path / "text.so").write_text("no code")
-    with pytest.raises(ModelLoadError, match=r"text\.so is no library of operators"):
+    with pytest.raises(ModelLoadError, match=r"text\.so is not an operator library"):
         sessions.register_custom_ops(tmp_path / "text.so")
 
 
@@ -302,7 +302,7 @@ def test_an_allocation_of_200_gigabytes_fails_and_the_process_survives(tmp_path:
         try:
             session.run({{"shape": np.array([50_000_000_000])}})
         except ModelRunError as error:
-            print("more memory than it may have" in str(error))
+            print("beyond its memory limit" in str(error))
         print(session.run({{"shape": np.array([2])}})[0].tolist())
     """
     done = subprocess.run(
@@ -325,7 +325,7 @@ def test_an_allocation_above_the_arena_limit_fails(tmp_path: Path) -> None:
     session = Session(path)
     floats = int(memory_bytes() * 0.9 / 4)
     with pytest.raises(
-        ModelRunError, match=r"greedy\.onnx failed on cpu: it asked for .* GB more memory"
+        ModelRunError, match=r"greedy\.onnx failed on cpu: it requested .* GB beyond"
     ):
         session.run({"shape": np.array([floats])})
     assert session.run({"shape": np.array([2])})[0].tolist() == [0, 0]
