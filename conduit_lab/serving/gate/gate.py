@@ -84,7 +84,7 @@ class Gate:
             self.end(context, scope)
 
     def begin(self, cycle: RequestCycle) -> bool:
-        """Answer a complete request without a task, if possible; return whether it was answered."""
+        """Answer a complete request, without a task if its face can; False if no face takes it."""
         scope = cycle.scope
         face: Any = self._direct.get((scope["method"], scope["path"]))
         app = self._app
@@ -99,15 +99,34 @@ class Gate:
         server.in_flight += 1
         request = DirectRequest(self, context, cycle)
         try:
-            here = self._admission.admit(scope, context, face) is face and context.origin is None
-            if here and face.begin(request, cycle.body):
-                return True
+            admitted = self._admission.admit(scope, context, face)
+            if admitted is not face or context.origin is not None:
+                request.go_on(admitted)
+            elif not self._begins(face, request, cycle.body):
+                request.go_on(face)
         except BaseException as error:  # no task would catch it
             request.fail(error)
-            return True
-        self._admission.leave(context)  # a task takes over and counts it again
-        server.in_flight -= 1
-        return False
+        return True
+
+    def _begins(self, face: Any, request: DirectRequest, body: bytes) -> bool:
+        """Let a face begin its answer for the caller; return whether it needs no task."""
+        if request.context.caller is None:
+            begins: bool = face.begin(request, body)
+            return begins
+        token = enter_caller(caller_of(request.context))
+        try:
+            begins = face.begin(request, body)
+        finally:
+            leave_caller(token)
+        return begins
+
+    def _bounded(self, face: ASGIApp, context: RequestContext) -> ASGIApp:
+        """Return the app that answers a request by `face`, for its caller and by its deadline."""
+        if context.caller is not None:
+            face = CalledFace(face, context)
+        if (seconds := self._app.limits.deadline) is not None:
+            return partial(start_within, seconds, face, context)
+        return face
 
     def going_on(self, face: ASGIApp, context: RequestContext) -> ASGIApp:
         """Return an ASGI app that runs a face in a task."""
