@@ -88,7 +88,7 @@ class Gate:
         scope = cycle.scope
         face: Any = self._direct.get((scope["method"], scope["path"]))
         app = self._app
-        if face is None or scope["root_path"] or app.limits.deadline is not None:
+        if face is None or scope["root_path"]:
             return False
         try:
             server = app.server_of(scope)

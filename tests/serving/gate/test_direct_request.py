@@ -15,9 +15,9 @@ import pytest
 from conduit_lab import App, Limits
 from conduit_lab.core.spec import Array
 from conduit_lab.errors import InputError
-from conduit_lab.serving.gate.keys import new_key
 from conduit_lab.serving.handler_pace import HandlerPace
-from tests.serving.gate.both_paths import JSON, post, same_outcome, served, settle
+from tests.serving.conftest import SECONDS
+from tests.serving.gate.both_paths import JSON, KEY, post, same_outcome, served, settle, with_key
 from tests.serving.gate.connection import Client
 
 RAW, NPY = "application/octet-stream", "application/x-npy"
@@ -139,16 +139,12 @@ REQUESTS = {
 }
 
 
-SECRET, KEY = new_key("desk")
 OPTIONS: dict[str, dict[str, Any]] = {
     "no options": {},
     "keys": {"keys": [KEY]},
+    "a deadline": {"limits": Limits(deadline=SECONDS)},
+    "both": {"keys": [KEY], "limits": Limits(deadline=SECONDS)},
 }
-
-
-def with_key(request: bytes) -> bytes:
-    head, end, body = request.partition(b"\r\n\r\n")
-    return b"%b\r\nx-api-key: %b%b%b" % (head, SECRET.encode(), end, body)
 
 
 @pytest.mark.parametrize("options", OPTIONS)
