@@ -13,6 +13,7 @@ from conduit_lab.serving.answer import Answer
 from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.gate.context import RequestContext
 from conduit_lab.serving.gate.deadline import late_start
+from conduit_lab.serving.gate.origins import origin_headers
 from conduit_lab.serving.gate.request_cycle import RequestCycle, head_lines
 
 # as `RequestCycle` writes the headers of `send_value` and the request ID
@@ -68,6 +69,8 @@ class DirectRequest:
             self._stop_waiting()
         context.status, context.answered_at = status, monotonic()
         lines = _HEAD % (about, len(body), more, context.id.encode())
+        if context.origin is not None:
+            lines += head_lines(origin_headers(context.origin)).lines
         cycle.answer(status, lines, body)
         self._gate.end(context, self.scope)
 

@@ -32,14 +32,17 @@ def with_key(request: bytes) -> bytes:
     return b"%b\r\nx-api-key: %b%b%b" % (head, SECRET.encode(), end, body)
 
 
-def served(app: App, work: Callable[[Callable[[], Client]], Awaitable[Any]]) -> Any:
-    """Run `work` on clients of the app, once its lifespan and its routes are there."""
+def served(app: App, work: Callable[[Callable[[], Client]], Awaitable[Any]], **options: Any) -> Any:
+    """Run `work` on clients of the app, once its lifespan and its routes are there.
+
+    The options are those of uvicorn.
+    """
 
     async def main() -> Any:
         async with app.lifespan() as state:
 
             def connect() -> Client:
-                return Client(app, state)
+                return Client(app, state, **options)
 
             await connect().ask(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
             for each in app._lives.states:
@@ -58,7 +61,7 @@ async def settle(client: Client) -> bytes:
 
 
 def outcome(
-    app: App, requests: Sequence[bytes], *, is_direct: bool, leaves: bool = False
+    app: App, requests: Sequence[bytes], *, is_direct: bool, leaves: bool = False, **options: Any
 ) -> dict[str, Any]:
     """Send requests of one client on one of the paths; return the answers and the counts.
 
@@ -109,14 +112,16 @@ def outcome(
     ACCESS_LOG.addHandler(kept)
     ACCESS_LOG.setLevel(logging.INFO)
     try:
-        return {**served(app, ask), "access": lines}
+        return {**served(app, ask, **options), "access": lines}
     finally:
         ACCESS_LOG.removeHandler(kept)
         ACCESS_LOG.setLevel(level)
 
 
-def same_outcome(make: Callable[[], App], *requests: bytes, leaves: bool = False) -> dict[str, Any]:
+def same_outcome(
+    make: Callable[[], App], *requests: bytes, leaves: bool = False, **options: Any
+) -> dict[str, Any]:
     """Send requests to an app on either path; return their outcome, the same on both."""
-    direct = outcome(make(), requests, is_direct=True, leaves=leaves)
-    assert direct == outcome(make(), requests, is_direct=False, leaves=leaves)
+    direct = outcome(make(), requests, is_direct=True, leaves=leaves, **options)
+    assert direct == outcome(make(), requests, is_direct=False, leaves=leaves, **options)
     return direct
