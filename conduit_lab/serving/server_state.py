@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from weakref import WeakSet
 
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.serving.gate.deadline import Deadlines
 from conduit_lab.serving.gate.slots import Slots
 
 # upper bounds of the latency histogram, in seconds; the last bucket has none
@@ -57,6 +58,7 @@ class ServerState:
         self._drain: asyncio.TimerHandle | None = None
         self.in_flight = 0
         self.slots = Slots()
+        self.deadlines = Deadlines()
         self.requests: dict[tuple[str, str, int], int] = {}  # by method, route and status
         self.latencies: dict[tuple[str, str], Latency] = {}  # by method and route
         # of ended requests: when, by the monotonic clock, and the seconds to the answer

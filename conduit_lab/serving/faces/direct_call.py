@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from time import perf_counter
@@ -82,17 +83,24 @@ class DirectCall:
         else:
             statistics.count(model.name)
             if not self._is_answered:
-                self._request.withdraw_with(withdraw)
+                self._request.wait(partial(self._give_up, withdraw))
 
     def _predicted(self, answer: Any, error: BaseException | None) -> None:
         self._is_answered = True
         if error is None:
             self._end(answer)
             return
-        plan = self._plan
-        if plan.model is not None:
-            plan.app.statistics.count_error(plan.model.name)
+        self._count_error()
         self._fail(error)
+
+    def _give_up(self, withdraw: Callable[[], None], error: BaseException) -> None:
+        withdraw()
+        self._count_error()
+        self._record_failure(error)
+
+    def _count_error(self) -> None:
+        if (model := self._plan.model) is not None:
+            self._tally.statistics.count_error(model.name)
 
     def _end(self, value: Any) -> None:
         request, tally, kind = self._request, self._tally, None
@@ -118,10 +126,13 @@ class DirectCall:
             request.answer(body, more, about=about)
 
     def _fail(self, error: BaseException) -> None:
-        copy_context().run(self._record_failure, error)
+        self._record_failure(error)
         self._request.fail(error)
 
     def _record_failure(self, error: BaseException) -> None:
+        copy_context().run(self._record_here, error)
+
+    def _record_here(self, error: BaseException) -> None:
         enter_root(self._plan.app.root)
         enter_caller(caller_of(self._request.context))
         self._plan.record_failure(self._call, self._begun, error)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from math import inf
 from time import monotonic
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from conduit_lab.serving.errors import HttpError
-from conduit_lab.serving.gate.context import RequestContext
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from conduit_lab.serving.gate.context import RequestContext
 
 
 async def start_within(
@@ -31,6 +37,58 @@ async def start_within(
             return
     finally:
         context.start_scope = None
-    raise HttpError(
+    raise late_start(seconds)
+
+
+def late_start(seconds: float) -> HttpError:
+    """Return the 504 for an answer that has not started after `seconds`."""
+    return HttpError(
         504, "deadline_exceeded", f"the answer did not start within {seconds:g} s: try again later"
     )
+
+
+class Expiring(Protocol):
+    """A request that waits without a task."""
+
+    def expire(self) -> None:
+        """Answer: the deadline has passed."""
+
+
+class Deadlines:
+    """The requests of one server that wait without a task, with one timer for all of them.
+
+    A timer for each would be most of the cost of a deadline. Only the server's event loop uses it.
+    """
+
+    __slots__ = ("_due", "_next", "_timer")
+
+    def __init__(self) -> None:
+        self._due: dict[Expiring, float] = {}  # times of the monotonic clock
+        self._next = inf  # the time of the timer
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, request: Expiring, due: float) -> None:
+        """Let a request expire at `due`, unless it is dropped before."""
+        self._due[request] = due
+        if due < self._next:
+            self._arm(due)
+
+    def drop(self, request: Expiring) -> None:
+        """Let a request wait no longer; the timer stays, since the next one waits as long."""
+        self._due.pop(request, None)
+
+    def _arm(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._next = due
+        self._timer = asyncio.get_running_loop().call_later(due - monotonic(), self._check)
+
+    def _check(self) -> None:
+        """Expire the requests that are due, and set the timer for the next one."""
+        self._timer, self._next = None, inf
+        now = monotonic()
+        for request in [request for request, due in self._due.items() if due <= now]:
+            if self._due.pop(request, None) is not None:  # the one before may have dropped it
+                request.expire()
+        if self._due:
+            self._arm(min(self._due.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
@@ -11,6 +12,8 @@ from starlette.types import ASGIApp, Scope
 from conduit_lab.serving.answer import Answer
 from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.gate.context import RequestContext
+from conduit_lab.serving.gate.deadline import late_start
+from conduit_lab.serving.gate.origins import origin_headers
 from conduit_lab.serving.gate.request_cycle import RequestCycle, head_lines
 
 # the headers that `send_value` and `RequestContext.send` would write
@@ -39,13 +42,15 @@ class DirectRequest:
     A task with its context and future would take a third of the time of a small prediction.
     """
 
-    __slots__ = ("_cycle", "_gate", "context", "scope")
+    __slots__ = ("_cycle", "_gate", "_seconds", "_withdraw", "context", "scope")
 
     def __init__(self, gate: _Gate, context: RequestContext, cycle: RequestCycle) -> None:
         self._gate = gate
         self._cycle = cycle
         self.context = context
         self.scope = cycle.scope
+        self._withdraw: Callable[[BaseException], None] | None = None
+        self._seconds = 0.0  # of the deadline
 
     @property
     def connection(self) -> int:
@@ -60,9 +65,12 @@ class DirectRequest:
         `about` holds the content type header line.
         """
         context, cycle = self.context, self._cycle
-        cycle.departure = None
+        if self._withdraw is not None:
+            self._stop_waiting()
         context.status, context.answered_at = status, monotonic()
         lines = _HEAD % (about, len(body), more, context.id.encode())
+        if context.origin is not None:
+            lines += head_lines(origin_headers(context.origin)).lines
         cycle.answer(status, lines, body)
         self._gate.end(context, self.scope)
 
@@ -74,15 +82,43 @@ class DirectRequest:
 
     def go_on(self, face: ASGIApp) -> None:
         """Run `face` on the request in a task."""
-        self._cycle.departure = None
+        if self._withdraw is not None:
+            self._stop_waiting()
         self._cycle.start(self._gate.going_on(face, self.context))
 
-    def withdraw_with(self, withdraw: Callable[[], None]) -> None:
-        """Call `withdraw` if the client disconnects, and end the request."""
+    def wait(self, withdraw: Callable[[BaseException], None]) -> None:
+        """Wait for the answer to a call; `answer`, `fail` or `go_on` may end the request as well.
 
-        def leave() -> None:
-            withdraw()
-            message = "the client disconnected before the answer was complete"
-            self.fail(HttpError(499, "client_left", message))
 
-        self._cycle.departure = leave
+        If the client disconnects or the deadline passes, `withdraw` is called with the error that a
+        task would see, and the request ends.
+        """
+        self._withdraw = withdraw
+        self._cycle.departure = self._leave
+        seconds = self.context.app.limits.deadline
+        if seconds is not None:
+            self._seconds, due = seconds, self.context.begun_at + seconds
+            if due > monotonic():
+                self.context.server.deadlines.add(self, due)
+            else:  # the handler took that long
+                self.expire()
+
+    def expire(self) -> None:
+        """Answer with a 504: the deadline has passed."""
+        self._give_up(asyncio.CancelledError("deadline exceeded"), late_start(self._seconds))
+
+    def _leave(self) -> None:
+        error = HttpError(
+            499, "client_left", "the client disconnected before the answer was complete"
+        )
+        self._give_up(error, error)
+
+    def _give_up(self, error: BaseException, answer: HttpError) -> None:
+        if self._withdraw is not None:
+            self._withdraw(error)
+        self.fail(answer)
+
+    def _stop_waiting(self) -> None:
+        self._withdraw = self._cycle.departure = None
+        if self._seconds:
+            self.context.server.deadlines.drop(self)

@@ -65,11 +65,10 @@ class Gate:
         server = app.server_of(scope)
         context = RequestContext(app, server, scope, send)
         server.in_flight += 1
-        face = None
-        if not scope.get("root_path"):  # otherwise the router strips it from the path
-            face = self._faces.get((scope["method"], scope["path"]))
+        path = _path_of(scope)
+        face = self._faces.get((scope["method"], path))
         if face is not None:
-            context.template = scope["path"]
+            context.template = path
         else:
             face = self._router
             scope["app"] = app  # makes the router raise 404 and 405 instead of answering
@@ -86,24 +85,23 @@ class Gate:
     def begin(self, cycle: RequestCycle) -> bool:
         """Answer a complete request, without a task if its face can; False if no face takes it."""
         scope = cycle.scope
-        face: Any = self._direct.get((scope["method"], scope["path"]))
-        app = self._app
-        if face is None or scope["root_path"] or app.limits.deadline is not None:
+        path = _path_of(scope)
+        face: Any = self._direct.get((scope["method"], path))
+        if face is None:
             return False
+        app = self._app
         try:
             server = app.server_of(scope)
         except KeyError:  # no lifespan
             return False
         context = RequestContext(app, server, scope, cycle.send)
-        context.template = scope["path"]
+        context.template = path
         server.in_flight += 1
         request = DirectRequest(self, context, cycle)
         try:
             admitted = self._admission.admit(scope, context, face)
-            if admitted is not face or context.origin is not None:
+            if admitted is not face or not self._begins(face, request, cycle.body):
                 request.go_on(admitted)
-            elif not self._begins(face, request, cycle.body):
-                request.go_on(face)
         except BaseException as error:  # no task would catch it
             request.fail(error)
         return True
@@ -197,7 +195,7 @@ class Gate:
     def _nothing_here(self, context: RequestContext, scope: Scope) -> str:
         """Return the message of a 404; it lists endpoints only to callers who may use them."""
         text = "nothing is served at this path"
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = _path_of(scope)
         routes = [route.path for route in self._router.routes if isinstance(route, Route)]
         for other in (path.rstrip("/"), f"{path}/"):
             if other != path and other in routes:
@@ -213,3 +211,10 @@ class Gate:
             return True
         route = scope.get("route")
         return route in self._router.routes and scope["method"] in (route.methods or ())
+
+
+def _path_of(scope: Scope) -> str:
+    """Return the path below the root path, under which a proxy or another app has this one."""
+    path: str = scope["path"]
+    root = scope.get("root_path")
+    return path.removeprefix(root) if root else path

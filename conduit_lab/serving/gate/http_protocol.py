@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from contextlib import suppress
+from copy import copy
 from functools import lru_cache
 from secrets import token_hex
 from typing import Any
@@ -44,9 +46,12 @@ class BoundedHttp(HttpToolsProtocol):
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
         self._limits = _limits_of(config.loaded_app)
-        # uvicorn's proxy middleware only changes requests with X-Forwarded headers
-        behind = isinstance(self.app, ProxyHeadersMiddleware)
-        self._unproxied: Any = self.app.app if behind else self.app
+        # uvicorn's proxy middleware only changes requests with the headers of a proxy
+        self._unproxied: Any = self.app
+        self._proxy: Any = None
+        if isinstance(self.app, ProxyHeadersMiddleware):
+            self._unproxied, self._proxy = self.app.app, copy(self.app)
+            self._proxy.app = _nothing
         # an `App` can answer a complete request without a task
         self._begin = getattr(self._unproxied, "begin_request", None)
         self._unstarted: Any = None  # the app for the request in progress, until it starts
@@ -125,8 +130,11 @@ class BoundedHttp(HttpToolsProtocol):
         scope["path"], scope["raw_path"] = path, raw_path
         names = dict(self.headers)
         app = self._unproxied
-        if b"x-forwarded-for" in names or b"x-forwarded-proto" in names:
-            app = self.app
+        if self._proxy is not None and (
+            b"x-forwarded-for" in names or b"x-forwarded-proto" in names
+        ):
+            with suppress(StopIteration):  # it changes the scope, and awaits its app alone
+                self._proxy(scope, _nothing, _nothing).send(None)
         if self.limit_concurrency is not None and (
             max(len(self.connections), len(self.tasks)) >= self.limit_concurrency
         ):
@@ -259,6 +267,10 @@ class BoundedHttp(HttpToolsProtocol):
         head = STATUS_LINE[error.status] + b"content-type: application/json\r\n" + length
         self.transport.write(head + b"connection: close\r\n\r\n" + body)
         self.transport.close()
+
+
+async def _nothing(*_: Any) -> None:
+    """Do nothing, as the app of a middleware that is to change the scope alone."""
 
 
 @lru_cache(maxsize=256)

@@ -15,9 +15,18 @@ import pytest
 from conduit_lab import App, Limits
 from conduit_lab.core.spec import Array
 from conduit_lab.errors import InputError
-from conduit_lab.serving.gate.keys import new_key
 from conduit_lab.serving.handler_pace import HandlerPace
-from tests.serving.gate.both_paths import JSON, post, same_outcome, served, settle
+from tests.serving.conftest import SECONDS
+from tests.serving.gate.both_paths import (
+    JSON,
+    KEY,
+    outcome,
+    post,
+    same_outcome,
+    served,
+    settle,
+    with_key,
+)
 from tests.serving.gate.connection import Client
 
 RAW, NPY = "application/octet-stream", "application/x-npy"
@@ -134,21 +143,27 @@ REQUESTS = {
     "a HEAD": b"HEAD /constant HTTP/1.1\r\nhost: localhost\r\n\r\n",
     "HTTP/1.0": post("/sign").replace(b"HTTP/1.1", b"HTTP/1.0"),
     "its last one": post("/sign", b"[1.5, -2]", JSON, "connection: close"),
+    "a proxy": post("/sign", b"[1, 2]", JSON, "x-forwarded-for: 9.8.7.6"),
+    "an allowed site": post("/same", b"1", JSON, "origin: https://app.example"),
+    "an allowed site with an error": post("/same", b"[", JSON, "origin: https://app.example"),
+    "its preflight": (
+        b"OPTIONS /same HTTP/1.1\r\nhost: localhost\r\norigin: https://app.example\r\n"
+        b"access-control-request-method: POST\r\n\r\n"
+    ),
     "another site": post("/same", b"1", JSON, "origin: https://evil.example"),
     "this site": post("/same", b"1", JSON, "origin: http://localhost"),
 }
 
 
-SECRET, KEY = new_key("desk")
+COMMON = ["a sample", "raw float32", "typed", "any JSON", "a GET"]
+COMMON += ["a proxy", "this site", "an allowed site"]
+SITES = ["https://app.example"]
 OPTIONS: dict[str, dict[str, Any]] = {
-    "no options": {},
-    "keys": {"keys": [KEY]},
+    "no options": {"origins": SITES},
+    "keys": {"keys": [KEY], "origins": SITES},
+    "a deadline": {"limits": Limits(deadline=SECONDS), "origins": SITES},
+    "both": {"keys": [KEY], "limits": Limits(deadline=SECONDS), "origins": SITES},
 }
-
-
-def with_key(request: bytes) -> bytes:
-    head, end, body = request.partition(b"\r\n\r\n")
-    return b"%b\r\nx-api-key: %b%b%b" % (head, SECRET.encode(), end, body)
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -162,7 +177,7 @@ def test_the_answer_is_that_of_a_task(
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("name", ["a sample", "raw float32", "typed", "any JSON", "a GET"])
+@pytest.mark.parametrize("name", COMMON)
 def test_a_common_request_takes_no_task(
     tmp_path: Path, weights: Path, name: str, options: str
 ) -> None:
@@ -173,6 +188,31 @@ def test_a_common_request_takes_no_task(
         assert (await settle(client)).startswith(b"HTTP/1.1 200 OK\r\n")
 
     served(make_desk(tmp_path, weights, **OPTIONS[options]), ask)
+
+
+def test_a_request_below_a_root_path_takes_no_task(tmp_path: Path, weights: Path) -> None:
+    def make() -> App:
+        return make_desk(tmp_path, weights)
+
+    requests = REQUESTS["a sample"], REQUESTS["a GET"], post("/nowhere")
+    answers = same_outcome(make, *requests, root_path="/shop")
+    assert [line.split()[-2:] for line in answers["access"][1:]] == [
+        ["/sign", "200"],
+        ["/constant", "200"],
+        ["/shop/nowhere", "404"],
+    ]
+
+    async def ask(connect: Callable[[], Client]) -> None:
+        client = connect()
+        client.protocol.data_received(REQUESTS["a sample"])
+        assert not client.server.tasks
+
+    served(make(), ask, root_path="/shop")
+
+
+def test_the_access_log_has_the_client_of_a_proxy(desk: App) -> None:
+    lines = outcome(desk, [REQUESTS["a proxy"]], is_direct=True)["access"]
+    assert lines[-1] == "9.8.7.6 - POST /sign 200"
 
 
 def test_requests_of_several_connections_share_a_run(desk: App) -> None:
