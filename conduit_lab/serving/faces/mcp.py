@@ -27,14 +27,14 @@ from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.tool import MCP_PATH
 
 if TYPE_CHECKING:
-    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-
+    from conduit_lab.serving.faces.mcp_journal import SessionManager
     from conduit_lab.serving.faces.mcp_server import AppServer
 
 MAX_SESSIONS = 1000  # of clients of the older revisions
 SESSION_IDLE_SECONDS = 15 * 60.0
 _CHANGE_SECONDS = 1.0  # between two looks at the endpoints
 _READY_SECONDS = 0.5  # between two looks at a server that may be stopping
+_COMMENT: Message = {"type": "http.response.body", "body": b":\n\n", "more_body": True}
 
 _sessions: WeakKeyDictionary[ServerState, _Sessions] = WeakKeyDictionary()
 
@@ -48,10 +48,11 @@ def routes(app: EndpointHost) -> list[BaseRoute]:
 async def lifespan(app: EndpointHost, state: ServerState) -> AsyncIterator[None]:
     """Hold the sessions of one running server."""
     server = mcp_server(app)
-    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
     from mcp.server.transport_security import TransportSecuritySettings
 
-    manager = StreamableHTTPSessionManager(
+    from conduit_lab.serving.faces.mcp_journal import SessionManager
+
+    manager = SessionManager(
         server.lowlevel,
         # the gate checks Host and Origin on every route
         security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),
@@ -115,7 +116,7 @@ class _Sessions:
 
     __slots__ = ("listeners", "manager")
 
-    def __init__(self, manager: StreamableHTTPSessionManager) -> None:
+    def __init__(self, manager: SessionManager) -> None:
         self.manager = manager
         self.listeners = 0
 
@@ -149,6 +150,8 @@ async def _listen(
         starts = message["type"] == "http.response.start"
         is_open = starts or bool(message.get("more_body", False))
         await context.send(message)
+        if starts and message["status"] == 200 and scope["method"] == "GET":
+            await context.send(_COMMENT)  # the server writes headers with the first bytes
 
     sessions.listeners += 1
     try:

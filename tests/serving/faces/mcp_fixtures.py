@@ -118,6 +118,13 @@ def _add_contents(server: AppServer) -> None:
             await anyio.sleep(0.05)
         return "logged"
 
+    @server.tool(description=TEXT)
+    async def test_reconnection(ctx: Ctx) -> str:
+        await anyio.sleep(0.1)  # its client has the first event
+        await ctx.close_sse_stream()
+        await anyio.sleep(0.1)
+        return "The client came back."
+
 
 # the schema that the suite looks for, keyword by keyword
 _SCHEMA = {

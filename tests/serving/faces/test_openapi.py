@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from conduit_lab import App, Lab
+from conduit_lab.core.npy import NPY_TYPE
 from conduit_lab.serving.faces import openapi as face
 from conduit_lab.serving.faces.openapi import openapi
 from conduit_lab.serving.gate.keys import Keys, new_key
+from conduit_lab.serving.recorded import Example
 from tests.serving.conftest import Ask
 from tests.serving.faces.described_app import described_app
 
@@ -149,6 +152,22 @@ def test_recorded_calls_are_examples(lab: Lab) -> None:
     assert [each["arguments"] for each in shown] == [{"n": n} for n in (6, 5, 4, 3, 2)]
     assert (shown[0]["path"], shown[0]["summary"]) == ({"by": 3}, '{"n": 6}')
     assert examples("/long") == []
+
+
+def test_a_body_that_may_be_an_array_says_so(tmp_path: Path) -> None:
+    posts = [
+        (path, item["post"])
+        for path, item in document(described_app(tmp_path))["paths"].items()
+        if "post" in item
+    ]
+    bodies = {path: post.get("requestBody", {}).get("content", {}) for path, post in posts}
+    assert {path for path, content in bodies.items() if NPY_TYPE in content} == {"/echo", "/sum"}
+
+
+def test_the_recorded_calls_of_an_export_are_not_served(tmp_path: Path) -> None:
+    example = Example("POST", "/echo", "value", {"name": "Ada Lovelace"}, {"name": "Ada Lovelace"})
+    (tmp_path / "examples.jsonl").write_text(f"{example.to_json(tmp_path)}\n", "utf-8")
+    assert "Ada" not in json.dumps(document(described_app(tmp_path)))
 
 
 def test_an_app_served_below_a_prefix_says_so(tmp_path: Path) -> None:
