@@ -1,1 +1,1 @@
-"""The only room that imports Starlette or uvicorn: the registry, HTTP, streams over SSE."""
+"""Serving: the app registry, HTTP, and SSE streams; only it imports Starlette and uvicorn."""

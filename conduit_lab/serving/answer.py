@@ -1,4 +1,4 @@
-"""The ASGI messages of whole answers, and the headers that say how a call was answered."""
+"""ASGI messages of complete responses, and the headers that report fallbacks and devices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_FALLBACK_HEADERS = 20
 
 
 class Answer(NamedTuple):
-    """A whole JSON answer; `headers` are those beside its type and its length."""
+    """A complete JSON response; `headers` excludes content-type and content-length."""
 
     status: int
     body: bytes
@@ -26,7 +26,7 @@ class Answer(NamedTuple):
 async def send_json(
     send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()
 ) -> None:
-    """Send one whole JSON answer."""
+    """Send a complete JSON response."""
     length = (b"content-length", b"%d" % len(body))
     every = [(b"content-type", b"application/json"), length, *headers]
     await send({"type": "http.response.start", "status": status, "headers": every})
@@ -34,18 +34,18 @@ async def send_json(
 
 
 async def send_empty(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
-    """Send an answer without a body."""
+    """Send a response without a body."""
     await send({"type": "http.response.start", "status": status, "headers": list(headers)})
     await send({"type": "http.response.body", "body": b""})
 
 
 def fallback_headers(span: Span) -> RawHeaders:
-    """Return the headers of a traced call."""
+    """Return the fallback and device headers of a traced call."""
     return record_headers(span.record)
 
 
 def record_headers(record: CallRecord) -> RawHeaders:
-    """Return a header per fallback that answered and per stage that ran on the CPU instead."""
+    """Return a header per fallback used and per stage that fell back to the CPU."""
     texts = [("fallback", name) for name in record.fallbacks]
     texts += [("device", f"{name}: cpu") for name in record.on_cpu]
     return [

@@ -1,4 +1,4 @@
-"""The JSON Schema of an endpoint's answer, from its return type."""
+"""JSON Schema of an endpoint's answer, derived from its return type."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _STREAMS = (Iterator, AsyncIterator, Stream)
 
 
 def answer_schema(hint: Any) -> dict[str, Any] | None:
-    """Return the JSON Schema of a return type, of an iterator or stream that of an item.
+    """Return the JSON Schema of a return type; for an iterator or stream, that of an item.
 
-    None where the type says nothing, or has no JSON Schema.
+    None if the type is unconstrained or has no JSON Schema.
     """
     origin = get_origin(hint)
     if isinstance(origin, type) and issubclass(origin, _STREAMS):
@@ -34,7 +34,7 @@ def answer_schema(hint: Any) -> dict[str, Any] | None:
 
 
 def _says_something(hint: Any) -> bool:
-    """Return whether no value of another form than the type's may be answered."""
+    """Return whether the type constrains the answer at all."""
     if hint is Any or hint is object:
         return False
     if get_origin(hint) in (Union, types.UnionType):

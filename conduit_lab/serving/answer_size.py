@@ -1,4 +1,4 @@
-"""is_small: whether an answer is encoded on the event loop, or on a thread."""
+"""is_small: decide whether to encode an answer on the event loop or on a thread."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from conduit_lab.core.weight import PLAIN
 from conduit_lab.models.prediction import Prediction, Predictions
 from conduit_lab.serving.pydantic_models import is_model
 
-MAX_SMALL_VALUES = 4096  # numbers, or 16 characters: about 0.1 ms to encode
+MAX_SMALL_VALUES = 4096  # a number or 16 characters each: about 0.1 ms to encode
 
 _CHARACTERS = 16
 _NUMBERS = PLAIN - {str}
 
 
 def is_small(value: Any) -> bool:
-    """Return whether an answer has few values, and computes none of them when it is read.
+    """Return whether an answer has few values, none of them lazy.
 
-    It reads at most 4,096 values, and nothing of an iterator.
+    Visits at most 4,096 values, and never consumes an iterator.
     """
     kind = type(value)
     if kind is np.ndarray:
@@ -30,7 +30,7 @@ def is_small(value: Any) -> bool:
 
 
 def _left(value: Any, room: int) -> int:
-    """Return the room that is left after `value`; 0 or less where it is large or lazy."""
+    """Return the rest of `room` after counting `value`; 0 or less if it is large or lazy."""
     kind = type(value)
     if kind in PLAIN:
         return room - 1 - (len(value) // _CHARACTERS if kind is str else 0)
@@ -54,7 +54,7 @@ def _left(value: Any, room: int) -> int:
         parts = [getattr(value, field.name, None) for field in dataclasses.fields(value)]
     else:
         return 0 if isinstance(value, Iterable) else room - 1
-    room -= 1  # an empty container takes time too
+    room -= 1  # containers cost time too
     for part in parts:
         room = _left(part, room)
         if room <= 0:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _M = TypeVar("_M", bound=AnyModel)
-# the class has a `load_model` of its own
+# aliased: the class defines its own `load_model`
 _with_load_options = with_keywords_of(load_model, "root", "lazy")
 _AnyEndpoint = TypeVar("_AnyEndpoint", bound=Endpoint[..., Any])
 
@@ -58,14 +58,15 @@ class App(AsgiApp, ResourceHost, Replaceable, Viewed):
     """Models, stores and endpoints under one root; itself an ASGI app.
 
     Relative paths start at `root`: by default the nearest parent folder with a `pyproject.toml`,
-    else the current one. `limits` bounds its requests, and `protocols` names the protocols that it
-    speaks beside its own. With `keys` a request needs one; `hosts` are the names that it answers
-    to, pages of the `origins` may call it, and its links begin with `public_url`
-    (docs/security.md). The environment replaces limits and these three, and has keys where none are
-    given. Models are declared at once and opened when the server starts: importing a module with an
-    `App` opens nothing. `statistics` count the calls by stage, and `observers` see every span start
-    and end. Served calls have one as `trace` says, "always", "sample" (the default: 16 per
-    endpoint, then one of 64) or "errors".
+    else the current folder. `limits` bounds requests, and `protocols` names the protocols to serve
+    in addition to the app's own. If `keys` are set, a request needs one. `hosts` are the allowed
+    Host names, `origins` the allowed cross-site origins, and `public_url` is the base of generated
+    links (docs/security.md). Environment variables override `limits` and these three, and supply
+    the keys if none are given. Models are declared immediately but opened when the server starts:
+    importing a module with an `App` opens nothing. `statistics` counts calls per stage, and
+    `observers` are notified of the start and end of every span. `trace` selects the served calls
+    that have spans: "always", "sample" (the default: the first 16 per endpoint, then 1 in 64) or
+    "errors".
     """
 
     def __init__(
@@ -83,12 +84,12 @@ class App(AsgiApp, ResourceHost, Replaceable, Viewed):
         self.endpoints = Endpoints()
         self.resources = AppResources()
         self.observers: list[Observer] = []
-        self.servers: WeakSet[Any] = WeakSet()  # of `run/thread.py`, which is above this module
+        self.servers: WeakSet[Any] = WeakSet()  # `Server` of `run/thread.py`, a higher layer
         self._lives = Lives(f"conduit_lab:{id(self)}")
         self._optional = OptionalModels()
 
     def _set_options(self, **options: Unpack[AppOptions]) -> None:
-        environ = os.environ if self._lazy else {}  # else an export would repeat its settings
+        environ = os.environ if self._lazy else {}  # not in a lab: it would export them
         set_options(self, options, environ)
         self._gate = None
 
@@ -106,11 +107,11 @@ class App(AsgiApp, ResourceHost, Replaceable, Viewed):
     def load_model(self, source: str | Path, **options: Unpack[LoadOptions]) -> Any: ...
     @_with_load_options
     def load_model(self, source: Any, kind: Any = None, **options: Any) -> Any:
-        """Declare a model: `.onnx` or `.npz` gives a `Model`, a function a `CallableModel`.
+        """Declare a model: a `Model` for `.onnx` or `.npz`, a `CallableModel` for a function.
 
-        A folder gives an `Embedder`, `Reranker`, `TextClassifier`, `TokenClassifier` or
-        `Generator`, by its config. The options are those of `conduit_lab.load_model`. `models`
-        holds the declared models. Raises `ModelLoadError` for a path that cannot be a model.
+        A folder is an `Embedder`, `Reranker`, `TextClassifier`, `TokenClassifier` or `Generator`,
+        depending on its config. Takes the options of `conduit_lab.load_model`. Declared models are
+        listed in `models`. Raises `ModelLoadError` for a path that cannot be a model.
         """
         model = load_model(source, kind, root=self.root, lazy=self._lazy, **options)
         self.models.add(model)
@@ -128,10 +129,10 @@ class App(AsgiApp, ResourceHost, Replaceable, Viewed):
     ) -> VectorStore:
         """Open or create the durable store `indexes/<name>.sqlite` under the root.
 
-        `dimension` and `metric` default to those of the existing store; for a new one to the
-        embedder's dimension, or 384 without an embedder, and cosine. With `url` the store is on a
-        server instead: see `VectorStore.connect`. The same name returns the same store. The keys of
-        other tenants do not see the store of a `tenant` (docs/security.md).
+        `dimension` and `metric` default to those of the existing store; for a new store, to the
+        embedder's dimension (384 without an embedder) and cosine. With `url` the store is on a
+        server: see `VectorStore.connect`. The same name returns the same store. A store with a
+        `tenant` is hidden from keys of other tenants (docs/security.md).
         """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
             raise EndpointError(f"a store's name expects letters, digits, - and _, got {name!r}")
@@ -149,7 +150,7 @@ class App(AsgiApp, ResourceHost, Replaceable, Viewed):
             self.stores[name] = store
         if tenant is not None and self.stores[name].tenant != tenant:
             raise EndpointError(
-                f"store {name!r} is of another tenant: choose another name, such as "
+                f"store {name!r} belongs to another tenant: choose another name, such as "
                 f"{f'{tenant}-{name}'!r}"
             )
         return self.stores[name]
@@ -159,17 +160,17 @@ class App(AsgiApp, ResourceHost, Replaceable, Viewed):
     def ml_pipeline(self, path: str) -> Callable[[Callable[_P, _R]], Endpoint[_P, _R]]:
         """Serve a function that composes models and stores at POST `path`.
 
-        Plain Python is the composition: `if` routes and `return` stops early. Its trace holds a
-        span per stage that it calls.
+        Compose them in plain Python: `if` routes, `return` stops early. The trace has a span per
+        stage call.
         """
         return self._route("POST", path)
 
     def post(self, path: str) -> Callable[[Callable[_P, _R]], Endpoint[_P, _R]]:
-        """Serve any function at POST `path`, such as a write; the JSON body is its arguments."""
+        """Serve any function at POST `path`; its arguments come from the JSON body."""
         return self._route("POST", path)
 
     def get(self, path: str) -> Callable[[Callable[_P, _R]], Endpoint[_P, _R]]:
-        """Serve a function that changes nothing at GET `path`.
+        """Serve a function without side effects at GET `path`.
 
         Its arguments come from the query and the path.
         """
@@ -181,9 +182,9 @@ class App(AsgiApp, ResourceHost, Replaceable, Viewed):
     def ml_stream(self, path: str, *, resume: float | None = None) -> StreamDecorator:
         """Serve a generator function at `path` as server-sent events; a call returns a `Stream`.
 
-        A POST takes the JSON body, a GET the same fields from the query. A stream without clients
-        is cancelled; with `resume` it is kept for that many seconds, in which a client that
-        reconnects with the header `last-event-id` gets the next chunks.
+        A POST takes its arguments from the JSON body, a GET from the query. A stream without
+        clients is cancelled; with `resume` it is kept for this many seconds, and a client that
+        reconnects with the header `last-event-id` gets the chunks after that event.
         """
         if resume is not None and not 0 < resume < math.inf:
             raise EndpointError(
@@ -198,10 +199,10 @@ class App(AsgiApp, ResourceHost, Replaceable, Viewed):
     def ml_endpoint(
         self, path: str, *, model: Any, fallback: Any = None
     ) -> Callable[[Callable[_P, Any]], Endpoint[_P, Any]]:
-        """Serve a model at POST `path`: the function turns the body into the model's input.
+        """Serve a model at POST `path`; the function converts the body to the model's input.
 
-        `model` and `fallback` are paths or stages. The fallback answers when the model cannot be
-        loaded or fails; the answer then has the header `x-conduit-fallback`.
+        `model` and `fallback` are paths or stages. If the model cannot be loaded or fails, the
+        fallback answers, and the response has the header `x-conduit-fallback`.
         """
         answer = self._stage(model, required=fallback is None)
         if fallback is not None:
@@ -226,8 +227,8 @@ class App(AsgiApp, ResourceHost, Replaceable, Viewed):
     ) -> Callable[[Callable[[Any], _R]], Endpoint[[Any], _R]]:
         """Serve an ensemble at POST `path`: the function combines the models' predictions.
 
-        The body is the input of every model. `models` are paths or stages, `min_members` and
-        `timeout` those of `Ensemble`.
+        The body is the input of every model. `models` are paths or stages; `min_members` and
+        `timeout` are passed to `Ensemble`.
         """
         stages, files = [self._stage(model) for model in models], file_paths(*models)
 
@@ -249,8 +250,9 @@ class App(AsgiApp, ResourceHost, Replaceable, Viewed):
     def rag(self, path: str, rag: Rag) -> RagEndpoint[RagAnswer]:
         """Serve a `Rag` at POST `path`, and its stream at `path` + "/stream".
 
-        The body is `{"question": …}`, the answer `{"response": …, "sources": […]}`. The stream
-        answers a GET with `?question=…` too. Returns the first endpoint; its `stream` is the other.
+        The body is `{"question": …}`, the answer `{"response": …, "sources": […]}`. The stream also
+        accepts GET with `?question=…`. Returns the first endpoint; its `stream` attribute is the
+        second.
         """
         endpoint = RagEndpoint.pair(rag, path, self)
         self._register(endpoint)
@@ -260,9 +262,9 @@ class App(AsgiApp, ResourceHost, Replaceable, Viewed):
     def tool(
         self, name: str = "", description: str = ""
     ) -> Callable[[Callable[_P, _R]], Tool[_P, _R]]:
-        """Offer a function to agents, by MCP alone; its app then speaks that protocol.
+        """Offer a function to agents over MCP only; this enables MCP for the app.
 
-        By default the tool has the function's name, and its docstring as description.
+        Name and description default to the function's name and docstring.
         """
 
         def decorate(function: Callable[_P, _R]) -> Tool[_P, _R]:
@@ -272,15 +274,16 @@ class App(AsgiApp, ResourceHost, Replaceable, Viewed):
         return decorate
 
     def varies(self, path: str) -> None:
-        """Let the endpoints at `path` answer equal requests differently: an export compares shapes.
+        """Mark the endpoints at `path` as nondeterministic: an export compares only answer shapes.
 
-        For a clock, or a generator without a seed. `UnknownName` where nothing is served.
+        Use it for a clock or an unseeded generator. Raises `UnknownName` if nothing is served
+        there.
         """
         for endpoint in self.endpoints.at(path):
             endpoint.varies = True
 
     def _stage(self, model: Any, *, required: bool = True) -> Stage:
-        """Return `model` as a stage; one that is not required may fail to load."""
+        """Return `model` as a stage; unless `required`, it may fail to load."""
         if not isinstance(model, str | Path):
             return model if isinstance(model, Stage) else Function(model)
         if required:
@@ -303,7 +306,7 @@ class App(AsgiApp, ResourceHost, Replaceable, Viewed):
         others = [each for each in self.endpoints if (each.method, each.path) != key]
         self.endpoints = Endpoints(
             [*others, endpoint]
-        )  # a new list: a server may be reading the old one
+        )  # copy on write: a server may be reading the old list
         return endpoint
 
     def _replaces(self, new: Endpoint[..., Any], old: Endpoint[..., Any]) -> bool:
@@ -314,11 +317,11 @@ class App(AsgiApp, ResourceHost, Replaceable, Viewed):
 
     @property
     def streams(self) -> Streams:
-        """The streams of its endpoints that run now, the oldest first."""
+        """The running streams of its endpoints, oldest first."""
         return Streams(self.open_streams)
 
     def glance(self) -> Glance:
-        """Return the state of the session now, as its view shows it; opens nothing."""
+        """Return a snapshot of the session, as shown in its view; opens nothing."""
         from conduit_lab.serving.glance import Glance
 
         return Glance.of(self)

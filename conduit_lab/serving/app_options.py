@@ -1,4 +1,4 @@
-"""The options of an app: its limits, protocols, and who may call it; an export reads some again."""
+"""App options: limits, protocols and callers; an exported app also reads the environment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PUBLIC_URL_VARIABLE = "CONDUIT_LAB_PUBLIC_URL"
 
 
 class AppOptions(TypedDict, total=False):
-    """The options of `App`: its limits, its protocols, and its callers."""
+    """Keyword arguments of `App`: limits, protocols, callers and tracing."""
 
     limits: Limits | None
     protocols: Sequence[str]
@@ -32,9 +32,9 @@ class AppOptions(TypedDict, total=False):
 
 
 def set_options(app: EndpointHost, options: AppOptions, environ: Mapping[str, str]) -> None:
-    """Set the options of an app; the environment replaces limits, hosts, origins and public URL.
+    """Set an app's options; `environ` overrides limits, hosts, origins and public URL.
 
-    Keys that are not given are those of the process's environment.
+    Keys default to those of the process environment.
     """
     check_link_secret()
     app.limits = Limits.from_environment(options.get("limits"), environ)
@@ -50,12 +50,12 @@ def set_options(app: EndpointHost, options: AppOptions, environ: Mapping[str, st
 
 
 def check_public_url(url: str) -> str:
-    """Return the address of an app without a slash at its end; `EndpointError` for no address."""
+    """Validate an app's public URL and strip its trailing slash; else raise `EndpointError`."""
     if url == "":
         return url
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises for a port that is none
+        _ = parts.port  # raises for an invalid port
         fits = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in url
     except ValueError:
         fits = False

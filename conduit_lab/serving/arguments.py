@@ -1,4 +1,4 @@
-"""Arguments: values checked against a function's types, with bounded work and messages."""
+"""Arguments: validation against a function's types, with bounded work and message size."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ class Arguments(Protocol):
     """Converts the arguments of one function to the types of its parameters."""
 
     def schema(self) -> dict[str, Any]:
-        """Return the JSON Schema of the arguments, an object."""
+        """Return the JSON Schema of the arguments, of type object."""
 
     def check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return Python arguments converted, defaults filled in.
+        """Return Python arguments converted, with defaults filled in.
 
-        Raises `InputError` with the first ten problems and the number of the others.
+        Raises `InputError` with the first ten problems and the number of further ones.
         """
 
     def check_json(self, arguments: Mapping[str, Any], size: int = 0) -> dict[str, Any]:
-        """Return arguments from JSON converted; `size` is the bytes of their body.
+        """Return JSON arguments converted; `size` is the number of bytes in their body.
 
-        A value fits if it validates against `schema()`. In a body over 256 KiB each list is checked
-        up to its first problem.
+        A value is valid if it validates against `schema()`. In a body over 256 KiB each list is
+        checked up to its first problem.
         """
 
 
 def arguments_of(function: str, fields: Mapping[str, tuple[Any, Any]]) -> Arguments:
-    """Return the arguments of a function with these `fields`: name to (type, default or `...`).
+    """Return the validator for these `fields`: name to (type, default or `...`).
 
-    The first function with another type than an array's loads pydantic. Raises `EndpointError` for
-    a type that cannot be validated in bounded time.
+    pydantic is loaded only for types other than arrays and Any. Raises `EndpointError` for a type
+    that cannot be validated in bounded time.
     """
     if all(is_plain(kind) for kind, _ in fields.values()):
         return PlainArguments(fields)

@@ -1,4 +1,4 @@
-"""ArrayShape: the shape of an array parameter; ArrayType: lists and arrays become arrays of it."""
+"""ArrayShape: the shape of an array parameter; ArrayType: conversion of values to such arrays."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ _JSON_TYPES = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}
 
 
 class ArrayShape:
-    """The shape of an array parameter: a number for a fixed axis, a name for a free one.
+    """The shape of an array parameter: an integer for a fixed axis, a name for a free one.
 
-    `Annotated[NDArray[np.float32], ArrayShape("n", 64)]` takes rows of 64 numbers, from JSON as
-    nested lists. An array type without it takes any shape; without a dtype it is float32.
+    `Annotated[NDArray[np.float32], ArrayShape("n", 64)]` accepts rows of 64 numbers, in JSON as
+    nested lists. An array type without `ArrayShape` accepts any shape; without a dtype it is
+    float32.
     """
 
     def __init__(self, *axes: int | str) -> None:
@@ -48,7 +49,7 @@ class ArrayShape:
 
 
 class ArrayType:
-    """An array of one dtype, and of a shape unless `axes` is None."""
+    """An array type: a dtype, and a shape unless `axes` is None."""
 
     def __init__(self, dtype: np.dtype[Any], axes: tuple[int | str, ...] | None) -> None:
         self.dtype = dtype
@@ -58,7 +59,7 @@ class ArrayType:
 
     @classmethod
     def of(cls, hint: Any, shape: ArrayShape | None = None) -> ArrayType:
-        """Return that of a NumPy type such as `NDArray[np.int64]`; float32 without a dtype."""
+        """Return the array type of a hint such as `NDArray[np.int64]`; float32 without a dtype."""
         parts = get_args(hint)
         dtype: np.dtype[Any] = np.dtype(np.float32)
         if len(parts) > 1 and (inner := get_args(parts[1])):
@@ -80,9 +81,9 @@ class ArrayType:
         return f"{self.dtype} [{axes}]"
 
     def convert(self, value: Any) -> Array:
-        """Return `value` as an array; `InputError` with expected and got for any other shape.
+        """Convert `value` to an array; raise `InputError` for another type or shape.
 
-        Floats are rounded to the dtype; any other number must be held exactly.
+        Floats are rounded to the dtype; other numbers must be representable exactly.
         """
         if type(value) is list:
             array = self._of_list(value)
@@ -114,13 +115,13 @@ class ArrayType:
             array = np.array(value)
         except (ValueError, OverflowError):
             raise InputError(f"expected {self}, got lists of unequal length or depth") from None
-        if array.size == 0:  # NumPy makes float64 of empty lists
+        if array.size == 0:  # NumPy makes empty lists float64
             return array.astype(self.dtype)
         above_64_bits = array.dtype == np.dtype(object)
         if above_64_bits and self._is_float and _NUMBERS.issuperset(map(type, array.flat)):
             return self._rounded(value)
         if array.dtype.kind not in _JSON_TYPES:
-            raise InputError(f"expected {self}, got other values than numbers")
+            raise InputError(f"expected {self}, got values that are not numbers")
         if array.dtype.kind != "b" and _has_boolean(value, array.ndim):
             raise InputError(f"expected {self}, got numbers and booleans")
         return self._cast(array)
@@ -150,7 +151,7 @@ class ArrayType:
         return cast
 
     def core_schema(self) -> CoreSchema:
-        """Return pydantic's form: `convert` with its errors, and the JSON Schema."""
+        """Return the pydantic core schema: `convert` as the validator, and the JSON Schema."""
         from pydantic_core import PydanticCustomError, core_schema
 
         def validate(value: Any) -> Array:
@@ -166,14 +167,14 @@ class ArrayType:
         )
 
     def schema(self) -> dict[str, Any]:
-        """Return the JSON Schema: nested arrays, their fixed axes with both bounds."""
+        """Return the JSON Schema: nested arrays, with equal item bounds for fixed axes."""
         numbers: dict[str, Any] = {"type": _JSON_TYPES[self.dtype.kind]}
         if self.dtype.kind in "iu":
             bounds = np.iinfo(self.dtype)
             numbers |= {"minimum": int(bounds.min), "maximum": int(bounds.max)}
         elif self._is_float and self.dtype.itemsize < 8:
             limits = np.finfo(self.dtype)
-            # the first number that does not round to a finite one
+            # the smallest number that rounds to infinity
             bound = 2.0**limits.maxexp - 2.0 ** (limits.maxexp - limits.nmant - 2)
             numbers |= {"exclusiveMinimum": -bound, "exclusiveMaximum": bound}
         facts = {"x-dtype": str(self.dtype), "x-shape": None if self.axes is None else [*self.axes]}
@@ -188,7 +189,7 @@ class ArrayType:
 
 
 def array_type(hint: Any) -> ArrayType | None:
-    """Return the array type of a parameter that is one; None for any other type."""
+    """Return the array type of a parameter's hint; None for any other type."""
     shape = None
     if get_origin(hint) is Annotated:
         hint, *metadata = get_args(hint)
@@ -216,7 +217,7 @@ def _has_boolean(value: Any, rank: int) -> bool:
 
 
 def _holds(array: Array, cast: Array) -> bool:
-    """Return whether integers hold exactly the numbers of `array`."""
+    """Return whether the cast to integers was exact."""
     if array.dtype.kind == "f":
         limits = np.iinfo(cast.dtype)
         if not bool(np.all((array >= limits.min) & (array < float(limits.max) + 1))):

@@ -1,4 +1,4 @@
-"""AsgiApp: serves the endpoints of an app, with its models and stores open."""
+"""AsgiApp: the ASGI interface of an app, with its models and stores open."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class AsgiApp(EndpointHost):
-    """An ASGI app whose endpoints, models and stores are those that a child class registers.
+    """An ASGI app that serves the endpoints, models and stores registered by a subclass.
 
-    `_lazy` ones are opened when a server starts, and what its handlers built is closed with the
-    last server.
+    If `_lazy`, they are opened when a server starts, and resources built by handlers are closed
+    with the last server.
     """
 
     endpoints: Endpoints
@@ -41,7 +41,7 @@ class AsgiApp(EndpointHost):
     _gate: tuple[list[Endpoint[..., Any]], Gate] | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection; endpoints registered later are served from then on."""
+        """Serve one connection; endpoints registered while serving take effect immediately."""
         built = self._gate
         if built is None or built[0] is not self.endpoints:
             from conduit_lab.serving.routes import gated_routes
@@ -57,11 +57,11 @@ class AsgiApp(EndpointHost):
 
     @asynccontextmanager
     async def lifespan(self, parent: Any = None) -> AsyncIterator[dict[str, ServerState]]:
-        """Open the models and stores, serve, and end the streams.
+        """Open the models and stores, serve, and end open streams.
 
-        An app in which this one is mounted may have it as its own: `FastAPI(lifespan=app.lifespan)`
-        opens them before the first request instead of at it. Raises `ModelLoadError` or
-        `StoreError` where one cannot be opened.
+        Pass it to an outer app that mounts this one, as in `FastAPI(lifespan=app.lifespan)`, to
+        open them at startup instead of on the first request. Raises `ModelLoadError` or
+        `StoreError` if one cannot be opened.
         """
         await anyio.to_thread.run_sync(self.open_resources)
         state = ServerState()
@@ -70,32 +70,32 @@ class AsgiApp(EndpointHost):
             async with self._lives.run(self, state):
                 yield {self._lives.key: state}
         finally:
-            if self._lazy and not self._lives.states:  # a session goes on without its servers
+            if self._lazy and not self._lives.states:  # a session outlives its servers
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(self.resources.close)
 
     def server_of(self, scope: Scope) -> ServerState:
-        """Return the state of the server that got a request."""
+        """Return the state of the server that received a request."""
         state: ServerState = scope["state"][self._lives.key]
         return state
 
     @property
     def open_streams(self) -> set[Stream[Any]]:
-        """The streams that its servers are sending now."""
+        """The streams that its servers are currently sending."""
         return set().union(*(state.open_streams for state in list(self._lives.states)))
 
     def open_resources(self) -> None:
-        """Open every declared model and store; one with a fallback may fail, with a warning."""
+        """Open every declared model and store; warn if a model with a fallback fails."""
         for resource in self._resources():
             resource.open()
         for endpoint in self.endpoints:
-            check_path(endpoint)  # again: a protocol may have come after it
+            check_path(endpoint)  # again: protocols may have been added since
             check_composition(endpoint)
 
     def _resources(self) -> list[Resource]:
         return [*self.models, *self.stores.values(), self._optional]
 
     def drain(self) -> None:
-        """End the open streams of all its servers; clients get a last event that reports it."""
+        """End the open streams of all its servers; each client gets a final event."""
         for state in list(self._lives.states):
             state.end_streams()

@@ -1,4 +1,4 @@
-"""Body mistakes: a JSON body of another type than an untyped handler expects."""
+"""Body mistakes: detect a JSON body whose type does not fit an untyped handler."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from conduit_lab.serving.codec import json_type
 from conduit_lab.serving.endpoint import Endpoint
 
 _MAX_KEY_CHARACTERS = 60
-_LOADS = ("LOAD_FAST", "LOAD_DEREF", "LOAD_CLASSDEREF")  # also LOAD_FAST_BORROW and its like
+_LOADS = ("LOAD_FAST", "LOAD_DEREF", "LOAD_CLASSDEREF")  # also variants such as LOAD_FAST_BORROW
 _STORES = ("STORE_FAST", "STORE_DEREF", "DELETE_FAST", "DELETE_DEREF")
 _MISSING = object()
 
@@ -22,12 +22,12 @@ _MISSING = object()
 def body_mistake(
     error: BaseException, endpoints: Iterable[Endpoint[..., Any]]
 ) -> InputError | None:
-    """Return the client's mistake where a handler indexed its body and the body was no object.
+    """Return an `InputError` if the handler failed because its body has the wrong type.
 
-    The code of an untyped handler shows the body that it expects: `body["text"]` and
-    `body.get("text")` expect an object. A `TypeError` or `AttributeError` counts if just that
-    instruction raised it, in the handler's own frame, on the parameter that holds the body or on an
-    item of it; a handler that assigns to them has no such mistakes. Anything else is a fault: None.
+    The code of an untyped handler reveals the body it expects: `body["text"]` and
+    `body.get("text")` expect an object. A `TypeError` or `AttributeError` is the client's mistake
+    if such an instruction raised it, in the handler's own frame, on the body parameter or an item
+    of it, and the handler never assigns to either. Any other error is a server fault: None.
     """
     if type(error) not in (TypeError, AttributeError) or error.__traceback__ is None:
         return None
@@ -69,7 +69,7 @@ def _mistake(frame: FrameType, offset: int, whole: str) -> InputError | None:
     if steps is None:
         return None
     if steps and any(each.opname == "STORE_SUBSCR" for each in dis.get_instructions(frame.f_code)):
-        return None  # the handler may have put the wrong item there
+        return None  # the handler may have stored the wrong item itself
     value = body
     try:
         for step in steps:
@@ -84,9 +84,9 @@ def _mistake(frame: FrameType, offset: int, whole: str) -> InputError | None:
 
 
 def _expected(value: Any, key: Any, *, subscript: bool) -> str | None:
-    """Return the type of JSON value that takes this key or has this attribute.
+    """Return the JSON type that supports this key or attribute.
 
-    None where `value` has that type, or is an object: then the handler's code is at fault.
+    None if `value` has that type or is an object: then the handler's code is at fault.
     """
     if isinstance(value, dict):
         return None
@@ -96,12 +96,12 @@ def _expected(value: Any, key: Any, *, subscript: bool) -> str | None:
         return "a list" if isinstance(key, int) and not isinstance(value, list | str) else None
     if hasattr(value, key):
         return None
-    kinds = ((dict, "an object"), (list, "a list"), (str, "a text"))
+    kinds = ((dict, "an object"), (list, "a list"), (str, "a string"))
     return next((name for kind, name in kinds if hasattr(kind, key)), None)
 
 
 def _steps(before: list[dis.Instruction], whole: str) -> list[Any] | None:
-    """Return the constant keys from the body to the value that these instructions leave last."""
+    """Return the constant keys that lead from the body to the value last pushed, or None."""
     steps: list[Any] = []
     while before:
         last = before.pop()
@@ -121,7 +121,7 @@ def _constant(load: dis.Instruction, frame: FrameType) -> Any:
 
 
 def _names(instruction: dis.Instruction, name: str) -> bool:
-    """Return whether an instruction is about this variable; newer ones have two at once."""
+    """Return whether an instruction names this variable; some name two."""
     value = instruction.argval
     return name in value if isinstance(value, tuple) else bool(value == name)
 

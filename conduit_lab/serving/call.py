@@ -1,4 +1,4 @@
-"""Call: the bound arguments of one call of an endpoint, and its span."""
+"""Call: the bound arguments of one endpoint call, and its span."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from conduit_lab.serving import codec
 
 
 class Call:
-    """Bound arguments, and the JSON payload and path parameters that give the same over HTTP.
+    """Bound arguments, with the equivalent JSON payload and path parameters.
 
-    `body` is the payload as JSON text, where the call came with one. `span` is its root span.
+    `body` is the payload as JSON text, or empty. `span` is the root span of the call.
     """
 
     __slots__ = ("body", "kwargs", "path_params", "payload", "span")
@@ -32,11 +32,11 @@ class Call:
 
     @property
     def trace(self) -> Trace | None:
-        """The spans of the call, once it has begun."""
+        """The trace of the call, once it has started."""
         return None if self.span is None else Trace(self.span)
 
     def freeze(self) -> None:
-        """Keep the payload as JSON text, before the function can change it, if it has a form."""
+        """Save a serializable payload as JSON text, before the function can modify it."""
         if not self.body:
             try:
                 self.body = codec.dumps(self.payload)

@@ -1,4 +1,4 @@
-"""The code of a call of an endpoint, made from its own signature."""
+"""Sample code that calls an endpoint, generated from its signature."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from conduit_lab.serving.endpoint import Endpoint
 
 _SAMPLES = {str: '"…"', int: "1", float: "1.0", bool: "True", bytes: 'b"…"', type(None): "None"}
-_MAX_DEPTH = 3  # of models in models
+_MAX_DEPTH = 3  # of nested models
 
 
 def call_code(endpoint: Endpoint[..., Any], name: str = "") -> str:
-    """Return a call of `endpoint` to copy, such as `ask("…")`; `name` is the code that names it.
+    """Return sample code that calls `endpoint`, such as `ask("…")`; `name` replaces its name.
 
-    The arguments are those without a default: a sample of the type, `{...}` for a body to fill in.
+    Only required arguments are given: a sample of their type, or `{...}` for a body to fill in.
     """
     signature = endpoint.signature
     names = signature.required
@@ -36,7 +36,7 @@ def call_code(endpoint: Endpoint[..., Any], name: str = "") -> str:
 
 
 def code_name(endpoint: Endpoint[..., Any], app: str = "lab") -> str:
-    """Return the name that its `def` binds, else its place in the endpoints of `app`."""
+    """Return the name its `def` binds, else the code to look it up in `app`."""
     named = endpoint.is_bound and endpoint.name.isidentifier()
     return endpoint.name if named else f'{app}.endpoints["{endpoint.path}"]'
 
@@ -49,7 +49,7 @@ def _sample(endpoint: Endpoint[..., Any], name: str) -> str:
 
 
 def sample_code(kind: Any, depth: int = 0) -> str:
-    """Return the code of a value of a type, with an ellipsis where only the user knows it."""
+    """Return a sample value of a type as code, with an ellipsis for parts to fill in."""
     if kind in _SAMPLES:
         return _SAMPLES[kind]
     origin, parts = get_origin(kind), get_args(kind)

@@ -1,4 +1,4 @@
-"""Types as pydantic can check them: NumPy's arrays, and `TypedDict` of the standard library."""
+"""Adapt types for pydantic: NumPy arrays, and `TypedDict` from the standard library."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pydantic_core import core_schema
 
 from conduit_lab.serving.array_shape import ArrayShape, ArrayType
 
-# before Python 3.12, pydantic refuses those of `typing`
+# pydantic rejects `typing.TypedDict` before Python 3.12
 _TYPED_DICT = type(typing.TypedDict("_TYPED_DICT", {}))  # type: ignore[operator]
 
 
 def checkable(hint: Any) -> Any:
-    """Return a type with each part that pydantic cannot check replaced by one that it can."""
+    """Return a type with the parts that pydantic cannot validate replaced."""
     return _replaced(hint, {})
 
 
@@ -50,13 +50,13 @@ def _replaced(hint: Any, seen: dict[Any, Any]) -> Any:
 def _typed_dict(hint: Any, seen: dict[Any, Any]) -> Any:
     if hint in seen:
         return seen[hint]
-    seen[hint] = hint  # one that holds itself
+    seen[hint] = hint  # for recursive types
     fields = {}
     for name, kind in get_type_hints(hint, include_extras=True).items():
         qualifier = get_origin(kind)
         if qualifier in (typing.Required, typing.NotRequired):
             kind, required = get_args(kind)[0], qualifier is typing.Required
-        else:  # annotations that are texts hide the qualifier from `__required_keys__`
+        else:  # string annotations hide qualifiers from `__required_keys__`
             required = name in hint.__required_keys__
         wrap: Any = typing_extensions.Required if required else typing_extensions.NotRequired
         fields[name] = wrap[_replaced(kind, seen)]

@@ -1,4 +1,4 @@
-"""JSON: parsed strictly, written for every value that has a form."""
+"""JSON: strict parsing, and serialization of every value that has a JSON form."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from conduit_lab.serving.pydantic_models import is_model
 MAX_SHOWN_CHARACTERS = 600
 MAX_SHOWN_LINES = 12
 
-_DIGITS = b"0" * 19  # as many as the shortest integer above 64 bits has
+_DIGITS = b"0" * 19  # digits of the shortest integers above 64 bits
 _DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
-_SHORT_BYTES = 64  # up to here a digit scan costs about as much as a look at the values
-_UNSURE = 2.0**63  # a float from here on may be an integer of the text
+_SHORT_BYTES = 64  # up to this size a digit scan is about as fast as checking the values
+_UNSURE = 2.0**63  # floats from here on may be rounded integers
 _MAX_FIELDS = 8
 _MAX_KEY_CHARACTERS = 60
-_OPTIONS = orjson.OPT_NON_STR_KEYS  # without its own arrays: some of them are images
-# orjson writes these itself; a uint8 array may be an image
+_OPTIONS = orjson.OPT_NON_STR_KEYS  # without OPT_SERIALIZE_NUMPY: some arrays are images
+# serialized by orjson; not uint8 arrays, which may be images
 _ARRAYS = frozenset({np.ndarray, np.float32, np.float64, np.int64, np.bool_})
 _NUMBERS = frozenset(
     map(np.dtype, ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u2", "u4", "u8", "?"))
@@ -44,9 +44,9 @@ _NUMBERS = frozenset(
 
 
 def loads(body: bytes) -> Any:
-    """Parse a JSON text; `InputError` for NaN, bad UTF-8, trailing text or too deep nesting.
+    """Parse JSON; `InputError` for NaN, invalid UTF-8, trailing text or excessive nesting.
 
-    An integer stays one however long it is; one of more than 4,300 digits is an `InputError`.
+    Integers are exact; one with more than 4,300 digits is an `InputError`.
     """
     try:
         return _parsed(body) if len(body) < LARGE_BYTES else parse_in_pieces(body, _parsed)
@@ -56,14 +56,14 @@ def loads(body: bytes) -> Any:
 
 def _parsed(body: bytes) -> Any:
     value = orjson.loads(body)
-    # orjson makes floats of integers above 64 bits
+    # orjson parses integers above 64 bits as floats
     if len(body) > _SHORT_BYTES and _is_below(value):
         return value
     return _exact(body, value) if _DIGITS in body.translate(_DIGITS_AS_ZERO) else value
 
 
 def _is_below(value: Any) -> bool:
-    """Return whether these are lists of numbers below 63 bits, in a quarter of a digit scan."""
+    """Return whether these are lists of numbers below 2**63; takes a quarter of a digit scan."""
     if type(value) is not list:
         return (
             type(value) is dict and len(value) < _MAX_FIELDS and all(map(_is_below, value.values()))
@@ -77,7 +77,7 @@ def _is_below(value: Any) -> bool:
 
 
 def _exact(body: bytes, value: Any) -> Any:
-    """Return the value of a text that has a long run of digits, parsed with exact integers."""
+    """Parse text that has a long run of digits again, with exact integers if needed."""
     digits = body.translate(_DIGITS_AS_ZERO)
     at = digits.find(_DIGITS)
     while at >= 0:
@@ -91,12 +91,13 @@ def _exact(body: bytes, value: Any) -> Any:
 
 
 def dumps(value: Any) -> bytes:
-    """Return `value` as JSON, the one form of an answer, a chunk of a stream and an example.
+    """Serialize `value` to JSON, the single form of answers, stream chunks and examples.
 
     DataFrames are lists of rows; Series, named tuples, dataclasses and pydantic models (by alias)
-    are objects; arrays and iterators are lists; times are ISO 8601 text, durations too; a `Decimal`
-    is text; bytes, uint8 images and objects with `_repr_png_` are `{"type": …, "base64": …}`. NaN,
-    infinity, NaT and NA are null. Raises `TypeError` with the place of a value without a form.
+    are objects; arrays and iterators are lists; times and durations are ISO 8601 strings; a
+    `Decimal` is a string; bytes, uint8 images and objects with `_repr_png_` are `{"type": …,
+    "base64": …}`. NaN, infinity, NaT and NA are null. Raises `TypeError` with the path of a value
+    that has no JSON form.
     """
     try:
         if type(value) is np.ndarray and value.dtype in _NUMBERS and value.flags.c_contiguous:
@@ -104,7 +105,7 @@ def dumps(value: Any) -> bytes:
         return orjson.dumps(value, default=_form_or_fragment, option=_OPTIONS)
     except orjson.JSONEncodeError:
         pass
-    try:  # slower; takes iterators and any key, and names the place of a wrong value
+    try:  # slower, but supports iterators and any key, and reports the path of an unsupported value
         plain = _plain(value, ())
         try:
             return orjson.dumps(plain)
@@ -115,12 +116,12 @@ def dumps(value: Any) -> bytes:
 
 
 def preview(value: Any, width: int) -> str:
-    """Return the beginning of a JSON value's text, on one line of at most `width` characters."""
+    """Return the start of a value's JSON text, on one line of at most `width` characters."""
     return one_line(_beginning(value, 5 * width), width)
 
 
 def indented(value: Any) -> str:
-    """Return the beginning of a JSON value's indented text: at most 12 lines, 600 characters."""
+    """Return the start of a value's indented JSON text: at most 12 lines and 600 characters."""
     text = _beginning(value, MAX_SHOWN_CHARACTERS + 1, indent=2)
     lines = text[:MAX_SHOWN_CHARACTERS].split("\n")
     cut = len(text) > MAX_SHOWN_CHARACTERS or len(lines) > MAX_SHOWN_LINES
@@ -128,11 +129,11 @@ def indented(value: Any) -> str:
 
 
 def _beginning(value: Any, characters: int, indent: int | None = None) -> str:
-    """Return the first characters of a value's text; a large one is not written to its end."""
+    """Return the first characters of a value's JSON text without serializing the rest."""
     parts, size = [], 0
     encoder = json.JSONEncoder(ensure_ascii=False, default=str, indent=indent)
     for part in encoder.iterencode(value):
-        parts.append(part[:characters])  # a long text is one part
+        parts.append(part[:characters])  # a long string is one part
         size += len(parts[-1])
         if size >= characters:
             break
@@ -140,7 +141,7 @@ def _beginning(value: Any, characters: int, indent: int | None = None) -> str:
 
 
 def _form_or_fragment(value: Any) -> Any:
-    """Return a form of `value` for orjson; refuse an iterator, which could not be read again."""
+    """Return a form of `value` for orjson; reject iterators, which cannot be read twice."""
     if type(value) in _ARRAYS and value.dtype in _NUMBERS and value.flags.c_contiguous:
         return orjson.Fragment(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
     if isinstance(value, Iterator):
@@ -152,7 +153,7 @@ def _form_or_fragment(value: Any) -> Any:
 
 
 def _array_form(array: Any) -> Any:
-    """Return the JSON text of an array or scalar of numbers; of any other kind a simpler value."""
+    """Return the JSON text of a numeric array or scalar, or a simpler value for other dtypes."""
     if isinstance(array, EnsembleArray):
         array = array.view(np.ndarray)
     if isinstance(array, np.ndarray) and not array.ndim:
@@ -181,7 +182,7 @@ def _media_form(value: Any) -> Any:
 
 
 def _form(value: Any) -> Any:
-    """Return a simpler value with the same JSON form, for any type that JSON lacks."""
+    """Return a simpler value with the same JSON form."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, File):
@@ -210,7 +211,7 @@ def _iso_duration(value: timedelta) -> Any:
 
 
 def _object_form(value: Any) -> Any:
-    """Return the form of a rarer type; `TypeError` where it has none."""
+    """Return the form of a rarer type; raise `TypeError` if there is none."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
     if isinstance(value, Decimal):
@@ -235,7 +236,7 @@ def _object_form(value: Any) -> Any:
 def _sorted(values: Iterable[Any]) -> list[Any]:
     try:
         return sorted(values)
-    except TypeError:  # of several types
+    except TypeError:  # mixed types
         return sorted(values, key=lambda each: (type(each).__name__, repr(each)))
 
 
@@ -243,9 +244,9 @@ _Place = tuple[Any, ...]
 
 
 def _plain(value: Any, place: _Place) -> Any:
-    """Return `value` made of what JSON has; `TypeError` with the place of a value without a form.
+    """Return `value` as JSON types; raise `TypeError` with the path of an unsupported value.
 
-    The forms are those of orjson's own types and of `_form`.
+    Uses the same forms as orjson and `_form`.
     """
     if value is None or isinstance(value, bool) or type(value) in (str, int):
         return value
@@ -267,17 +268,17 @@ def _plain(value: Any, place: _Place) -> Any:
             return orjson.loads(form) if type(form) is bytes else _plain(form, place)
         form = _form(value)
     except TypeError as error:
-        if error.args:  # from the code of a user's class, or of a value inside
+        if error.args:  # raised by user code, or for a nested value
             raise
         raise TypeError(
             f"no JSON form for {type(value).__name__} at value{_shown(place)}: return dicts, "
-            "lists, numbers, text, bytes, times, arrays or frames"
+            "lists, numbers, strings, bytes, times, arrays or frames"
         ) from None
     return _plain(form, place)
 
 
 def _key(key: Any, place: _Place) -> str:
-    """Return the text of a key of an object, as orjson writes it."""
+    """Return an object key as a string, as orjson does."""
     plain = _plain(key, place) if not isinstance(key, tuple | bytes | Mapping) else key
     if isinstance(plain, str):
         return plain
@@ -285,7 +286,7 @@ def _key(key: Any, place: _Place) -> str:
         return json.dumps(plain)
     raise TypeError(
         f"no JSON form for the key {clip(repr(key), _MAX_KEY_CHARACTERS)} in value{_shown(place)}: "
-        "the keys of an object are text"
+        "object keys must be strings"
     )
 
 
@@ -294,7 +295,7 @@ def _shown(place: _Place) -> str:
 
 
 def json_type(value: Any) -> str:
-    """Return the name of a body's type, with its article: that of a JSON value, or an array."""
+    """Return the name of a decoded body's type, with its article."""
     names: dict[type, str] = {str: "a JSON string", bool: "a JSON boolean", type(None): "null"}
     if isinstance(value, dict):
         return "a JSON object"

@@ -1,4 +1,4 @@
-"""The types of the decorators that `App` returns, and the checks of decorated functions."""
+"""Types of the `App` decorators, and checks of decorated functions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 
 
 class StreamDecorator(Protocol):
-    """Makes an endpoint of a function that yields chunks, sync or async, or returns an iterable."""
+    """Decorates a sync or async function that yields chunks or returns an iterable."""
 
     @overload
     def __call__(self, function: Callable[_P, Iterable[_T]]) -> Endpoint[_P, Stream[_T]]: ...
@@ -33,7 +33,7 @@ class StreamDecorator(Protocol):
 
 
 def refuse_async(function: Callable[..., Any], path: str) -> None:
-    """Raise `EndpointError` for an `async def` function, where a model takes its value."""
+    """Raise `EndpointError` for an `async def` function whose result is passed to a model."""
     if inspect.iscoroutinefunction(function):
         raise EndpointError(
             f"{path}: {function.__name__} is async: write it with plain `def`, it runs on a thread"
@@ -41,5 +41,5 @@ def refuse_async(function: Callable[..., Any], path: str) -> None:
 
 
 def file_paths(*models: Any) -> list[str | Path]:
-    """Return the models that are named by their paths."""
+    """Return the models given as paths."""
     return [model for model in models if isinstance(model, str | Path)]

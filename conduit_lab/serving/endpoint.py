@@ -53,15 +53,14 @@ _R = TypeVar("_R")
 
 
 class EndpointHost:
-    """The app as its endpoints, the gate and the faces see it.
+    """The interface of an app to its endpoints, the gate and the faces.
 
-    `values` bounds the inputs and outputs that its traces keep, `observers` see every span of its
-    calls, `statistics` count them, and `records` says whether `observe` keeps the calls.
-    `protocols` are the names of those that it speaks beside its own, and `mcp` is the server object
-    of one of them, once that is in use. `keys`, `hosts` and `origins` say who may call it, and
-    `metering` counts the use of each key. `public_url` is its address in the links that it writes,
-    empty for that of each request. `trace` says which served calls are traced, and
-    `handler_threads` run those that would block the event loop.
+    `values` bounds the inputs and outputs kept in traces, `observers` are notified of every span,
+    `statistics` counts the calls, and `records` is true if `observe` records them. `protocols`
+    names the protocols it serves in addition to its own, and `mcp` is the MCP server object once
+    created. `keys`, `hosts` and `origins` restrict callers, and `metering` counts the usage per
+    key. `public_url` is the base of generated links, by default that of each request. `trace`
+    selects the calls to trace, and `handler_threads` runs handlers that would block the event loop.
     """
 
     name: str
@@ -78,60 +77,60 @@ class EndpointHost:
     protocols: Sequence[str] = ()
     mcp: Any = None
     trace: TraceMode = "always"
-    default_trace: TraceMode = "sample"  # where `trace` is not given
+    default_trace: TraceMode = "sample"  # if `trace` is not given
     values = Values(0)
     observers: Sequence[Observer] = ()
     statistics: StageStatistics
     records = False
-    _gate: Any = None  # the endpoints and the `Gate` of them, once there was a connection
+    _gate: Any = None  # the endpoints and their `Gate`, after the first connection
 
     @functools.cached_property
     def handler_threads(self) -> HandlerThreads:
-        """The worker threads of its handlers."""
+        """The worker threads for its handlers."""
         return HandlerThreads()
 
     def server_of(self, scope: Scope) -> ServerState:
-        """Return the state of the server that got a request."""
+        """Return the state of the server that received a request."""
         raise NotImplementedError
 
     def begin_request(self, cycle: RequestCycle) -> bool:
-        """Answer a whole request of `BoundedHttp` without a task; return whether that began."""
+        """Answer a `BoundedHttp` request without a task, if possible; return whether it did."""
         built = self._gate
         return built is not None and built[0] is self.endpoints and built[1].begin(cycle)
 
     def observe(self, endpoint: Endpoint[..., Any], call: Call, result: Any, body: bytes) -> None:
-        """Record one call that ended well; a stream that it returned may still run.
+        """Record one successful call; a stream that it returned may still be running.
 
-        `body` is the answer as it was sent, empty for one that was not.
+        `body` is the response as sent, or empty.
         """
 
     @property
     def spoken(self) -> Sequence[str]:
-        """The protocols that its servers speak: those it names, and MCP where it has tools."""
+        """The protocols to serve: the configured ones, and MCP if there are tools."""
         has_tools = any(endpoint.shape == "tool" for endpoint in self.endpoints)
         return [*self.protocols, *({"mcp"} - {*self.protocols} if has_tools else ())]
 
     def session_tools(self) -> Sequence[Endpoint[..., Any]]:
-        """Return the tools with which an agent sees a notebook's session; empty for other apps."""
+        """Return the tools that expose a notebook session to an agent; empty for other apps."""
         return ()
 
     def proof(self, endpoint: Endpoint[..., Any]) -> Proof:
-        """Return whether an export can prove `endpoint`: has it a recorded call, or one that runs.
+        """Return whether `endpoint` has a recorded or a running call for an export's proof.
 
-        Empty where no calls are recorded.
+        Empty if the app records no calls.
         """
         return ""
 
 
 class Endpoint(Viewed, Stage, Generic[_P, _R]):
-    """A registered function; a call of it runs the same code as a request to its path.
+    """A registered function; calling it runs the same code as a request to its path.
 
     It keeps the function's signature, docstring and module. `first` is called with the arguments:
-    the function, unless an ensemble calls that. `plan` is how requests are answered. `method` and
-    `path` are those of its requests. One of the `shape` "stream" answers with events, to a GET too,
-    and clients may resume a stream for `resume` seconds. The stage `then` takes the function's
-    value. `is_bound` says whether a `def` binds the function's name to it. `varies` says that equal
-    requests may get different answers, of one shape.
+    the function itself, unless an ensemble calls it later. `plan` runs its requests. With the
+    `shape` "stream" it answers POST and GET with events, and clients may resume a stream for
+    `resume` seconds. The stage `then` receives the function's result. `is_bound` is true if a `def`
+    binds the function's name to it. `varies` is true if equal requests may get different answers of
+    the same shape.
     """
 
     is_bound = True
@@ -152,7 +151,7 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         functools.update_wrapper(self, function, updated=())
         self.function = function
         self.name = function.__name__
-        self.__doc__ = self.__doc__ or f"Answer {method} {path}."  # else help() shows the class
+        self.__doc__ = self.__doc__ or f"Answer {method} {path}."  # or help() shows the class
         self.path = path
         self.method = method
         self.shape = shape
@@ -161,7 +160,7 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         self.files = tuple(files)
         self._calls: deque[Span] = deque(maxlen=MAX_TRACES)
         self.resumes = Resumes(resume)
-        self.plan: Any = None  # a `Plan`, which knows this class
+        self.plan: Any = None  # a `Plan`; its module imports this one
         self.first = _value_of_body if isinstance(then, Ensemble) else function
         self.signature = Signature(
             self.first, path, method, name=self.name, answer=self._answer_type()
@@ -171,7 +170,7 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         self.is_async = shape == "value" and (
             inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         )
-        # a generator function's body runs on the stream's own thread
+        # calling a generator function runs none of its body
         self.starts_at_once = shape == "stream" and (
             inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
         )
@@ -183,17 +182,17 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
 
     @property
     def trace(self) -> Trace | None:
-        """The trace of the last call, where the app keeps traces; one that failed has one too."""
+        """The trace of the last call, failed or not, if the app keeps traces."""
         return Trace(self._calls[-1]) if self._calls else None
 
     @property
     def history(self) -> list[Trace]:
-        """The traces of the last 50 calls, the newest last."""
+        """The traces of the last 50 calls, newest last."""
         return [Trace(span) for span in list(self._calls)]
 
     @property
     def children(self) -> tuple[Stage, ...]:
-        """The function and the stage that takes its value; of an ensemble its own children."""
+        """The function and the stage after it; for an ensemble, the ensemble's children."""
         if self.then is None:
             return (Function(self.function),)
         if self.first is not self.function:
@@ -208,10 +207,10 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
     def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Run the endpoint with Python arguments.
 
-        An endpoint that takes the request accepts the value of its JSON body. A stream endpoint
-        returns a `Stream`, an `async def` one an awaitable. Iterators in other answers become
-        lists, as in JSON. Raises the function's own errors, and `InputError` where the arguments
-        do not fit the signature.
+        An endpoint that takes the request accepts the JSON value of its body. A stream endpoint
+        returns a `Stream`, an `async def` endpoint an awaitable. Iterators in other answers become
+        lists, as in JSON. Raises the function's own errors, and `InputError` if the arguments do
+        not match the signature.
         """
         call = self.signature.from_call(args, kwargs)
         if self.app.records:
@@ -231,15 +230,15 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
 
     def run(self, value: Any) -> Any:
         """Run the endpoint on one value, as a stage of a composition."""
-        return self(value)  # type: ignore[call-arg]  # a stage has one value
+        return self(value)  # type: ignore[call-arg]  # a stage takes one value
 
     async def arun(self, value: Any) -> Any:
-        """Await an `async def` endpoint; run any other one on a worker thread."""
+        """Await an `async def` endpoint; run any other on a worker thread."""
         call: Any = self
         return await call(value) if self.is_async else await super().arun(value)
 
     def acall(self, value: Any) -> Any:
-        """Run the endpoint on one value from an event loop; to be awaited."""
+        """Return an awaitable that runs the endpoint on one value."""
         return self.arun(value)
 
     def stream(self, value: Any, /) -> Stream[Any, Any]:
@@ -251,14 +250,14 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         return stream
 
     def invoke(self, call: Call) -> Any:
-        """Run the bound call under the app's root, in a span that `call.span` keeps."""
+        """Run the bound call under the app's root, in the span `call.span`."""
         app, then = self.app, self.then
         token = enter_root(app.root)
         try:
             with self.begin(call) as span:
                 if self.shape == "stream":
                     result = self.open_stream(call)
-                    span.output = result  # first: the stream may end at once, and is then weighed
+                    span.output = result  # before `follow`, which measures an ended stream
                     span.follow(result)
                 else:
                     result = self._first_of(call)
@@ -283,7 +282,7 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
             raise endless(self.name, error) from None
 
     async def ainvoke(self, call: Call) -> Any:
-        """Await the bound call of an `async def` endpoint; `invoke` runs every other one."""
+        """Await the bound call of an `async def` endpoint; use `invoke` for any other."""
         app = self.app
         token = enter_root(app.root)
         try:
@@ -299,7 +298,7 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         return result
 
     def begin(self, call: Call) -> Span:
-        """Return the root span of a call, to be entered."""
+        """Return the root span of a call, not yet entered."""
         app = self.app
         call.span = span = begin_call(
             self.name, self, app.values, app.observers, app.statistics, call.payload
@@ -312,23 +311,23 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         return span
 
     def rerun(self, root: Span) -> Span:
-        """Make an earlier call again, with its parameters; return the new root span."""
+        """Repeat an earlier call with the same parameters; return the new root span."""
         call = self.signature.from_payload(root.input, root.attributes.get("arguments", {}))
-        if self.is_async:  # on the package's loop: a notebook's own is running this code
+        if self.is_async:  # on the package's loop, since a notebook's is running this code
             asyncio.run_coroutine_threadsafe(self.ainvoke(call), package_loop()).result()
         else:
             self.invoke(call)
         return cast(Span, call.span)
 
     def inherit(self, replaced: Endpoint[..., Any]) -> None:
-        """Take over the traces of the endpoint that this one replaces, and whether it varies."""
+        """Copy the traces and `varies` of the endpoint that this one replaces."""
         self.varies = replaced.varies
         for span in replaced._calls:
             span.target = self
             self._calls.append(span)
 
     def _answer_type(self) -> Any:
-        """Return the answer's type: Any for that of a model, Ellipsis for the function's own."""
+        """Return the answer's type: Any for a model's, Ellipsis for the function's return type."""
         if isinstance(self.then, Ensemble):
             try:
                 return get_type_hints(self.function, include_extras=True).get("return", Any)
@@ -346,7 +345,7 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
 
 
 def _value_of_body(value: Any) -> Any:
-    """Take the whole JSON body: the input of an ensemble's models."""
+    """Return the whole JSON body as the input of an ensemble's models."""
     return value
 
 
@@ -355,7 +354,7 @@ def _stream(result: Any, name: str) -> Stream[Any, Any]:
 
 
 def _chunks(result: Any, name: str) -> Any:
-    """Return the chunks of a stream handler's result for a `Stream`; an awaitable is awaited."""
+    """Return the chunks of a stream handler's result, awaiting it if needed."""
     if isinstance(result, Awaitable):
 
         async def unrolled() -> Any:
@@ -372,11 +371,11 @@ def _chunks(result: Any, name: str) -> Any:
 
 
 def _checked_chunks(result: Any, name: str) -> Any:
-    """Return the iterable of a stream handler; refuse text, whose letters are no chunks."""
+    """Return the iterable of a stream handler; reject text and mappings."""
     whole = isinstance(result, str | bytes | Mapping)
     if whole or not (hasattr(result, "__iter__") or hasattr(result, "__aiter__")):
         raise EndpointError(
-            f"{name}() expects to stream chunks, and returned {type(result).__name__}: write "
-            "`yield` in place of `return`, or return an iterator such as writer.stream(prompt)"
+            f"{name}() must yield chunks, but returned {type(result).__name__}: write "
+            "`yield` instead of `return`, or return an iterator such as writer.stream(prompt)"
         )
     return result

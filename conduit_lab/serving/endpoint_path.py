@@ -1,4 +1,4 @@
-"""The path of an endpoint: checked when it is registered, so that a wrong one stops no server."""
+"""Endpoint paths: validated on registration, so a wrong one cannot stop a server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESERVED_PATHS = (
     "/docs",
     "/openapi.json",
 )
-# of each protocol, and every path below one that ends with a slash
+# per protocol; a path with a trailing slash includes all paths below it
 PROTOCOL_PATHS: dict[str, tuple[str, ...]] = {
     "openai": (
         "/v1/models",
@@ -45,37 +45,36 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def check_path(endpoint: Endpoint[..., Any]) -> None:
-    """Raise `EndpointError` for a path that no route can have, or whose parameters do not fit.
+    """Raise `EndpointError` for an invalid or reserved path, or one with wrong parameters.
 
-    `RESERVED_PATHS` are the server's own, and an endpoint at a path of a protocol that its app
-    speaks would hide that. Each parameter of the path is a parameter of the function, unless that
-    takes the request.
+    Reserved are `RESERVED_PATHS` and the paths of the protocols that the app serves. Each path
+    parameter must be a parameter of the function, unless the function takes the request.
     """
     path, name = endpoint.path, endpoint.name
-    if endpoint.shape == "tool":  # MCP alone calls it
+    if endpoint.shape == "tool":  # called over MCP only
         return
     if not path.startswith("/"):
-        raise EndpointError(f"an endpoint's path expects a '/' first, got {path!r}")
+        raise EndpointError(f"an endpoint's path must start with '/', got {path!r}")
     if path in RESERVED_PATHS:
-        raise EndpointError(f"{path} is the server's own path: choose another one for {name}()")
+        raise EndpointError(f"{path} is reserved by the server: choose another path for {name}()")
     for protocol in endpoint.app.spoken:
         if _is_of(path, PROTOCOL_PATHS[protocol]):
             raise EndpointError(
-                f"{path} of {name}() is a path of the protocol {protocol!r} of this app: "
+                f"{path} of {name}() is reserved by the protocol {protocol!r} of this app: "
                 "choose another path, or leave the protocol out of App(protocols=[…])"
             )
     if path.startswith(SIGNED_PREFIX) and any(
         isinstance(each, RagEndpoint) for each in endpoint.app.endpoints
     ):
         raise EndpointError(
-            f"{path} of {name}() is a path of the passages that a Rag cites: choose another one"
+            f"{path} of {name}() is reserved for passages cited by a Rag: choose another path"
         )
     seen: list[str] = []
     for inside in _PARAMETER.findall(path):
         parameter, _, convertor = inside.partition(":")
         if not _NAME.fullmatch(parameter):
             raise EndpointError(
-                f"{path}: a parameter of a path expects a name, such as {{id}} or {{id:int}}, "
+                f"{path}: a path parameter expects a name, such as {{id}} or {{id:int}}, "
                 f"got {{{inside}}}"
             )
         if ":" in inside:
@@ -84,18 +83,19 @@ def check_path(endpoint: Endpoint[..., Any]) -> None:
             raise EndpointError(f"{path} has the parameter {parameter!r} twice")
         seen.append(parameter)
     if set(_PARAMETER.sub("", path)) & set("{}"):
-        raise EndpointError(f"{path}: a brace without its other half: a parameter is {{name}}")
+        raise EndpointError(f"{path}: unbalanced brace: write a parameter as {{name}}")
     known = list(inspect.signature(endpoint).parameters)
     for parameter in seen:
         if parameter not in known and endpoint.signature.request is None:
             raise EndpointError(
                 f"{path}: {name}{endpoint.signature} has no parameter {parameter!r}"
-                f"{did_you_mean(parameter, known)} Add it to the function, or take it off the path"
+                f"{did_you_mean(parameter, known)} Add it to the function, "
+                "or remove it from the path"
             )
 
 
 def _is_of(path: str, known: tuple[str, ...]) -> bool:
-    """Return whether a path is one of a protocol, or below one that ends with a slash."""
+    """Return whether a path is among `known`, or below one with a trailing slash."""
     path = path.rstrip("/") or "/"
     return path in known or any(path.startswith(each) for each in known if each.endswith("/"))
 
@@ -105,6 +105,6 @@ def _check_convertor(path: str, convertor: str) -> None:
 
     if convertor not in CONVERTOR_TYPES:
         raise EndpointError(
-            f"{path}: no type {convertor!r} of a path's parameter; there are "
+            f"{path}: unknown path parameter type {convertor!r}; there are "
             f"{', '.join(CONVERTOR_TYPES)}{did_you_mean(convertor, CONVERTOR_TYPES)}"
         )

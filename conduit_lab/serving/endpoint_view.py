@@ -1,4 +1,4 @@
-"""The card of one endpoint, and its cells in the tables that list endpoints."""
+"""The card of one endpoint, and its cells in tables of endpoints."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _PROOFS = {"ready": "✓ ready", "running": "● running", "missing": "○ missi
 
 
 def endpoint_cells(endpoints: Sequence[Endpoint[..., Any]]) -> list[tuple[str, str, views.Cell]]:
-    """Return the state of the proof, the calls, and the p50 with a bar of each endpoint."""
+    """Return the proof state, call count, and p50 with a bar of each endpoint."""
     costs = cost_cells([each.app.statistics.get(each.name) for each in endpoints])
     states = [_PROOFS[each.app.proof(each)] for each in endpoints]
     return [(state, *cost) for cost, state in zip(costs, states, strict=True)]
 
 
 def endpoint_view(endpoint: Endpoint[..., Any]) -> views.View:
-    """Return the view of one endpoint: its signature, docstring and cost, and a call to copy."""
+    """Return the view of one endpoint: signature, docstring, cost and a sample call."""
     summary = endpoint.app.statistics.get(endpoint.name)
     cost = (
         [figures.plural(summary.calls, "call"), f"p50 {figures.seconds(summary.p50)}"]

@@ -15,10 +15,10 @@ _COLUMNS = ("endpoint", "function", "answers", "proof", "calls", "p50")
 
 
 class Endpoints(Viewed, list[Endpoint[..., Any]]):
-    """The endpoints of an app, the newest last.
+    """The endpoints of an app, newest last.
 
-    `endpoints["/ask"]` and `endpoints["ask"]` find one by its path or name, of several the newest;
-    an unknown one is an `UnknownName` with the nearest.
+    `endpoints["/ask"]` and `endpoints["ask"]` return the newest with that path or name; an unknown
+    key raises `UnknownName` with the nearest one.
     """
 
     def __getitem__(self, key: Any) -> Any:
@@ -30,7 +30,7 @@ class Endpoints(Viewed, list[Endpoint[..., Any]]):
         raise unknown_endpoint(key, [*self])
 
     def at(self, path: str) -> list[Endpoint[..., Any]]:
-        """Return the endpoints at a path; `UnknownName` where there is none."""
+        """Return the endpoints at a path; raise `UnknownName` if there are none."""
         found = [each for each in self if each.path == path]
         if not found:
             raise unknown_endpoint(path, [*self])

@@ -1,4 +1,4 @@
-"""Error answers: one table from exceptions to a status, a type, a message and a hint, as JSON."""
+"""Error responses: a table from exceptions to status, type, message and hint, and their JSON."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ RETRY_SECONDS = 1  # of an overloaded server
 
 
 class HttpError(Exception):
-    """An error answer: its status, a short type, and a message that the client sees.
+    """An error response: its status, a short type, and a message for the client.
 
-    The `hint` is the client's next step.
+    `hint` is the client's next step.
     """
 
     def __init__(
@@ -46,15 +46,15 @@ class HttpError(Exception):
 
     @property
     def message(self) -> str:
-        """The message that the client sees, of bounded length."""
+        """The message sent to the client, clipped."""
         return clip(str(self), MAX_MESSAGE_CHARACTERS)
 
 
-ErrorBody = Callable[[HttpError, str], bytes]  # the body of an error answer, with the request ID
+ErrorBody = Callable[[HttpError, str], bytes]  # from the error and its request ID
 
 
 class _Row(NamedTuple):
-    """The answer to one class of exceptions; without a `message` the client sees its own."""
+    """The response to one class of exceptions; `message` defaults to the exception's own."""
 
     status: int
     kind: str
@@ -63,17 +63,17 @@ class _Row(NamedTuple):
     retry_after: int | None = None
 
 
-_REASON = "the server's log has the reason under this id"
+_REASON = "the server's log has the reason under this request ID"
 
-# The nearest class of an exception counts; a class that is not here is a fault of the server, 500.
-# Only the text of an `InputError` is meant for clients: others name files, paths and stages.
+# The nearest base class applies; any other exception is a server fault, 500. Only the text of an
+# `InputError` is safe for clients: others name files, paths and stages.
 _TABLE: dict[type[BaseException], _Row] = {
     InputError: _Row(400, "bad_input"),
     Overloaded: _Row(
         429,
         "overloaded",
-        "too many calls wait on this server",
-        "send the request again after the seconds of the header retry-after",
+        "too many calls are waiting on this server",
+        "retry after the number of seconds in the retry-after header",
         RETRY_SECONDS,
     ),
     DeadlineExceeded: _Row(
@@ -91,7 +91,7 @@ _TABLE: dict[type[BaseException], _Row] = {
     StoreError: _Row(
         503, "store_unavailable", f"a store of this endpoint is not available; {_REASON}"
     ),
-    TenantError: _Row(404, "not_found", "nothing here is open to the tenant of this key"),
+    TenantError: _Row(404, "not_found", "nothing here is accessible to the tenant of this key"),
     StreamCancelled: _Row(
         503, "stream_cancelled", "a stream of this call was cancelled on the server"
     ),
@@ -99,7 +99,7 @@ _TABLE: dict[type[BaseException], _Row] = {
 
 
 def http_error(error: BaseException) -> HttpError | None:
-    """Return the answer to an exception of an endpoint; None for a fault of the server, a 500."""
+    """Return the response to an endpoint's exception; None for a server fault, a 500."""
     if isinstance(error, HttpError):
         return error
     row = next((_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE), None)
@@ -110,12 +110,12 @@ def http_error(error: BaseException) -> HttpError | None:
 
 
 def internal_error() -> HttpError:
-    """Return the answer for a fault of the server."""
+    """Return the response to a server fault."""
     return HttpError(500, "internal", f"the endpoint failed; {_REASON}")
 
 
 def error_body(error: HttpError, request_id: str) -> bytes:
-    """Return the JSON body of an error; the request ID finds the error in the server's log."""
+    """Return the JSON body of an error, with the request ID for the server's log."""
     facts: dict[str, Any] = {
         "status": error.status,
         "type": error.kind,
@@ -128,9 +128,9 @@ def error_body(error: HttpError, request_id: str) -> bytes:
 
 
 def drop_tracebacks(error: BaseException | None) -> None:
-    """Drop the tracebacks of an answered error and of its causes.
+    """Drop the tracebacks of an answered error and its causes.
 
-    Their frames hold the values of the call, and futures that hold the error: a cycle.
+    Their frames refer to the call's values and to futures that refer to the error: a cycle.
     """
     while error is not None and error.__traceback__ is not None:
         error.__traceback__ = None

@@ -1,4 +1,4 @@
-"""events: a stream for the `EventSourceResponse` of sse-starlette, in anybody's own app."""
+"""events: a stream as input of sse-starlette's `EventSourceResponse`, in any app."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from conduit_lab.serving.faces.formats import END
 from conduit_lab.serving.faces.server_sent_event import is_server_sent_event
 from conduit_lab.serving.faces.transport import stream_failure
 
-_BATCH_CHUNKS = 64  # between two checks of the log
-_MAX_DIGITS = 18  # of a chunk's number
+_BATCH_CHUNKS = 64  # per read of the log
+_MAX_DIGITS = 18  # of a chunk number
 
 
 def events(
     stream: Stream[Any], *, stream_id: str | None = None, last_event_id: str | None = None
 ) -> AsyncIterator[Any]:
-    """Return the chunks of a stream as events: `EventSourceResponse(events(stream))` sends them.
+    """Yield the chunks of a stream as events, for `EventSourceResponse(events(stream))`.
 
-    Each chunk is a `dict` with its `data` as JSON and its number as `id`; a `ServerSentEvent` of
-    sse-starlette passes as it is. The producer waits for the client once the log is full. A stream
-    that failed or was cancelled ends with an event named `error`.
+    Each event is a `dict` with the chunk as JSON `data` and its number as `id`; a `ServerSentEvent`
+    of sse-starlette is passed through. Once the log is full, the producer waits for the client. A
+    failed or cancelled stream ends with an event named `error`.
 
-    Without `stream_id` the stream is cancelled when its client leaves. With it the IDs are
-    `stream_id:number` and the stream goes on: the app finds it by the first part of the header
-    `last-event-id`, and passes the header as `last_event_id` for the events after that one. Raises
+    Without `stream_id` the stream is cancelled when the client disconnects. With it the IDs are
+    `stream_id:number` and the stream continues: on reconnect, look it up by the first part of the
+    header `last-event-id` and pass the header as `last_event_id` to resume after that event. Raises
     `InputError` for a `last_event_id` without a number.
     """
     start = 0 if last_event_id is None else _next_number(last_event_id)
@@ -44,7 +44,7 @@ async def _events(
     reader = stream.hold(start)
     try:
         while True:
-            finished = stream.finished  # read before the chunks: none before the end is missed
+            finished = stream.finished  # read before taking chunks, so that none is missed
             index = reader.index
             try:
                 chunks = reader.take(_BATCH_CHUNKS)
@@ -77,7 +77,7 @@ def _leave(reader: Reader[Any], *, keeps: bool) -> None:
 
 
 def _next_number(last_event_id: str) -> int | None:
-    """Return the number of the chunk after the one with this ID; None after the end."""
+    """Return the number of the chunk after this ID; None after the end."""
     place = last_event_id.rpartition(":")[2]
     if place == END:
         return None

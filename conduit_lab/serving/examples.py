@@ -1,4 +1,4 @@
-"""Examples: the recorded calls of a lab, by path or by name of their endpoint."""
+"""Examples: the recorded calls of a lab, by the path of their endpoint."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MAX_CELL_CHARACTERS = 80
 
 
 class Examples(Viewed, list[Example]):
-    """The recorded calls of a lab, the newest last.
+    """The recorded calls of a lab, newest last.
 
-    `examples["/ask"]` has those of one endpoint; a path without any is an `UnknownName` with the
-    nearest.
+    `examples["/ask"]` returns those of one endpoint; a path without any raises `UnknownName` with
+    the nearest one.
     """
 
     def __getitem__(self, key: Any) -> Any:

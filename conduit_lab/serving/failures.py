@@ -1,4 +1,4 @@
-"""Failures: a log record for each request that failed by the server's fault."""
+"""Failures: a log record per request that failed on the server's side."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _log = logging.getLogger("conduit_lab")
 
 
 def log_failure(error: BaseException, answer: HttpError | None, context: RequestContext) -> None:
-    """Write one log record about a failed request, and keep it among the server's failures.
+    """Log a failed request, and add it to the server's recent failures.
 
-    The record has `request_id`, `endpoint` and `status`. A fault that no answer of the table
-    explains is logged with its traceback, an answered one in one line; a rejected call (429) is
-    only counted: an overloaded server must not write a line per request.
+    The record has `request_id`, `endpoint` and `status`. An unexpected exception is logged with its
+    traceback, a known one in one line. Rejected calls (429) are only counted: an overloaded server
+    must not log a line per request.
     """
     status = 500 if answer is None else answer.status
     if status == 429:

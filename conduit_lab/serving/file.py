@@ -1,4 +1,4 @@
-"""File: an uploaded file, as a handler gets it."""
+"""File: an uploaded file, as passed to a handler."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 
 
 class File:
-    """An uploaded file: its name, its content type as the client declares it, and its bytes.
+    """An uploaded file: its name, declared content type and bytes.
 
-    A multipart form sends it as a part, JSON as an object with base64 `data`. The name is a
-    client's text, never a path to write to.
+    It is a part of a multipart form, or a JSON object with base64 `data`. The name is untrusted
+    client input: never use it as a path.
     """
 
     __slots__ = ("content_type", "data", "name")
@@ -33,14 +33,14 @@ class File:
 
     @classmethod
     def read(cls, path: str | Path) -> File:
-        """Read a file of this machine, to call an endpoint with it."""
+        """Read a local file, to pass to an endpoint."""
         import mimetypes
 
         path = Path(path)
         return cls(path.name, mimetypes.guess_type(path.name)[0] or OCTETS, path.read_bytes())
 
     def to_json(self) -> dict[str, str]:
-        """Return its form in JSON."""
+        """Return its JSON form."""
         data = base64.b64encode(self.data).decode()
         return {"name": self.name, "content_type": self.content_type, "data": data}
 
@@ -61,7 +61,7 @@ class File:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
-        """Return the validator: takes a `File`, or its form in JSON."""
+        """Return the validator, which accepts a `File` or its JSON form."""
         from pydantic_core import core_schema
 
         text = core_schema.str_schema(max_length=_MAX_NAME_CHARACTERS)
@@ -107,7 +107,7 @@ def _schema() -> dict[str, Any]:
 
 
 def is_of_file(schema: Any) -> bool:
-    """Return whether a JSON Schema has a file in it."""
+    """Return whether a JSON Schema contains a file."""
     if isinstance(schema, Mapping):
         return "x-file" in schema or any(map(is_of_file, schema.values()))
     return isinstance(schema, list) and any(map(is_of_file, schema))

@@ -1,4 +1,4 @@
-"""Glance: a session on one screen: its models, stores, endpoints, streams and servers."""
+"""Glance: a session at a glance: its models, stores, endpoints, streams and servers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MAX_MISSING_CALLS = 5
 
 @dataclass(frozen=True)
 class Glance:
-    """The state of an app at one moment, in words and tables.
+    """A snapshot of an app, as text and tables.
 
-    `facts` count its parts, `urls` are the addresses of its servers, `headline` says how many
-    endpoints an export can prove. `groups` are the tables of endpoints, and of models and stores;
-    `streams` are the running ones. `missing` are calls to copy that an export still needs, after
-    the sentence `note`.
+    `facts` counts its parts, `urls` lists the addresses of its servers, `headline` states how many
+    endpoints an export can prove. `groups` has the tables of endpoints, and of models and stores;
+    `streams` are the running streams. `missing` lists sample calls that an export still needs,
+    introduced by `note`.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class Glance:
     def of(
         cls, app: App, missing: Sequence[str] = (), note: str = "", headline: str = ""
     ) -> Glance:
-        """Return the state of `app` now; opens nothing."""
+        """Take a snapshot of `app`; opens nothing."""
         streams = app.streams
         parts: list[tuple[Any, str]] = [
             (app.models, "model"),
@@ -72,7 +72,7 @@ class Glance:
         )
 
     def pieces(self, streams: Sequence[Table] = ()) -> list[ViewPiece]:
-        """Return the parts below the header line: two columns, and the code to copy."""
+        """Return the view below its header line: two columns, and the missing calls."""
         first, *rest = self.groups
         pieces: list[ViewPiece] = [Line(self.headline, "large")] if self.headline else []
         pieces.append(Sections([[*first, *streams], *rest]))
@@ -81,7 +81,7 @@ class Glance:
         return pieces
 
     def view(self) -> View:
-        """Return the view: two columns where there is room, and the code to copy below."""
+        """Return the view: two columns if there is room, and the missing calls below."""
         facts = [*self.facts, *(f"● {url}" for url in self.urls)]
         running = [self.streams.table()] if self.streams else []
         return View(self.kind, self.name, facts, pieces=self.pieces(running))
@@ -98,7 +98,7 @@ def _endpoints(app: App) -> Table:
         for each, cells in zip(app.endpoints, endpoint_cells(app.endpoints), strict=True)
     ]
     columns: tuple[str, ...] = ("endpoint", "proof", "calls", "p50")
-    if not any(app.proof(each) for each in app.endpoints):  # a served app has none
+    if not any(app.proof(each) for each in app.endpoints):  # no proofs in a served app
         columns = ("endpoint", "calls", "p50")
         rows = [(row[0], *row[2:]) for row in rows]
     return Table(columns, rows, numeric=("calls", "p50"))

@@ -1,4 +1,4 @@
-"""HandlerThreads: the worker threads of handlers, and the bound on those that nobody awaits."""
+"""HandlerThreads: worker threads for handlers, with a bound on abandoned ones."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ _Result = TypeVar("_Result")
 
 
 class HandlerThreads:
-    """Runs functions on worker threads; a caller that is cancelled leaves its thread running.
+    """Runs functions on worker threads; cancelling the caller abandons the thread.
 
-    Streams and generations that were begun inside an abandoned call end. A function that runs on
-    keeps its thread, which nothing can stop: with `MAX_ABANDONED_THREADS` of them a further call is
-    a 503.
+    Streams and generations started inside an abandoned call end. The function itself cannot be
+    stopped and keeps its thread: with `MAX_ABANDONED_THREADS` of them, further calls get a 503.
     """
 
     def __init__(self) -> None:
@@ -32,16 +31,16 @@ class HandlerThreads:
 
     @property
     def abandoned(self) -> int:
-        """The threads that run for nobody."""
+        """The number of abandoned threads."""
         return self._abandoned
 
     async def run(self, function: Callable[..., _Result], *args: Any) -> _Result:
-        """Return `function(*args)`, called on a worker thread."""
+        """Run `function(*args)` on a worker thread."""
         if self._abandoned >= MAX_ABANDONED_THREADS:
             raise HttpError(
                 503,
                 "overloaded",
-                "too many calls run on past their deadline or without their client: "
+                "too many calls are still running after their deadline or without a client: "
                 "try again later",
                 {"retry-after": "1"},
             )
@@ -69,7 +68,7 @@ class HandlerThreads:
 
 
 class _Job:
-    """One call, from its begin to its end on the thread."""
+    """One call on a worker thread."""
 
     __slots__ = ("is_abandoned", "is_running")
 

@@ -1,4 +1,4 @@
-"""Core schemas of pydantic, for values that come from JSON: as exact as their JSON Schema."""
+"""pydantic core schemas for values from JSON: exactly as strict as their JSON Schema."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pydantic_core import core_schema
 
 from conduit_lab.core.errors import EndpointError
 
-MAX_TURN_ITEMS = 2**14  # of a list that is checked in one turn, for at most about 1.5 ms
-MAX_PATTERN_CHARACTERS = 100_000  # of a text that is matched with a pattern, unless it has a limit
+MAX_TURN_ITEMS = 2**14  # list items validated without releasing the GIL, at most about 1.5 ms
+MAX_PATTERN_CHARACTERS = 100_000  # limit for strings with a pattern but no max_length
 
 _CONTAINERS = frozenset({"list", "tuple", "set", "frozenset", "dict"})
 _SEQUENCES = _CONTAINERS - {"dict"}
 _SCALARS = frozenset({"int", "float", "bool"})
 _TIMES = frozenset({"datetime", "date", "time", "timedelta"})
-# keys of a core schema whose values are no schemas
+# core schema keys whose values are not schemas
 _VALUES = frozenset({"metadata", "default", "serialization", "expected", "cls", "members"})
 _TEXT = core_schema.str_schema(strict=True)
 _STRICT: dict[type, Any] = {int: core_schema.int_schema(strict=True), str: _TEXT}
 
 
 def bounded_core(schema: Any) -> Any:
-    """Return a core schema whose patterns cost linear time, each on a text of bounded length.
+    """Return a core schema whose patterns take linear time on bounded strings.
 
-    `EndpointError` for patterns of Python's `re`, which may take exponential time.
+    Raises `EndpointError` for patterns of Python's `re`, which may take exponential time.
     """
 
     def bound(each: dict[str, Any]) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def bounded_core(schema: Any) -> Any:
         if config.get("regex_engine") == "python-re" or not isinstance(pattern, str | None):
             raise EndpointError(
                 "a pattern of Python's re may take exponential time: "
-                "pass it as text, as in Field(pattern='[a-z]+'), without regex_engine"
+                "pass it as a string, as in Field(pattern='[a-z]+'), without regex_engine"
             )
         if pattern is not None and each.get("max_length") is None:
             return {**each, "max_length": MAX_PATTERN_CHARACTERS}
@@ -45,9 +45,9 @@ def bounded_core(schema: Any) -> Any:
 
 
 def of_json(schema: Any) -> Any:
-    """Return a core schema for JSON values: no number for a text, no text for a number or a time.
+    """Return a core schema for JSON values that does not coerce between strings and numbers.
 
-    Keys of objects are texts, and are converted.
+    Object keys are strings, so they are still converted.
     """
 
     def exact(each: dict[str, Any]) -> dict[str, Any]:
@@ -70,23 +70,23 @@ def of_json(schema: Any) -> Any:
 
 
 def failing_fast(schema: Any) -> Any:
-    """Return a core schema in which each container stops at its first wrong item."""
+    """Return a core schema in which each container stops at its first invalid item."""
     return _mapped(
         schema, lambda each: {**each, "fail_fast": True} if each["type"] in _CONTAINERS else each
     )
 
 
 def in_turns(schema: Any) -> Any:
-    """Return a core schema whose validator often gives the interpreter to other threads.
+    """Return a core schema whose validator regularly lets other threads run.
 
-    One call of a validator holds it, until a function in Python runs: here one runs for each list,
-    for each item of a long one, and for each value of a dict.
+    A validator holds the GIL until it calls a Python function: here, one for each list, each item
+    of a long list, and each value of a dict.
     """
 
     def turn(each: dict[str, Any]) -> dict[str, Any]:
         kind = each.get("type")
         if kind in _SEQUENCES:
-            # from JSON it can only be a list, and only a lax validator reads it item by item
+            # JSON has no other sequence, and only a lax validator iterates item by item
             lax = {**each, "strict": False} if kind == "list" else each
             return dict(core_schema.no_info_before_validator_function(_in_turns, lax))
         if kind == "dict":
@@ -101,8 +101,8 @@ def in_turns(schema: Any) -> Any:
 
 
 def _labelled(choice: Any) -> Any:
-    """Return a choice of a union with the label of its container, which errors name."""
-    if isinstance(choice, tuple):  # it has a label
+    """Return a union choice labelled with its container type, as shown in errors."""
+    if isinstance(choice, tuple):  # already labelled
         return choice
     is_turn = choice["type"] == "function-before" and choice["function"]["function"] is _in_turns
     kind = choice["schema"]["type"] if is_turn else choice["type"]
@@ -114,13 +114,13 @@ def _unchanged(value: Any) -> Any:
 
 
 def _in_turns(value: Any) -> Any:
-    """Return a value for its validator: a long list item by item."""
+    """Return a long list as a generator, any other value unchanged."""
     long = type(value) is list and len(value) > MAX_TURN_ITEMS
     return (item for item in value) if long else value
 
 
 def with_whole_floats(schema: Any) -> Any:
-    """Return a core schema `of_json` whose integers may be written with a fraction of zero."""
+    """Return an `of_json` core schema whose integers may be written like 1.0."""
 
     def allow(each: dict[str, Any]) -> dict[str, Any]:
         if each.get("type") != "int":
@@ -133,7 +133,7 @@ def with_whole_floats(schema: Any) -> Any:
 
 
 def _with_guard(schema: dict[str, Any], values: list[Any], *steps: Any) -> dict[str, Any]:
-    """Return a schema of listed values that takes no boolean for the number that it equals."""
+    """Return a schema of listed values in which True does not match 1, nor False 0."""
     kinds = {type(getattr(value, "value", value)) for value in values}
     if int not in kinds or bool in kinds:
         return schema
@@ -145,7 +145,7 @@ def _with_guard(schema: dict[str, Any], values: list[Any], *steps: Any) -> dict[
 def _mapped(
     schema: Any, change: Callable[[dict[str, Any]], dict[str, Any]], *, keys: bool = True
 ) -> Any:
-    """Return a copy of a core schema in which `change` has replaced each schema."""
+    """Return a copy of a core schema with `change` applied to each inner schema."""
     if isinstance(schema, Mapping):
         inner = {
             key: value
@@ -160,27 +160,27 @@ def _mapped(
 
 
 class ArgumentsSchema(GenerateJsonSchema):
-    """JSON Schema (2020-12) without titles made of names, and with sets that may repeat items."""
+    """JSON Schema (2020-12) without generated titles; sets may repeat items."""
 
     def __init__(self, by_alias: bool = True) -> None:
         super().__init__(by_alias=by_alias)
-        # a default without a form in JSON is left out
+        # omit a default without a JSON form
         self.ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}
 
     def field_title_should_be_set(self, schema: Any) -> bool:
-        """Return False: the property's name says it."""
+        """Return False: a title would repeat the property's name."""
         return False
 
     def set_schema(self, schema: core_schema.SetSchema) -> JsonSchemaValue:
-        """Return the form of an array: a repeated item counts once."""
+        """Return the schema of an array, since repeated items are accepted."""
         return self._without_uniqueness(super().set_schema(schema))
 
     def frozenset_schema(self, schema: core_schema.FrozenSetSchema) -> JsonSchemaValue:
-        """Return the form of an array: a repeated item counts once."""
+        """Return the schema of an array, since repeated items are accepted."""
         return self._without_uniqueness(super().frozenset_schema(schema))
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:
-        """Return the schema of any value for a type without a form in JSON."""
+        """Return an unconstrained schema for a type without a JSON form."""
         return {}
 
     @staticmethod
@@ -189,7 +189,7 @@ class ArgumentsSchema(GenerateJsonSchema):
 
 
 def json_schema(core: Any, mode: JsonSchemaMode = "validation") -> Any:
-    """Return the JSON Schema of a core schema; its own title is dropped."""
+    """Return the JSON Schema of a core schema, without its top-level title."""
     schema = ArgumentsSchema().generate(core, mode=mode)
     schema.pop("title", None)
     return schema

@@ -1,4 +1,4 @@
-"""Lives: the running servers of one app, with and without a lifespan."""
+"""Lives: the running servers of one app, with or without a lifespan."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from conduit_lab.serving.stop_signals import StopSignals
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-ALONE_VARIABLE = "CONDUIT_LAB_ALONE"  # set where the process only serves an app
+ALONE_VARIABLE = "CONDUIT_LAB_ALONE"  # set in processes that only serve an app
 
 _log = logging.getLogger("conduit_lab")
 
 
 class Resource(Protocol):
-    """A model or a store: opened before the first request, and again without effect."""
+    """A model or store, opened before the first request; `open` is idempotent."""
 
     def open(self) -> object:
         """Open it."""
 
 
 class Lives:
-    """The running servers of one app, each with a `ServerState` of its own.
+    """The running servers of one app, each with its own `ServerState`.
 
     A server that runs the app's lifespan has its state in ASGI's lifespan state under `key`. For
-    one that does not, such as that of an app in which this one is mounted, a state is made at the
-    first request of its event loop.
+    any other, such as that of an app that mounts this one, a state is created on the first request
+    of its event loop.
     """
 
     def __init__(self, key: str) -> None:
@@ -52,7 +52,7 @@ class Lives:
 
     @asynccontextmanager
     async def run(self, app: EndpointHost, state: ServerState) -> AsyncIterator[None]:
-        """Be ready while the body runs; then end the streams of this server."""
+        """Be ready while the body runs, then end the streams of this server."""
         self.states.add(state)
         signals = StopSignals(state.begin_drain)
         try:
@@ -76,8 +76,8 @@ class Lives:
     ) -> None:
         """Put the state of a server without a lifespan into a request's scope.
 
-        Its first request opens the models and stores, on a thread; one that fails is logged, and
-        its endpoints answer 503. /healthz does not wait for them.
+        The first request opens the models and stores on a thread; failures are logged, and their
+        endpoints answer 503. /healthz does not wait.
         """
         loop = asyncio.get_running_loop()
         found = self._by_loop.get(loop)
@@ -99,11 +99,11 @@ class Lives:
         state: ServerState,
         opened: asyncio.Event,
     ) -> None:
-        """Open everything; with protocols, live on until the event loop ends and cancels this."""
+        """Open everything; with protocols, run their lifespans until the event loop ends."""
         loop = asyncio.get_running_loop()
         try:
             await anyio.to_thread.run_sync(_open_each, resources)
-            self._by_loop[loop] = state, None  # an event would keep the loop
+            self._by_loop[loop] = state, None  # an event would keep the loop alive
             if not app.protocols:
                 self.states.add(state)
                 StopSignals(state.begin_drain).chain()
@@ -133,12 +133,12 @@ async def serve_lifespan(
     receive: Receive,
     send: Send,
 ) -> None:
-    """Run a lifespan for an ASGI server; an error of the package stops the start in one line."""
+    """Run a lifespan for an ASGI server; report the package's own errors in one line."""
     started = False
     await receive()
     try:
         async with lifespan as state:
-            scope.get("state", {}).update(state)  # without it, states are found by event loop
+            scope.get("state", {}).update(state)  # without it, servers are found by loop
             await send({"type": "lifespan.startup.complete"})
             started = True
             await receive()

@@ -1,4 +1,4 @@
-"""Limits: the bounds that a served app puts on its requests."""
+"""Limits: the request limits of a served app."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import Any
 from conduit_lab.core.errors import EndpointError
 
 MAX_BODY_BYTES = 16 * 2**20
-MAX_JSON_DEPTH = 200  # an answer that holds the body again is written with recursion
+MAX_JSON_DEPTH = 200  # a response that echoes the body is serialized recursively
 ENVIRONMENT_PREFIX = "CONDUIT_LAB_"
 
 
 @dataclass(frozen=True, repr=False)
 class Limits:
-    """The bounds of a served app's requests; the defaults suit an app on the open internet.
+    """Request limits of a served app; the defaults suit an app on the open internet.
 
-    `body_bytes` is the largest request body, also after decompression, and `json_depth` its deepest
-    nesting. The head of a request has at most `header_bytes` in `header_count` headers (431). It
-    arrives within `receive_seconds`, and so does a body, which gets a second more per 4 KiB (408).
-    `concurrent_requests` are answered at once and `queued_requests` wait for their turn, further
-    ones get a 429; `concurrent_streams` are sent at once. An answer that has not started within
-    `deadline` seconds becomes a 504. A key makes `requests_per_minute` and `tokens_per_day` at
-    most, unless it says otherwise. None sets no limit.
+    `body_bytes` limits the request body, also after decompression, and `json_depth` its nesting. A
+    request head has at most `header_bytes` in `header_count` headers (431) and must arrive within
+    `receive_seconds`; so must the body, with a second more per 4 KiB (408). At most
+    `concurrent_requests` run at once and `queued_requests` wait; further ones get a 429. At most
+    `concurrent_streams` are sent at once. A response that has not started within `deadline` seconds
+    becomes a 504. `requests_per_minute` and `tokens_per_day` are the default quota of a key. None
+    means unlimited.
 
-    An exported app reads each of them from the environment, such as `CONDUIT_LAB_BODY_BYTES`.
+    An exported app reads each limit from the environment, such as `CONDUIT_LAB_BODY_BYTES`.
     """
 
     body_bytes: int = MAX_BODY_BYTES
@@ -55,10 +55,10 @@ class Limits:
     def from_environment(
         cls, declared: Limits | None = None, environ: Mapping[str, str] = os.environ
     ) -> Limits:
-        """Return the declared limits with those of the environment in their place.
+        """Return the declared limits, overridden by the environment.
 
-        The variable of `body_bytes` is `CONDUIT_LAB_BODY_BYTES`; "none" sets no limit. Raises
-        `EndpointError` for a value that is none.
+        The variable of `body_bytes` is `CONDUIT_LAB_BODY_BYTES`; "none" removes a limit. Raises
+        `EndpointError` for an invalid value.
         """
         given = {}
         for each in fields(cls):
@@ -76,7 +76,7 @@ class Limits:
 def setting(
     variable: str, declared: Sequence[str] | None, environ: Mapping[str, str]
 ) -> Sequence[str] | None:
-    """Return the words of an environment variable, or those declared where it is not set."""
+    """Return the items of an environment variable, or `declared` if it is not set."""
     words = environ.get(variable, "").replace(",", " ").split()
     return words or declared
 
@@ -93,7 +93,7 @@ def _read(field: Field[Any], text: str, variable: str) -> Any:
 
 
 def _check(field: Field[Any], value: Any, where: str) -> None:
-    """Raise `EndpointError` for a value that does not bound anything."""
+    """Raise `EndpointError` for a value that is not a valid limit."""
     if value is None and "None" in str(field.type):
         return
     kinds, noun = ((int, float), "seconds") if _is_time(field) else ((int,), "an integer")

@@ -1,4 +1,4 @@
-"""OptionalModels: the models with a fallback, which may fail to load."""
+"""OptionalModels: models with a fallback, which may fail to load."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _log = logging.getLogger("conduit_lab")
 
 
 class OptionalModels:
-    """The models of one app that have a fallback: one that fails to load is a warning."""
+    """The models of one app that have a fallback: a failure to load is only a warning."""
 
     def __init__(self) -> None:
         self._models: list[AnyModel] = []
 
     def declare(self, source: str | Path, root: Path) -> Stage:
-        """Return the model, not opened; where it cannot be one, a stage that always fails."""
+        """Return a model without opening it; for an invalid one, a stage that always fails."""
         try:
             model: AnyModel = load_model(source, root=root, lazy=True)
-        except ModelLoadError as error:  # a folder is read for its kind
+        except ModelLoadError as error:  # the kind of a folder is read now
             _warn(error)
             return Function(_failing(str(error)), name=Path(source).stem)
         self._models.append(model)

@@ -1,4 +1,4 @@
-"""PacedCalls: functions called from the event loop, on it where they are short, else on threads."""
+"""PacedCalls: run short calls on the event loop and long ones on worker threads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Result = TypeVar("_Result")
 
 
 class PacedCalls:
-    """Calls functions for requests, by the rule of an endpoint's handler: see `HandlerPace`.
+    """Calls functions for requests by the same rule as an endpoint's handler: see `HandlerPace`.
 
     A call on a thread is abandoned when its client disconnects.
     """
@@ -31,9 +31,9 @@ class PacedCalls:
     async def run(
         self, name: str, size: int, receive: Receive, function: Callable[..., _Result], *args: Any
     ) -> _Result:
-        """Return `function(*args)` for a request of `size` bytes.
+        """Run `function(*args)` for a request of `size` bytes.
 
-        `name` is that of the model or store that works: the calls of each are measured together.
+        `name` is the model or store in use: the calls of each name are measured together.
         """
         pace = self._paces.get(name)
         if pace is None:
@@ -53,7 +53,7 @@ class PacedCalls:
 def _call_here(
     pace: HandlerPace, size: int, function: Callable[..., _Result], args: tuple[Any, ...]
 ) -> _Result:
-    """Call the function on the event loop's thread, where it sees no loop, as on another one."""
+    """Call the function on the event loop's thread, with the running loop hidden from it."""
     loop = asyncio.get_running_loop()
     asyncio._set_running_loop(None)
     begun = perf_counter()

@@ -1,4 +1,4 @@
-"""PlainArguments: parameters without a type, and arrays, checked without pydantic."""
+"""PlainArguments: untyped and array parameters, validated without pydantic."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from conduit_lab.serving.array_shape import array_type
 
 
 def is_plain(kind: Any) -> bool:
-    """Return whether a parameter of this type takes any value, or is an array."""
+    """Return whether a parameter type is Any or an array."""
     return kind is Any or array_type(kind) is not None
 
 
 class PlainArguments:
-    """Takes any value for a parameter without a type, and converts those of arrays.
+    """Accepts any value for an untyped parameter, and converts arrays.
 
-    It answers as `TypedArguments` would for the same `fields`, which are all plain.
+    Equivalent to `TypedArguments` for `fields` that are all plain.
     """
 
     def __init__(self, fields: Mapping[str, tuple[Any, Any]]) -> None:
@@ -29,7 +29,7 @@ class PlainArguments:
         self._defaults = {name: value for name, (_, value) in fields.items() if value is not ...}
 
     def schema(self) -> dict[str, Any]:
-        """Return the JSON Schema of the arguments, an object."""
+        """Return the JSON Schema of the arguments, of type object."""
         properties = {
             name: {
                 **_json_default(self._defaults, name),
@@ -42,11 +42,11 @@ class PlainArguments:
         return {**schema, "required": required} if required else schema
 
     def check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return Python arguments converted, defaults filled in."""
+        """Return Python arguments converted, with defaults filled in."""
         return self.check_json(arguments)
 
     def check_json(self, arguments: Mapping[str, Any], size: int = 0) -> dict[str, Any]:
-        """Return arguments from JSON converted, defaults filled in."""
+        """Return JSON arguments converted, with defaults filled in."""
         checked: dict[str, Any] = {}
         problems: list[str] = []
         left = len(arguments)
@@ -71,12 +71,12 @@ class PlainArguments:
 
 
 def _own(default: Any) -> Any:
-    """Return a default for one call; a mutable one is copied, so that no call sees another's."""
+    """Return a default for one call; copy a mutable one, so calls do not share it."""
     return default if default.__hash__ is not None else copy.deepcopy(default)
 
 
 def _json_default(defaults: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return the entry of a default in a JSON Schema; none where it has no form in JSON."""
+    """Return the default's entry in a JSON Schema; empty if it has no JSON form."""
     if name not in defaults:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Plan: how the requests of one endpoint are answered, made once and adjusted by measuring."""
+"""Plan: the execution of one endpoint's requests, adapted to measured call times."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from conduit_lab.serving.sampled_calls import SampledCalls
 async def serve_call(
     app: EndpointHost, endpoint: Endpoint[..., Any], call: Call, size: int, receive: Receive
 ) -> tuple[Any, bool]:
-    """Return the answer to a call that a protocol makes, and whether it is small.
+    """Return the answer to a call made by a protocol, and whether it is small.
 
-    The endpoint runs as for a request to its path: at the same pace, abandoned in the same way,
-    and as a part of the protocol's call in its trace. That of a stream endpoint is its running
-    stream. `size` is the bytes of the request.
+    The endpoint runs as for a request to its path, with the same pacing and cancellation; its trace
+    is part of the protocol call's. The answer of a stream endpoint is its running stream. `size` is
+    the request size in bytes.
     """
     if endpoint.shape == "stream":
         stream, _ = await begin_stream(app, endpoint, call, size, receive)
@@ -51,11 +51,11 @@ async def serve_call(
 
 
 class Plan(SampledCalls):
-    """Runs the calls of an endpoint that answers with a value, from the event loop.
+    """Runs the calls of a value endpoint from the event loop.
 
-    An `async def` handler is awaited. Any other one runs on a thread until its calls are measured
-    short, then on the loop: see `HandlerPace`. The stage `then` is awaited, so that calls of
-    different requests share a batch. Work that waits is cancelled when the client disconnects.
+    An `async def` handler is awaited. Any other runs on a thread until its calls prove short, then
+    on the loop: see `HandlerPace`. The stage `then` is awaited, so calls of different requests
+    share a batch. Pending work is cancelled when the client disconnects.
     """
 
     __slots__ = ("_first", "_kind", "_pace", "endpoint", "model", "then", "threads")
@@ -77,19 +77,19 @@ class Plan(SampledCalls):
         ) -> tuple[Any, bool, CallRecord]:
             """Return the answer of a call, whether it is small, and its call record.
 
-            `size` is the bytes of its request. Iterators in the answer have become lists.
+            `size` is the request size in bytes. Iterators in the answer become lists.
             """
 
     def is_direct(self, size: int) -> bool:
-        """Return whether a call for a request of `size` bytes needs no task: see `DirectCall`."""
+        """Return whether a call of `size` bytes can run without a task: see `DirectCall`."""
         if self._kind != _FUNCTION or not self._pace.is_short(size):
             return False
         return self.then is None or self.model is not None
 
     async def run_inside(self, call: Call, size: int, receive: Receive) -> tuple[Any, bool]:
-        """Return the answer of a call inside that of a protocol, and whether it is small.
+        """Return the answer of a call inside a protocol's call, and whether it is small.
 
-        It joins the trace of that, or is counted with it.
+        It joins the trace of the outer call, or is counted with it.
         """
         endpoint, tally = self.endpoint, tallying()
         root = enter_root(self.app.root)
@@ -107,7 +107,7 @@ class Plan(SampledCalls):
     async def _work(
         self, record: CallRecord, call: Call, size: int, receive: Receive
     ) -> tuple[Any, bool, CallRecord]:
-        # a stream that the handler makes and reads later keeps its chunks
+        # a stream created here may wait this long for its reader before it drops chunks
         patience = begin_patience(SEND_SECONDS)
         try:
             kind = self._kind
@@ -129,10 +129,10 @@ class Plan(SampledCalls):
     async def rest(
         self, result: Any, receive: Receive, *, is_predicted: bool = False
     ) -> tuple[Any, bool]:
-        """Return the answer for a result of the handler or its model, and whether it is small."""
+        """Complete a handler's or model's result; return the answer and whether it is small."""
         then = None if is_predicted else self.then
         if type(then) is Model:
-            watch = Watch(receive)  # a model's call is cancelled by leaving its queue
+            watch = Watch(receive)  # cancelling a model's call removes it from the queue
             try:
                 result = await then.acall(result)
             except asyncio.CancelledError:
@@ -164,7 +164,7 @@ class Plan(SampledCalls):
             return await then.acall(value)
 
     def call_here(self, call: Call, size: int) -> Any:
-        """Call the handler on the event loop's thread, where it sees no loop, as on another one."""
+        """Call the handler on the event loop's thread, with the running loop hidden from it."""
         loop = asyncio.get_running_loop()
         asyncio._set_running_loop(None)
         begun = perf_counter()
@@ -197,7 +197,7 @@ class Plan(SampledCalls):
 
 
 _ASYNC, _FUNCTION, _VALUE = range(3)
-_WHOLE = (np.ndarray, Predictions)  # hold no iterator
+_WHOLE = (np.ndarray, Predictions)  # contain no iterators
 
 
 def _kind(endpoint: Endpoint[..., Any]) -> int:

@@ -1,4 +1,4 @@
-"""RagEndpoint: a `Rag` at two paths, one with the whole answer and one with its stream."""
+"""RagEndpoint: a `Rag` at two paths, for the whole answer and for its stream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _R = TypeVar("_R")
 class RagEndpoint(Endpoint[[str], _R], Generic[_R]):
     """One of the two endpoints of a served `rag`: `whole` at the path `at`, `stream` below it.
 
-    Each is named after its path: `rag_query` for "/rag/query".
+    Its name is derived from its path: `rag_query` for "/rag/query".
     """
 
     is_bound = False
@@ -46,7 +46,7 @@ class RagEndpoint(Endpoint[[str], _R], Generic[_R]):
 
     @staticmethod
     def pair(rag: Rag, at: str, app: EndpointHost) -> RagEndpoint[RagAnswer]:
-        """Return the endpoint of the whole answer; its `stream` is the other one."""
+        """Create both endpoints; return that of the whole answer, whose `stream` is the other."""
         whole: RagEndpoint[RagAnswer] = RagEndpoint(rag, at, "value", app)
         stream: RagEndpoint[Stream[dict[str, Any], RagAnswer]] = RagEndpoint(rag, at, "stream", app)
         whole.whole = stream.whole = whole

@@ -1,4 +1,4 @@
-"""Recorded calls: the newest requests of each endpoint with their answers, as examples."""
+"""Recorded calls: the newest requests of each endpoint and their answers, as examples."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint, Proof
 from conduit_lab.serving.text_values import query_pairs, query_text
 
-MAX_EXAMPLES = 20  # per endpoint: a lab that serves for days must not grow
-MAX_EXAMPLE_BYTES = 16 * 2**20  # per endpoint, as JSON; the newest one is always kept
+MAX_EXAMPLES = 20  # per endpoint, so that a long-running lab does not grow
+MAX_EXAMPLE_BYTES = 16 * 2**20  # per endpoint, as JSON; the newest is always kept
 
 _MAX_CHUNK_CHARACTERS = 80  # shown
-_SETTLE_SECONDS = 10.0  # at most, for the thread of an ended stream to record it
+_SETTLE_SECONDS = 10.0  # to wait for the thread that records an ended stream
 _UNWRITTEN = ("seconds",)  # in a line
-_USED = ("stores", "files")  # as names and places in a line
-_OPTIONAL = ("by_model", "sampled", "varies", "int8", *_USED)  # written where they are not empty
-_MODEL_KINDS = frozenset({"predict", "encode", "generate"})  # of spans
+_USED = ("stores", "files")  # names and relative paths in a line
+_OPTIONAL = ("by_model", "sampled", "varies", "int8", *_USED)  # written unless empty
+_MODEL_KINDS = frozenset({"predict", "encode", "generate"})  # span kinds
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
 
 @dataclass(frozen=True)
 class UnopenedStore:
-    """The file of a store that a call of an earlier session opened, and none of this one."""
+    """A store file that was opened by a call of an earlier session, but not in this one."""
 
     name: str
     path: Path
@@ -49,12 +49,12 @@ class UnopenedStore:
 class Example(Viewed):
     """One recorded call: its request, its answer, and the stores and files that it used.
 
-    `answer` is a JSON value, for a stream the list of its chunks. `writes` says that the call
-    changed a store, `shared` that this store is on a server, where no replay may write. `by_model`
-    says that a model took part, `sampled` that it generated text, and `varies` that the answer
-    differs from call to call; with `int8` the models of an export answer it in int8. `stores` pairs
-    each used store with its version then; `files` are the loaded model files, and `seconds` is how
-    long the call took.
+    `answer` is a JSON value; for a stream, the list of its chunks. `writes` is true if the call
+    changed a store, `shared` if that store is on a server, which a replay must not modify.
+    `by_model` is true if a model ran, `sampled` if it generated text, `varies` if equal requests
+    get different answers, and `int8` if the export runs its models in int8. `stores` pairs each
+    used store with its version at the time; `files` are the loaded model files, and `seconds` is
+    the duration.
     """
 
     method: str
@@ -75,14 +75,14 @@ class Example(Viewed):
 
     @property
     def request(self) -> tuple[str, str, str]:
-        """Method, target and payload; no two examples share all three."""
+        """Method, target and payload, which identify the example."""
         return self.method, self.target, json.dumps(self.payload, sort_keys=True)
 
     @property
     def target(self) -> str:
         """The percent-encoded path with its parameters filled in, and the query of a GET."""
         values = self.path_params
-        parts = _PARAMETER.split(self.path)  # literal texts, and names at the odd places
+        parts = _PARAMETER.split(self.path)  # literals, with names at odd indices
         parts[1::2] = [query_text(values.get(name, f"{{{name}}}")) for name in parts[1::2]]
         path = quote("".join(parts), "/")
         query = urlencode(query_pairs(self.payload or {})) if self.method == "GET" else ""
@@ -90,18 +90,18 @@ class Example(Viewed):
 
     @property
     def stale(self) -> bool:
-        """Whether a store that it used has changed since."""
+        """Whether a store it used has changed since."""
         return any(store.version != version for store, version in self.stores)
 
     def answer_line(self, width: int) -> str:
-        """Return its answer on one line, after the number of chunks of a stream."""
+        """Return its answer on one line, for a stream after the number of chunks."""
         line = codec.preview(self.answer, width)
         if self.shape != "stream":
             return line
         return f"{figures.plural(len(self.answer), 'chunk')}: {line}"
 
     def _answer_lines(self) -> list[str]:
-        """Return the beginning of its answer, of a stream a line per chunk."""
+        """Return the start of its answer, for a stream with a line per chunk."""
         if self.shape != "stream":
             return [codec.indented(self.answer)]
         chunks = self.answer[: codec.MAX_SHOWN_LINES]
@@ -125,7 +125,7 @@ class Example(Viewed):
         )
 
     def to_json(self, root: Path | None = None) -> str:
-        """Return its line of `examples.jsonl`; with a `root` the files and stores that it used."""
+        """Return its line of `examples.jsonl`; with `root`, include the files and stores used."""
         record = {each.name: getattr(self, each.name) for each in fields(self)}
         record |= {"stores": [], "files": []}
         if root is not None:
@@ -140,19 +140,19 @@ class Example(Viewed):
         line = json.dumps(record, ensure_ascii=False)
         try:
             line.encode()
-        except UnicodeEncodeError:  # a lone surrogate has no UTF-8
+        except UnicodeEncodeError:  # lone surrogates cannot be encoded
             return json.dumps(record)
         return line
 
     @classmethod
     def from_json(cls, line: str) -> Example:
-        """Parse a line of `examples.jsonl`, without the stores and files that it names."""
+        """Parse a line of `examples.jsonl`, ignoring the stores and files in it."""
         record = json.loads(line)
         return cls(**{key: value for key, value in record.items() if key not in _USED})
 
 
 class _Entry(NamedTuple):
-    """One call as JSON texts, which become an `Example` when it is read."""
+    """One call as JSON text, parsed to an `Example` on demand."""
 
     number: int
     endpoint: Endpoint[..., Any]
@@ -178,7 +178,7 @@ class _Entry(NamedTuple):
             endpoint.method,
             endpoint.path,
             endpoint.shape,
-            json.loads(self.payload),  # not orjson: it refuses lone surrogates, and rounds
+            json.loads(self.payload),  # not orjson, which rejects lone surrogates and rounds
             json.loads(self.answer),  # integers above 64 bits
             writes=bool(written),
             shared=any(getattr(store, "url", None) is not None for store in written),
@@ -193,7 +193,7 @@ class _Entry(NamedTuple):
 
 
 class _Restored(NamedTuple):
-    """A call of an earlier session, from a line of its export."""
+    """A call of an earlier session, from a line in its export."""
 
     number: int
     endpoint: Endpoint[..., Any]
@@ -203,7 +203,7 @@ class _Restored(NamedTuple):
 
 
 class _Kept:
-    """The newest calls of one endpoint by request, and their bytes."""
+    """The newest calls of one endpoint by request, and their total size."""
 
     __slots__ = ("entries", "size")
 
@@ -222,28 +222,28 @@ class _Kept:
 
 
 class Recorder:
-    """The newest calls of each endpoint, one per request: a bounded queue of JSON texts.
+    """The newest calls of each endpoint, one per request, in a bounded queue; thread-safe.
 
-    Recording costs a few dictionary operations; `examples` parses the texts. Thread-safe.
+    Recording takes a few dictionary operations; JSON text is parsed only by `examples`.
     """
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], _Kept] = {}
         self._running: dict[Stream[Any], Endpoint[..., Any]] = {}
         self._numbers = count()
-        self._lock = threading.Condition()  # notified when a running stream was recorded
+        self._lock = threading.Condition()  # notified when a running stream has been recorded
 
     @property
     def running(self) -> list[Stream[Any]]:
-        """The streams to be recorded when they end."""
+        """The streams that will be recorded when they end."""
         with self._lock:
             return list(self._running)
 
     def add(self, endpoint: Endpoint[..., Any], call: Call, result: Any, body: bytes) -> None:
-        """Record a call that ended well; one that returned a stream once that has ended.
+        """Record a successful call; if it returned a stream, when the stream ends.
 
-        `body` is its answer as JSON text, or empty. A call without a JSON form is not recorded,
-        nor a stream that failed or dropped chunks.
+        `body` is the answer as JSON text, or empty. Calls without a JSON form are not recorded, nor
+        are streams that failed or dropped chunks.
         """
         if isinstance(result, Stream):
             with self._lock:
@@ -286,7 +286,7 @@ class Recorder:
     def restore(
         self, endpoint: Endpoint[..., Any], line: str, example: Callable[[], Example]
     ) -> None:
-        """Keep a call of an earlier session, from its line; `example` makes it when it is read."""
+        """Add a call of an earlier session from its line; `example` creates it on demand."""
         found = Example.from_json(line)
         request = codec.dumps(found.payload), codec.dumps(found.path_params)
         with self._lock:
@@ -299,7 +299,7 @@ class Recorder:
         kept.add(entry)
 
     def proof(self, endpoint: Endpoint[..., Any]) -> Proof:
-        """Return whether `endpoint` has a recorded call, or a stream that is to be recorded."""
+        """Return whether `endpoint` has a recorded call, or a stream still to be recorded."""
         with self._lock:
             kept = self._kept.get((endpoint.method, endpoint.path))
             if kept and any(each.endpoint is endpoint for each in kept.entries.values()):
@@ -315,8 +315,8 @@ class Recorder:
             self._kept.pop((method, path), None)
 
     def examples(self, endpoints: Sequence[Endpoint[..., Any]]) -> list[Example]:
-        """Return the calls of these endpoints, one per request, the newest last."""
-        with self._lock:  # a stream has ended a moment before its thread records it
+        """Return the calls of these endpoints, one per request, newest last."""
+        with self._lock:  # a stream's thread records it shortly after its end
             self._lock.wait_for(self._settled, _SETTLE_SECONDS)
             entries = [entry for kept in self._kept.values() for entry in kept.entries.values()]
         entries = [entry for entry in entries if entry.endpoint in endpoints]
@@ -330,7 +330,7 @@ class Recorder:
 
 
 def _versions(record: CallRecord) -> list[tuple[Any, int]]:
-    """Return each store that the call used with its version now."""
+    """Return each store that the call used, with its current version."""
     if not record.read and not record.written:
         return []
     return [(store, store.version) for store in {**record.read, **record.written}.values()]

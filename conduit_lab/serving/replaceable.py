@@ -1,4 +1,4 @@
-"""Replaceable: while a session opens an exported app, `App(...)` makes the session's lab."""
+"""Replaceable: make `App(...)` return the session's lab while an exported app is opened."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _maker: ContextVar[_Maker | None] = ContextVar("conduit_lab_maker", default=None
 
 
 class Replaceable:
-    """A class whose call makes an instance of a subclass inside of `replaced`."""
+    """A class whose constructor returns an instance of a subclass inside `replaced`."""
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
-        """Return a new object, which its own class initializes."""
+        """Return a new object, possibly of a subclass, for `__init__`."""
         found = _maker.get()
         if found is None or found[0] is not cls:
             return super().__new__(cls)
@@ -25,7 +25,7 @@ class Replaceable:
 
 @contextmanager
 def replaced(kind: type[Replaceable], make: Callable[[], Any]) -> Iterator[None]:
-    """Let each call of exactly `kind` initialize the object that `make` returns."""
+    """Make the constructor of exactly `kind` initialize and return the object from `make`."""
     token = _maker.set((kind, make))
     try:
         yield

@@ -1,4 +1,4 @@
-"""Request: an HTTP request as a handler gets it; Body: its JSON object."""
+"""Request: an HTTP request as passed to a handler; Body: its JSON object."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _MAX_KEY_CHARACTERS = 60
 class Request:
     """An HTTP request, for a handler with a parameter named or typed `request`.
 
-    `body` is the raw body, `query` the query parameters, `path_params` the path parameters, and
-    `headers` have lower-case names. `caller` has the name and the tenant of the key that it was
-    sent with, None for an app without keys; by default it is the current one.
+    `body` is the raw body, `query` the query parameters, `path_params` the path parameters;
+    `headers` has lowercase names. `caller` has the name and tenant of the request's key and
+    defaults to the current caller; it is None for an app without keys.
     """
 
     __slots__ = ("body", "caller", "headers", "path_params", "query")
@@ -46,10 +46,10 @@ class Request:
 
     @classmethod
     def from_scope(cls, scope: Scope, body: bytes) -> Request:
-        """Return the request of an ASGI scope and its body."""
+        """Create a request from an ASGI scope and body."""
         query: bytes = scope.get("query_string", b"")
         headers: dict[str, str] = {}
-        for name, value in scope["headers"]:  # of a name that is repeated the first
+        for name, value in scope["headers"]:  # the first of repeated names
             headers.setdefault(name.decode("latin-1"), value.decode("latin-1"))
         return cls(
             body,
@@ -59,19 +59,19 @@ class Request:
         )
 
     def parse_json(self) -> Any:
-        """Return the body as a JSON value; `InputError` where it is not JSON."""
+        """Parse the body as JSON; raise `InputError` if it is not."""
         value = codec.loads(self.body)
         return Body(value) if isinstance(value, dict) else value
 
 
 class MissingField(InputError, KeyError):
-    """A handler looked up a key that the body does not have."""
+    """Raised when a handler looks up a key missing in the body."""
 
     __str__ = Exception.__str__  # KeyError would show the repr
 
 
 class Body(dict[str, Any]):
-    """A JSON object as a handler gets it: a missing key is the client's mistake, a 400."""
+    """A JSON object as passed to a handler: a missing key is answered with 400."""
 
     def __missing__(self, key: str) -> Any:
         keys = [repr(clip(str(known), _MAX_KEY_CHARACTERS)) for known in islice(self, MAX_PROBLEMS)]

@@ -1,4 +1,4 @@
-"""Resources of an app: objects that each process builds for itself, such as a connection pool."""
+"""App resources: objects that each process builds for itself, such as a connection pool."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ _log = logging.getLogger("conduit_lab")
 
 
 class AppResource(Viewed, Generic[_R_co]):
-    """A function whose result is built at the first call in a process, once, and then kept.
+    """A function whose result is built once per process, on the first call; thread-safe.
 
-    Calls are thread-safe. A generator function builds the object that it yields; the rest of it
-    runs when the app stops. A forked child builds its own. `is_built` reports whether it is built
-    in this process.
+    A generator function yields the object, and cleans up when the app stops. A forked child builds
+    its own.
     """
 
     def __init__(
@@ -45,11 +44,11 @@ class AppResource(Viewed, Generic[_R_co]):
         self._lock = threading.RLock()
         self._building = False
         self._held: tuple[int, Any, Any] | None = None  # process, object, generator
-        self._inherited: list[Any] = []  # a forked child must not close them: its parent uses them
+        self._inherited: list[Any] = []  # never closed in a forked child: the parent uses them
         free_in_child(self, "_lock")
 
     def __call__(self) -> _R_co:
-        """Return the object of this process; the first call builds it."""
+        """Return this process's object, building it on the first call."""
         held = self._held
         if held is None or held[0] != os.getpid():
             with self._lock:
@@ -62,11 +61,11 @@ class AppResource(Viewed, Generic[_R_co]):
 
     @property
     def is_built(self) -> bool:
-        """Whether the object is built in this process."""
+        """Whether the object has been built in this process."""
         return self._held is not None and self._held[0] == os.getpid()
 
     def close(self) -> None:
-        """Run the generator function behind its `yield`; the next call builds the object again."""
+        """Run the cleanup after the generator's `yield`; the next call builds a new object."""
         with self._lock:
             held, self._held = self._held, None
         if held is None or held[2] is None:
@@ -79,15 +78,15 @@ class AppResource(Viewed, Generic[_R_co]):
         except StopIteration:
             return
         held[2].close()
-        raise EndpointError(f"{self.name} expected one yield, got a second one: yield once")
+        raise EndpointError(f"{self.name} expected one yield, got two: yield once")
 
     def _build(self) -> tuple[int, Any, Any]:
         if self._held is not None:
             self._inherited.append(self._held)
         if self._building:
             raise EndpointError(
-                f"{self.name} needs itself while it is built: take the call of {self.name}() out "
-                "of its function"
+                f"{self.name} calls itself while being built: remove the call of {self.name}() "
+                "from its function"
             )
         self._building = True
         try:
@@ -109,7 +108,7 @@ class AppResource(Viewed, Generic[_R_co]):
 
 
 class AppResources:
-    """The resources of an app by name, and those that are built, in that order."""
+    """The resources of an app by name, and the built ones in order of creation."""
 
     def __init__(self) -> None:
         self._known: dict[str, AppResource[Any]] = {}
@@ -117,7 +116,7 @@ class AppResources:
         _alive.add(self)
 
     def add(self, function: Callable[[], Any]) -> AppResource[Any]:
-        """Return the resource of a function; one of the same name is closed and replaced."""
+        """Add the resource of a function; close and replace one of the same name."""
         made: AppResource[Any] = AppResource(function, self._note)
         old = self._known.get(made.name)
         self._known[made.name] = made
@@ -126,7 +125,7 @@ class AppResources:
         return made
 
     def close(self) -> None:
-        """Close those that are built in this process, the newest first."""
+        """Close the resources built in this process, newest first."""
         for each in list(self)[::-1]:
             self._close(each)
 
@@ -134,7 +133,7 @@ class AppResources:
         return iter(list(self._built))
 
     def _note(self, resource: AppResource[Any]) -> None:
-        if resource in self._built:  # built by the parent of this process, or again
+        if resource in self._built:  # rebuilt, or built by the parent process
             self._built.remove(resource)
         self._built.append(resource)
 
@@ -157,10 +156,10 @@ class ResourceHost:
     @overload
     def resource(self, function: Callable[[], _R]) -> AppResource[_R]: ...
     def resource(self, function: Callable[[], Any]) -> AppResource[Any]:
-        """Build the function's result at its first call in each process, once.
+        """Build the function's result once per process, on its first call.
 
         For objects that cannot be copied: a connection pool, a thread, a client. A generator
-        function yields the object and cleans up behind its `yield` when the app stops, the newest
+        function yields the object and cleans up after its `yield` when the app stops, newest
         resource first. Running the cell again closes and replaces it.
         """
         return self.resources.add(function)
@@ -171,13 +170,13 @@ _alive: WeakSet[AppResources] = WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """Close the objects that no server has closed at its end."""
+    """Close resources that no server has closed."""
     for each in list(_alive):
         each.close()
 
 
 def _check(function: Any) -> None:
-    """Refuse a function that needs arguments or an event loop."""
+    """Reject a function that needs arguments or an event loop."""
     name = getattr(function, "__name__", None)
     if name is None or not callable(function):
         raise EndpointError(

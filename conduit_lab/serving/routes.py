@@ -1,6 +1,6 @@
-"""The routes of an app behind its gate: those of every face, and of the protocols it speaks.
+"""The routes of an app behind its gate: those of every face and of its protocols.
 
-An app imports them at its first connection.
+Imported by an app on its first connection.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from conduit_lab.serving.faces import (
 from conduit_lab.serving.faces.protocols import protocol_routes
 from conduit_lab.serving.gate.gate import Gate
 
-# The first route of a path and method answers. Those of the package and its protocols precede
-# endpoints at patterns such as "/{name}", and a value endpoint's GET that of a stream.
+# The first matching route wins. Routes of the package and its protocols precede endpoints at
+# patterns such as "/{name}", and a value endpoint's GET precedes a stream's.
 _FACES = (health, metrics, usage, passage_links, values, events, openapi, docs)
 
 

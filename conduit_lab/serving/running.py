@@ -16,9 +16,9 @@ STREAM_COLUMNS = ("stream", "state", "chunks", "time", "rate")
 
 
 class Streams(Viewed, list[Stream[Any]]):
-    """The streams that ran at one moment, the oldest first.
+    """A snapshot of the running streams, oldest first.
 
-    `streams["ask"]` is the newest of that name. `streams["ask"].cancel()` stops it, and
+    `streams["ask"]` is the newest with that name. `streams["ask"].cancel()` stops it, and
     `streams.cancel()` stops all.
     """
 
@@ -37,7 +37,7 @@ class Streams(Viewed, list[Stream[Any]]):
         raise UnknownName(f"no running stream {key!r}; there are {known}{did_you_mean(key, names)}")
 
     def cancel(self) -> None:
-        """Stop them all."""
+        """Cancel all of them."""
         for stream in self:
             stream.cancel()
 
@@ -45,7 +45,7 @@ class Streams(Viewed, list[Stream[Any]]):
         return list(dict.fromkeys(stream.name for stream in self))
 
     def table(self) -> views.Table:
-        """Return name, state, chunks, seconds and rate of each."""
+        """Return the name, state, chunks, seconds and rate of each."""
         return views.Table(
             STREAM_COLUMNS, [stream_cells(each) for each in self], numeric=STREAM_COLUMNS[2:]
         )
@@ -55,7 +55,7 @@ class Streams(Viewed, list[Stream[Any]]):
 
 
 def stream_cells(stream: Stream[Any]) -> tuple[str, ...]:
-    """Return name, state, chunks, seconds and rate."""
+    """Return the name, state, chunks, seconds and rate of a stream."""
     count, _, seconds, rate, _ = stream.statistics
     return (
         stream.name,

@@ -1,4 +1,4 @@
-"""SampledCalls: served calls, each a root span or counted without one, as `App(trace=)` says."""
+"""SampledCalls: served calls, with a root span or only counted, according to `App(trace=)`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from conduit_lab.serving.trace_sampling import TraceSampler
 
 
 class SampledCalls(ABC):
-    """The calls of one name, which is that of their row in the app's statistics.
+    """The calls of one `name`, which is also their row in the app's statistics.
 
-    `begin` returns the root span of one, to be entered. A call that fails has one in any mode.
+    `begin` returns the root span of a call, not yet entered. A failed call has a span in any mode.
     """
 
     __slots__ = ("_begin", "_sampler", "app", "name")
@@ -31,7 +31,7 @@ class SampledCalls(ABC):
         self._sampler = TraceSampler()
 
     async def run(self, *call: Any) -> Any:
-        """Await one call under the app's root."""
+        """Run one call under the app's root."""
         app = self.app
         root = enter_root(app.root)
         try:
@@ -56,13 +56,13 @@ class SampledCalls(ABC):
             leave_root(root)
 
     def skips_trace(self) -> bool:
-        """Return whether the next call has no trace, and count it; `run` counts all others."""
+        """Return whether the next call is not traced, and count it if so; `run` counts others."""
         return self._sampler.skips(self.app.trace, observed=bool(self.app.observers))
 
     def record_failure(self, call: Any, begun: float, error: BaseException) -> None:
-        """Record the root span of a call that failed without one; `call` begins it."""
+        """Record a root span for a failed call that had none."""
         record_failure(self._begin(call), begun, error)
 
     @abstractmethod
     async def _work(self, record: CallRecord, *call: Any) -> Any:
-        """Make the call, and fill its `record`."""
+        """Run the call and fill in its `record`."""

@@ -1,4 +1,4 @@
-"""ServedCalls: the calls of one route of a protocol."""
+"""ServedCalls: the calls of one protocol route."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Work = Callable[[CallRecord], Awaitable[_Result]]
 
 
 class ServedCalls(SampledCalls):
-    """The calls of one route: each is a function of its call record.
+    """The calls of one route, each a function of its call record.
 
-    Endpoints and stages that a call uses are below it in its trace. Streams and generations that it
-    begins end where it fails.
+    Endpoints and stages used by a call are its children in the trace. Streams and generations that
+    it started end if it fails.
     """
 
     __slots__ = ()
@@ -29,7 +29,7 @@ class ServedCalls(SampledCalls):
     if TYPE_CHECKING:
 
         async def run(self, work: Work[_Result]) -> _Result:
-            """Await `work` of the call's record."""
+            """Await `work` with the call's record."""
 
     def __init__(self, app: EndpointHost, name: str) -> None:
         def begin(work: Any) -> Span:

@@ -1,4 +1,4 @@
-"""Signature: the contract of a function; binds requests and calls to its arguments."""
+"""Signature: the contract of a function, which binds requests and calls to its arguments."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _JSON_VALUES = (str, int, float, list, dict, type(None))
 
 
 class Parameter(NamedTuple):
-    """One parameter of an endpoint: its JSON Schema, and the place of it in a request.
+    """One parameter of an endpoint: its JSON Schema, and its place in a request.
 
-    The place is "path", "query", "body" (a key of the JSON object) or "whole" (all of the body).
-    `texts` says how a query has it: "text", a text per item of a "list", or one "json" text.
+    `place` is "path", "query", "body" (a key of the JSON object) or "whole" (the entire body).
+    `texts` is its encoding in a query: "text", "list" (repeated, one item each) or "json".
     """
 
     name: str
@@ -43,11 +43,11 @@ class Parameter(NamedTuple):
 class Signature:
     """Binds requests and calls to the arguments of a function.
 
-    A parameter named or typed `request` takes the request. A single other parameter without a type,
-    or typed as a mapping, a model, a dataclass or Any, takes the whole JSON body. Every other one
-    is taken by name from the JSON object, the query (all of a GET) or the path, and checked against
-    its type. `types` has the type of each parameter that has one. `answer` is the type of the
-    answer, where it is not what the function returns.
+    A parameter named or typed `request` takes the request. A single other parameter that is
+    untyped, or typed as a mapping, model, dataclass or Any, takes the whole JSON body. Any other
+    parameter is taken by name from the JSON object, the query (for GET) or the path, and validated
+    against its type. `types` maps typed parameters to their types. `answer` is the type of the
+    answer, if it differs from the function's return type.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Signature:
             hints = get_type_hints(function, include_extras=True)
         except NameError as error:
             raise EndpointError(
-                f"a type of {name}{self._signature} cannot be found ({error}): "
+                f"a type of {name}{self._signature} cannot be resolved ({error}): "
                 "import it in the module that defines the function"
             ) from error
         self.types = hints
@@ -93,13 +93,13 @@ class Signature:
         defaults = {p.name: ... if p.default is p.empty else p.default for p in self._named}
         fields = {name: (hints.get(name, Any), default) for name, default in defaults.items()}
         self._arguments = arguments_of(name, fields)
-        # the only parameter, where every JSON value fits it: there is nothing to check
+        # the only parameter, if it accepts any JSON value: nothing to validate
         any_fits = len(parameters) == 1 and hints.get(parameters[0].name, Any) is Any
         self._only = self.whole if any_fits else None
 
     @property
     def required(self) -> list[str]:
-        """The parameters without a default, the request apart."""
+        """The parameters without a default, except the request."""
         return [p.name for p in self._named if p.default is p.empty]
 
     @functools.cached_property
@@ -124,7 +124,7 @@ class Signature:
 
     @functools.cached_property
     def takes_files(self) -> bool:
-        """Whether a parameter is a file, or has one in it."""
+        """Whether a parameter is or contains a file."""
         return is_of_file(self.schema())
 
     @functools.cached_property
@@ -135,13 +135,13 @@ class Signature:
         return all(takes_array(self.types.get(name, Any)) for name in self._free)
 
     def schema(self) -> dict[str, Any]:
-        """Return the JSON Schema (2020-12) of its arguments, an object; the request is left out."""
+        """Return the JSON Schema (2020-12) of its arguments, an object without the request."""
         return self._arguments.schema()
 
     def answer_schema(self) -> dict[str, Any] | None:
-        """Return the JSON Schema of its answer, of a stream that of a chunk.
+        """Return the JSON Schema of its answer; for a stream, that of a chunk.
 
-        None where the return type does not give one.
+        None if the return type does not determine one.
         """
         from conduit_lab.serving.answer_schema import answer_schema  # loads pydantic
 
@@ -149,7 +149,7 @@ class Signature:
 
     @functools.cached_property
     def parameters(self) -> tuple[Parameter, ...]:
-        """Its parameters in the order of the function, the request left out."""
+        """Its parameters in the function's order, without the request."""
         schema = self.schema()
         places = dict.fromkeys(self._in_path, "path")
         other = "query" if self._in_query or self.request is not None else "body"
@@ -178,7 +178,7 @@ class Signature:
         return str(self._signature)
 
     def from_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        """Return the call for Python arguments; `InputError` where they do not fit."""
+        """Bind Python arguments; raise `InputError` if they do not match."""
         if self._only is not None and len(args) == 1 and not kwargs:
             payload = materialize(args[0])
             argument = Body(payload) if type(payload) is dict else payload
@@ -196,16 +196,16 @@ class Signature:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise InputError(f"expected {self._signature}: {error}") from error
-        arguments = materialize(bound.arguments)  # the call and its recording both read them
+        arguments = materialize(bound.arguments)  # read twice: by the call and by its recording
         kwargs = self._checked(arguments)
         payload = {name: value for name, value in arguments.items() if name not in self._in_path}
         path_params = {name: arguments[name] for name in self._in_path if name in arguments}
         return Call(kwargs, payload if self.whole is None else payload.get(self.whole), path_params)
 
     def from_http(self, scope: Scope, body: bytes) -> Call:
-        """Return the call for an ASGI scope and its JSON body; `InputError` where it does not fit.
+        """Bind an ASGI scope and its JSON body; raise `InputError` if they do not match.
 
-        Without a body, a GET takes the query.
+        A GET without a body takes its arguments from the query.
         """
         if body and self._only is not None:
             payload = codec.loads(body)
@@ -222,7 +222,7 @@ class Signature:
         return self.from_value(codec.loads(body) if body else {}, path_params, body)
 
     def from_request(self, request: Request) -> Call:
-        """Return the call for a request; `InputError` where it does not fit."""
+        """Bind a request; raise `InputError` if it does not match."""
         body = request.body
         if self.request is not None:
             payload = codec.loads(body) if body else None
@@ -238,11 +238,11 @@ class Signature:
         )
 
     def from_query(self, query: bytes, path_params: Mapping[str, Any]) -> Call:
-        """Return the call for the query of a GET; a key that is repeated gives a list."""
+        """Bind the query of a GET; a repeated key becomes a list."""
         return self._from_texts(_by_name(query), path_params)
 
     def from_form(self, fields: Mapping[str, Any], path_params: Mapping[str, Any]) -> Call:
-        """Return the call for the fields of a form: a text or a `File` each, or a list of them."""
+        """Bind the fields of a form: each a string, a `File`, or a list of them."""
         texts: dict[str, list[Any]] = {
             name: value if isinstance(value, list) else [value] for name, value in fields.items()
         }
@@ -251,9 +251,9 @@ class Signature:
     def from_value(
         self, value: Any, path_params: Mapping[str, Any] | None = None, body: bytes = b""
     ) -> Call:
-        """Return the call for the decoded value of a body; `body` is its JSON text, if it has one.
+        """Bind the decoded value of a body; `body` is its JSON text, if any.
 
-        A value that is no object, such as an array, is that of the only parameter.
+        A value that does not come from JSON, such as an array, is passed to the only parameter.
         """
         params = self._of_path(path_params) if path_params else {}
         if not self._named:
@@ -273,13 +273,13 @@ class Signature:
 
     def _from_texts(self, texts: Mapping[str, list[Any]], path_params: Mapping[str, Any]) -> Call:
         payload, params = self._of_texts(texts), self._of_path(path_params)
-        if self.whole is not None:  # an object, such as a model: the texts are its fields
+        if self.whole is not None:  # an object, such as a model, whose fields are in the query
             whole = {self.whole: payload} if payload else {}
             return Call(self._of_json({**whole, **params}), payload, params)
         return Call(self._of_json({**payload, **params}), payload, params)
 
     def _of_texts(self, texts: Mapping[str, list[Any]]) -> dict[str, Any]:
-        """Return the JSON values of texts; a text of an unknown name stays one, to be named."""
+        """Parse strings to JSON values; keep those of unknown names, which an error will list."""
         readers = self._readers
         return {
             name: readers[name].read(each)
@@ -289,7 +289,7 @@ class Signature:
         }
 
     def _of_path(self, path_params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the JSON values of path parameters, which their convertors may have parsed."""
+        """Parse path parameters to JSON values, unless their convertors already did."""
         return {
             name: self._readers[name].read([value])
             if isinstance(value, str) and name in self._readers
@@ -300,7 +300,7 @@ class Signature:
         }
 
     def from_payload(self, payload: Any, path_params: Mapping[str, Any]) -> Call:
-        """Return the call for the payload and path parameters of an earlier one."""
+        """Bind the payload and path parameters of an earlier call."""
         if self.request is not None:
             body = b"" if payload is None else codec.dumps(payload)
             return self.from_request(Request(body, path_params=path_params))
@@ -312,11 +312,11 @@ class Signature:
         return Call(self._checked(arguments), payload, dict(path_params))
 
     def _checked(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return Python arguments converted to their types, defaults filled in."""
+        """Return Python arguments converted to their types, with defaults filled in."""
         return self._with_body(self._arguments.check(arguments))
 
     def _of_json(self, arguments: Mapping[str, Any], size: int = 0) -> dict[str, Any]:
-        """Return arguments from JSON converted to their types, defaults filled in."""
+        """Return JSON arguments converted to their types, with defaults filled in."""
         return self._with_body(self._arguments.check_json(arguments, size))
 
     def _with_body(self, checked: dict[str, Any]) -> dict[str, Any]:
@@ -338,7 +338,7 @@ def _takes_whole(hint: Any) -> bool:
 
 
 def _by_name(query: bytes) -> dict[str, list[str]]:
-    """Return the texts of a query by name."""
+    """Return the values of a query by name."""
     texts: dict[str, list[str]] = {}
     if not query:
         return texts

@@ -1,4 +1,4 @@
-"""StopSignals: the drain of an app, begun by the signal that stops its server."""
+"""StopSignals: drain an app when its server receives a stop signal."""
 
 from __future__ import annotations
 
@@ -12,34 +12,33 @@ from typing import Any
 
 from conduit_lab.core.errors import ServeError
 
-GRACE_SECONDS = 5.0  # for open requests at the stop
+GRACE_SECONDS = 5.0  # for open requests on shutdown
 GRACE_VARIABLE = "CONDUIT_LAB_GRACE"
 PRE_STOP_VARIABLE = "CONDUIT_LAB_PRE_STOP"
-CUT_SECONDS = 0.25  # after the grace, for requests that are no stream, or whose client is slow
+CUT_SECONDS = 0.25  # after the grace period, for requests that are not streams or have slow clients
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def seconds_from(variable: str, default: float) -> float:
-    """Return the seconds in an environment variable; `ServeError` where it has no number."""
+    """Return the seconds in an environment variable; raise `ServeError` if invalid."""
     text = os.environ.get(variable, "")
     try:
         seconds = float(text) if text else default
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise ServeError(f"{variable} expected seconds from 0 on, got {text!r}")
+        raise ServeError(f"{variable} expected seconds of at least 0, got {text!r}")
     return seconds
 
 
 class StopSignals:
-    """Chains the stop signals of the server that runs an app, while its lifespan runs.
+    """Chains the server's stop signal handlers while an app's lifespan runs.
 
-    `begin` gets the seconds until open streams end, as soon as the first signal arrives. The
-    server's own handler follows at once, or after the pre-stop seconds: until then a load balancer
-    that checks /readyz sends its requests elsewhere, while the port is open. A second signal does
-    not wait. A signal without a handler of the server is left alone, and so is every signal outside
-    of the main thread; `restore` puts the server's handlers back.
+    On the first signal `begin` is called with the seconds until open streams end. The server's own
+    handler runs at once, or after the pre-stop seconds, in which the port stays open while a load
+    balancer that checks /readyz moves away. A second signal skips the wait. Signals that the server
+    does not handle are left alone, as is everything outside the main thread.
     """
 
     def __init__(self, begin: Callable[[float], object]) -> None:
@@ -51,7 +50,7 @@ class StopSignals:
         self._begun = self._ended = False
 
     def chain(self) -> None:
-        """Handle the signals that the server handles."""
+        """Replace the server's handlers."""
         if threading.current_thread() is not threading.main_thread():
             return
         for each in _SIGNALS:
@@ -61,9 +60,9 @@ class StopSignals:
                 signal.signal(each, self._handle)
 
     def restore(self) -> None:
-        """Put the server's handlers back.
+        """Restore the server's handlers.
 
-        Where another app has chained this one's meanwhile, they stay and only pass signals on.
+        If another app has chained these meanwhile, they stay installed and only forward signals.
         """
         self._ended = True
         for each, handler in self._chained.items():
@@ -90,18 +89,18 @@ class StopSignals:
 
 
 def _is_of_server(handler: Any) -> bool:
-    """Return whether a server has set a handler: neither Python nor `asyncio.run` did."""
+    """Return whether a handler was set by a server, not by Python or `asyncio.run`."""
     if not callable(handler) or handler is signal.default_int_handler:
         return False
-    own = getattr(handler, "func", None)  # of Ctrl-C in `asyncio.run`, which is no server
+    own = getattr(handler, "func", None)  # the Ctrl-C handler of `asyncio.run`
     return not isinstance(getattr(own, "__self__", None), asyncio.Runner)
 
 
 def _bound_shutdown(handler: Any, grace: float) -> None:
-    """Make uvicorn cancel the requests that still run after the grace.
+    """Make uvicorn cancel requests that are still running after the grace period.
 
-    Without `--timeout-graceful-shutdown` it waits for them for ever, such as for the rest of a body
-    that a client never sends.
+    Without `--timeout-graceful-shutdown` it waits forever, for example for the rest of a body that
+    a client never sends.
     """
     config: Any = getattr(getattr(handler, "__self__", None), "config", None)
     if getattr(config, "timeout_graceful_shutdown", 0) is None:

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from conduit_lab.vectors.store import VectorStore
 
 _COLUMNS = ("store", "entries", "embedder", "size", "vectors", "metric", "place")
-_FACTS = 5  # of an open local store: entries, vectors, metric, size, place
+_FACTS = 5  # for an open local store: entries, vectors, metric, size, place
 
 
 class Stores(Viewed, dict[str, "VectorStore"]):
-    """The stores of an app; an unknown name is an `UnknownName` with the nearest one."""
+    """The stores of an app; an unknown name raises `UnknownName` with the nearest one."""
 
     def __missing__(self, name: str) -> NoReturn:
         known = ", ".join(self) or "none yet"
@@ -31,9 +31,9 @@ class Stores(Viewed, dict[str, "VectorStore"]):
 
 
 def store_cells(store: VectorStore) -> tuple[str, ...]:
-    """Return entries, embedder, size, vectors, metric and place; opens nothing.
+    """Return the entries, embedder, size, vectors, metric and place of a store; opens nothing.
 
-    The entries of a store on a server are not known without a question to it.
+    The entries of a store on a server are not counted, since that takes a query.
     """
     embedder = store.embedder
     name = "" if embedder is None else str(getattr(embedder, "name", type(embedder).__name__))

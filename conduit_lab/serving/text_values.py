@@ -1,4 +1,4 @@
-"""Texts of a query, a path or a form become JSON values, by the JSON Schema of their parameter."""
+"""Convert strings of a query, path or form to JSON values, by their parameter's JSON Schema."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import orjson
 
 JSON_TYPES = frozenset({"string", "number", "integer", "boolean", "null", "array", "object"})
 
-_BOOLEANS = {"True": True, "False": False}  # as Python clients write them
+_BOOLEANS = {"True": True, "False": False}  # as written by Python clients
 
 
 class TextReader:
-    """Reads the texts of one parameter by its JSON Schema, whose `$defs` are `definitions`.
+    """Parses the strings of one parameter by its JSON Schema, whose `$defs` are `definitions`.
 
-    `style` is "list" for an array of scalars, which is one text per item, "json" for other arrays
-    and objects, which are one JSON text, and "text" for all else.
+    `style` is "list" for an array of scalars (a string per item), "json" for other arrays and
+    objects (one JSON string), and "text" for anything else.
     """
 
     __slots__ = ("_choices", "_kinds", "style")
@@ -39,7 +39,7 @@ class TextReader:
         self._choices = {orjson.dumps(v).decode(): v for v in values if not isinstance(v, str)}
 
     def read(self, texts: list[str]) -> Any:
-        """Return the JSON value of the texts of one parameter; a text that is none stays as is."""
+        """Return the JSON value of one parameter's strings; keep a string that is not JSON."""
         if self.style == "list" and not (len(texts) == 1 and texts[0].startswith("[")):
             return [self._scalar(text) for text in texts]
         if len(texts) > 1:
@@ -58,7 +58,7 @@ class TextReader:
 
 
 def query_pairs(arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the query of JSON values: a pair per item of a list of scalars."""
+    """Encode JSON values as query pairs, with a pair per item of a list of scalars."""
     pairs: list[tuple[str, str]] = []
     for name, value in arguments.items():
         items = value if isinstance(value, list | tuple) else [value]
@@ -69,12 +69,12 @@ def query_pairs(arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def query_text(value: Any) -> str:
-    """Return a JSON value as the text of a query or a path."""
+    """Encode a JSON value as a string in a query or path."""
     return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
 
 
 def alternatives(schema: Any, definitions: Mapping[str, Any], depth: int = 0) -> Iterator[Any]:
-    """Yield the schemas without references and alternatives that a schema stands for."""
+    """Yield the schemas that a schema stands for, with references and alternatives resolved."""
     if not isinstance(schema, Mapping) or depth > 20:
         return
     reference = schema.get("$ref")
@@ -107,7 +107,7 @@ def _kinds(schema: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _listed(schema: Mapping[str, Any]) -> list[Any]:
-    """Return the values of an enumeration."""
+    """Return the values of an `enum` or `const`."""
     return [schema["const"]] if "const" in schema else list(schema.get("enum", ()))
 
 

@@ -1,4 +1,4 @@
-"""Tool: a function that agents call by MCP, without a path of its own."""
+"""Tool: a function that agents call over MCP, without an HTTP path."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from conduit_lab.core.version import __version__
 from conduit_lab.serving import codec
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 
-TOOL_METHOD = "TOOL"  # in place of the HTTP method
+TOOL_METHOD = "TOOL"  # instead of an HTTP method
 MCP_PATH = "/mcp"
 MCP_REVISION = "2026-07-28"
-RESULT = "result"  # the key of structured content that is no object
-MAX_TOOL_NAME_CHARACTERS = 64  # that every client takes
+RESULT = "result"  # the key of structured content that is not an object
+MAX_TOOL_NAME_CHARACTERS = 64  # accepted by every client
 
 _NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_TOOL_NAME_CHARACTERS}}}")
 _P = ParamSpec("_P")
@@ -24,9 +24,9 @@ _R = TypeVar("_R")
 
 
 class Tool(Endpoint[_P, _R]):
-    """A function for agents: called, traced, recorded and exported as an endpoint is.
+    """A function for agents: called, traced, recorded and exported like an endpoint.
 
-    `path` is its name as agents see it, and its arguments are always taken by name.
+    `path` is the tool name shown to agents, and arguments are always passed by name.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Tool(Endpoint[_P, _R]):
         super().__init__(function, tool_name, TOOL_METHOD, "tool", app)
         if self.signature.request is not None:
             raise EndpointError(
-                f"the tool {tool_name} takes a request: a tool has arguments only, and no HTTP"
+                f"the tool {tool_name} takes a request: a tool takes only arguments"
             )
         self.description = description or inspect.cleandoc(function.__doc__ or "")
         self.is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(
@@ -49,7 +49,7 @@ class Tool(Endpoint[_P, _R]):
 
 
 def tool_request(name: str, arguments: Any) -> tuple[str, dict[str, str], bytes]:
-    """Return path, headers and body of a call of a tool, in MCP's revision 2026-07-28."""
+    """Return the path, headers and body of a tool call in MCP revision 2026-07-28."""
     prefix = "io.modelcontextprotocol/"
     meta = {
         f"{prefix}protocolVersion": MCP_REVISION,
@@ -69,7 +69,7 @@ def tool_request(name: str, arguments: Any) -> tuple[str, dict[str, str], bytes]
 
 
 def tool_answer(content: bytes) -> tuple[Any, str]:
-    """Return the structured content of a call's answer, and the error that it reports or ""."""
+    """Return the structured content of a tool call's response, and its error message or ""."""
     lines = content.decode("utf-8").split("\n")
     events = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
     message = codec.loads((events[-1] if events else content.decode("utf-8")).encode())
@@ -81,7 +81,7 @@ def tool_answer(content: bytes) -> tuple[Any, str]:
 
 
 def as_object(value: Any) -> dict[str, Any]:
-    """Return a JSON object as it is, any other value under the key `result`.
+    """Return a JSON object unchanged, any other value under the key `result`.
 
     MCP's revisions before 2026-07-28 require structured content to be an object.
     """

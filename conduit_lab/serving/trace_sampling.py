@@ -1,4 +1,4 @@
-"""TraceSampler: which served calls are traced."""
+"""TraceSampler: select the served calls to trace."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from conduit_lab.core.errors import EndpointError
 
 TraceMode = Literal["always", "sample", "errors"]
 FIRST_TRACED_CALLS = 16  # of each endpoint, under "sample"
-SAMPLE_EVERY = 64  # then one of so many
+SAMPLE_EVERY = 64  # after those, 1 call in this many
 
 
 def check_trace_mode(mode: str) -> TraceMode:
-    """Return a known mode; `EndpointError` for any other text."""
+    """Validate a trace mode; raise `EndpointError` for an unknown one."""
     if mode not in get_args(TraceMode):
         known = ", ".join(map(repr, get_args(TraceMode)))
         raise EndpointError(f"App(trace=) expected one of {known}, got {mode!r}")
@@ -20,16 +20,16 @@ def check_trace_mode(mode: str) -> TraceMode:
 
 
 class TraceSampler:
-    """Chooses which calls of one endpoint are traced; a call that fails has a span in any mode."""
+    """Selects the calls of one endpoint to trace; a failed call has a span in any mode."""
 
     __slots__ = ("_calls", "_due")
 
     def __init__(self) -> None:
         self._calls = 0
-        self._due = 0  # calls that `skips` has left to `takes`
+        self._due = 0  # calls that `skips` has passed to `takes`
 
     def takes(self, mode: TraceMode, *, observed: bool) -> bool:
-        """Return whether the next call is traced; observers see all, or errors alone."""
+        """Return whether to trace the next call; with observers all but in mode "errors"."""
         if mode != "sample":
             return mode == "always"
         if self._due:
@@ -39,7 +39,7 @@ class TraceSampler:
         return observed or calls <= FIRST_TRACED_CALLS or calls % SAMPLE_EVERY == 0
 
     def skips(self, mode: TraceMode, *, observed: bool) -> bool:
-        """Return whether the next call is not traced, and count it; else `takes` will take one."""
+        """Return whether the next call is not traced, and count it; otherwise call `takes` next."""
         if mode != "sample":
             return mode == "errors"
         self._calls = calls = self._calls + 1

@@ -1,4 +1,4 @@
-"""Traffic: the requests of one server in the last minute, and the view that shows them."""
+"""Traffic: the requests of one server in the last minute, and their view."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from conduit_lab.serving.app import App
 
 WINDOW_SECONDS = 60
-RATE_SECONDS = 10  # of which the rate and the percentiles are
+RATE_SECONDS = 10  # window of the rate and the percentiles
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _COLOR = "#0072b2"
@@ -28,11 +28,10 @@ _COLOR = "#0072b2"
 
 @dataclass(frozen=True)
 class Traffic:
-    """The state of one server at one moment.
+    """A snapshot of one server's traffic.
 
     `rate` is in requests per second, `p50` and `p99` in seconds, over the last 10 seconds; all are
-    0 without a request. `per_second` has the requests of each of the last 60 seconds, the newest
-    last.
+    0 without requests. `per_second` has the requests of each of the last 60 seconds, newest last.
     """
 
     rate: float
@@ -46,7 +45,7 @@ class Traffic:
 
     @classmethod
     def of(cls, app: App, state: ServerState) -> Traffic:
-        """Return the traffic of a server now."""
+        """Take a snapshot of a server's traffic."""
         now = monotonic()
         per_second = [0] * WINDOW_SECONDS
         seconds = []
@@ -72,7 +71,7 @@ class Traffic:
 
     @property
     def headline(self) -> str:
-        """The rate and the percentiles in words."""
+        """The rate and the percentiles as text."""
         if not self.rate:
             return "no requests in the last 10 s"
         return (
@@ -82,7 +81,7 @@ class Traffic:
 
     @property
     def load(self) -> str:
-        """The requests and streams of this moment in words."""
+        """The current requests and streams as text."""
         return " · ".join(
             (
                 f"{figures.count(self.in_flight)} in flight",
@@ -94,7 +93,7 @@ class Traffic:
 
 
 def batcher_rows(model: Any) -> int:
-    """Return the rows that wait for a batch of a model; opens nothing."""
+    """Return the number of rows waiting for a batch of a model; opens nothing."""
     shared = model.held
     batcher = None if shared is None or shared.batcher is None else shared.batcher()
     return 0 if batcher is None else int(batcher.waiting)
@@ -102,13 +101,13 @@ def batcher_rows(model: Any) -> int:
 
 @dataclass(frozen=True)
 class RateStrip(ViewPiece):
-    """The requests of each second of the last minute as bars."""
+    """A bar chart of the requests per second in the last minute."""
 
     per_second: Sequence[int]
 
     @property
     def caption(self) -> str:
-        """The label of the bars, with their maximum."""
+        """The label of the chart, with its maximum."""
         most = figures.count(max(self.per_second, default=0))
         return f"requests per second in the last minute, at most {most}"
 
@@ -138,13 +137,13 @@ class RateStrip(ViewPiece):
 
 
 def traffic_tables(app: App, state: ServerState) -> list[list[Table]]:
-    """Return the tables of a server: its endpoints; its models and its newest failures."""
+    """Return the tables of a server: endpoints; models and recent failures."""
     groups = [[_endpoints(app, state)], [app.models.summary(), _failures(state)]]
     return [[table for table in group if table.rows] for group in groups]
 
 
 def traffic_pieces(app: App, state: ServerState, traffic: Traffic) -> list[ViewPiece]:
-    """Return the parts of a server's view below its header line."""
+    """Return the pieces of a server's view below its header line."""
     return [
         Line(traffic.headline, "large"),
         RateStrip(traffic.per_second),

@@ -1,4 +1,4 @@
-"""TypedArguments: values checked by pydantic against a function's types, with bounded work."""
+"""TypedArguments: validation by pydantic against a function's types, with bounded work."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from conduit_lab.serving.json_validation import (
     with_whole_floats,
 )
 
-# of a body that is checked in one call, and all its problems counted: at most about 0.1 s of work
+# a body up to this size is validated in one call with all problems counted: about 0.1 s at most
 MAX_COUNTED_BYTES = 2**18
 
-_MAX_LISTED = 1000  # problems that pydantic may list, at 3 µs each
+_MAX_LISTED = 1000  # problems listed by pydantic, at 3 µs each
 
 
 class TypedArguments:
@@ -43,7 +43,7 @@ class TypedArguments:
 
     def __init__(self, function: str, fields: Mapping[str, tuple[Any, Any]]) -> None:
         self._names = list(fields)
-        # under aliases: a parameter may be named like a method of BaseModel
+        # aliased, since a parameter may be named like a method of BaseModel
         aliased: dict[str, Any] = {
             f"of_{name}": (checkable(kind), Field(default, alias=name))
             for name, (kind, default) in fields.items()
@@ -58,27 +58,27 @@ class TypedArguments:
         except (PydanticUserError, PydanticSchemaGenerationError, SchemaError) as error:
             reason = str(error).partition("\n")[0]
             raise EndpointError(
-                f"{function} has a type that cannot be checked: {reason}"
+                f"{function} has a type that cannot be validated: {reason}"
             ) from error
         self._core, self._json_core = core, json_core
 
     def schema(self) -> dict[str, Any]:
-        """Return the JSON Schema of the arguments, an object."""
+        """Return the JSON Schema of the arguments, of type object."""
         schema: dict[str, Any] = json_schema(self._core)
         return schema
 
     def check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return Python arguments converted, defaults filled in.
+        """Return Python arguments converted, with defaults filled in.
 
-        Raises `InputError` with the first ten problems and the number of the others.
+        Raises `InputError` with the first ten problems and the number of further ones.
         """
         return self._checked(arguments, self._here, 0)
 
     def check_json(self, arguments: Mapping[str, Any], size: int = 0) -> dict[str, Any]:
-        """Return arguments from JSON converted; `size` is the bytes of their body.
+        """Return JSON arguments converted; `size` is the number of bytes in their body.
 
-        A value fits if it validates against `schema()`. In a body over 256 KiB each list is checked
-        up to its first problem, and other threads get their turns meanwhile.
+        A value is valid if it validates against `schema()`. In a body over 256 KiB each list is
+        checked up to its first problem, and other threads can run meanwhile.
         """
         return self._checked(arguments, self._there, size)
 
@@ -112,9 +112,9 @@ class TypedArguments:
     def _with_whole_floats(
         self, arguments: Mapping[str, Any], validators: _Validators, error: ValidationError
     ) -> Any:
-        """Return the checked arguments where 1.0 was given for an integer; None for other errors.
+        """Validate again with 1.0 accepted as an integer; return None for other errors.
 
-        JSON Schema counts it as one, and the validator of integers does not.
+        JSON Schema accepts it, while pydantic's strict integer validator does not.
         """
         known = validators is self._there and error.error_count() <= _MAX_LISTED
         if not known or not any(
@@ -129,10 +129,10 @@ class TypedArguments:
 
 
 class _Validators:
-    """The validators of one core schema: one stops early, one finds every problem."""
+    """The validators of one core schema: one fails fast, one finds every problem."""
 
     def __init__(self, core: Any) -> None:
-        # not prebuilt: inner models are changed too
+        # not prebuilt, since inner models change too
         self.fail_fast = SchemaValidator(failing_fast(core), _use_prebuilt=False)
         self.all_problems = SchemaValidator(core, _use_prebuilt=False)
 

@@ -73,7 +73,7 @@ def test_a_handler_that_expects_a_list_or_a_text_says_so(app: App, asking: Ask) 
     assert (answer.status_code, "expects a list" in answer.text) == (400, True)
     assert post(client, "/strip", " a ").json() == "a"
     answer = post(client, "/strip", [1])
-    assert (answer.status_code, "expects a text" in answer.text) == (400, True)
+    assert (answer.status_code, "expects a string" in answer.text) == (400, True)
 
 
 def test_the_handlers_own_bugs_stay_faults(app: App, asking: Ask) -> None:

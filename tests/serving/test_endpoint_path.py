@@ -21,17 +21,17 @@ from tests.serving.faces.language.desks import PASSAGE, Quoter
 
 SECONDS = 30.0
 WRONG = {
-    "/x/{id:foo}": "no type 'foo' of a path's parameter; there are str, path, int",
+    "/x/{id:foo}": "unknown path parameter type 'foo'; there are str, path, int",
     "/x/{id:itn}": "Did you mean 'int'",
     "/x/{id}/{id}": "has the parameter 'id' twice",
-    "/x/{id:int": "a brace without its other half",
-    "/x/id}": "a brace without its other half",
+    "/x/{id:int": "unbalanced brace",
+    "/x/id}": "unbalanced brace",
     "/x/{}": "expects a name",
     "/x/{a-b}": "expects a name",
-    "/x/{id:}": "no type ''",
+    "/x/{id:}": "unknown path parameter type ''",
     "/x/{idd}": "has no parameter 'idd'",
-    "x": "expects a '/' first",
-    "": "expects a '/' first",
+    "x": "must start with '/'",
+    "": "must start with '/'",
 }
 
 
@@ -53,7 +53,7 @@ def test_a_wrong_path_is_refused_and_the_server_goes_on(lab: Lab, path: str) -> 
 @pytest.mark.parametrize("path", RESERVED_PATHS)
 def test_a_path_of_the_server_is_refused(app: App, path: str) -> None:
     for register in (app.get(path), app.post(path), app.ml_pipeline(path)):
-        with pytest.raises(EndpointError, match=f"{path} is the server's own path"):
+        with pytest.raises(EndpointError, match=f"{path} is reserved by the server"):
             register(lambda: 1)
     assert not app.endpoints
 
@@ -127,7 +127,7 @@ def test_a_protocol_that_comes_later_stops_the_start(
     app.tool("help")(lambda: "help")  # the app speaks MCP from now on
     with pytest.raises(ServeError):
         Server(app, port=0)
-    assert "/mcp of mine() is a path of the protocol 'mcp'" in capsys.readouterr().err
+    assert "/mcp of mine() is reserved by the protocol 'mcp'" in capsys.readouterr().err
 
 
 def test_a_pattern_hides_neither_a_protocol_nor_a_path_of_the_server(
@@ -155,5 +155,5 @@ def test_a_page_of_a_cited_passage_is_not_hidden(tmp_path: Path, asking: Ask) ->
         app.rag("/ask", Rag(store, Quoter(), mode="lexical"))
         url = citation_url("", {"text": PASSAGE}).partition("#")[0]
         assert "refund takes" in asking(app).get(url).text
-        with pytest.raises(EndpointError, match="passages that a Rag cites"):
+        with pytest.raises(EndpointError, match="passages cited by a Rag"):
             app.get("/sources/{x}")(mine)

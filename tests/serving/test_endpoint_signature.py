@@ -331,7 +331,7 @@ def test_a_post_with_path_parameters_alone_needs_no_body(app: App, asking: Ask) 
 
 
 def test_the_path_must_start_with_a_slash(app: App) -> None:
-    with pytest.raises(EndpointError, match="expects a '/' first"):
+    with pytest.raises(EndpointError, match="must start with '/'"):
         app.get("count")(lambda: 1)
 
 

@@ -165,7 +165,7 @@ def test_one_that_fails_to_close_does_not_keep_the_others_open(
     app.resources.close()
     assert closed == ["first"]
     assert "resource second failed to close" in caplog.text
-    assert "third expected one yield, got a second one" in caplog.text
+    assert "third expected one yield, got two" in caplog.text
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -239,7 +239,7 @@ def test_one_that_needs_itself_is_refused(app: App) -> None:
     def pool() -> Any:
         return pool()
 
-    with pytest.raises(EndpointError, match="pool needs itself while it is built"):
+    with pytest.raises(EndpointError, match="pool calls itself while being built"):
         pool()
 
 

@@ -10,7 +10,7 @@ from conduit_lab import App, Lab
 from conduit_lab.core.errors import EndpointError
 from tests.serving.conftest import Ask
 
-TELL = r"tell\(\) expects to stream chunks, and returned {}: write `yield` in place of `return`"
+TELL = r"tell\(\) must yield chunks, but returned {}: write `yield` instead of `return`"
 
 
 @pytest.mark.parametrize("answer", ["Once upon a time", b"bytes", {"chunk": "Once"}, 3, None])

@@ -244,7 +244,7 @@ def _refuse(name: str) -> None:
         ([Hit("a", {1, 2j})], r"no JSON form for complex at value\[0\]\['when'\]\[\d\]"),
         (pd.DataFrame({"a": [object()]}), r"no JSON form for object at value\[0\]\['a'\]"),
         (np.array([1j]), r"no JSON form for ndarray at value"),
-        ({(1, 2): 3}, r"no JSON form for the key \(1, 2\) in value: the keys of an object are"),
+        ({(1, 2): 3}, r"no JSON form for the key \(1, 2\) in value: object keys must be"),
         (int, "no JSON form for type at value"),
     ],
 )

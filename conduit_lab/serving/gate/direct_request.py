@@ -89,7 +89,6 @@ class DirectRequest:
     def wait(self, withdraw: Callable[[BaseException], None]) -> None:
         """Wait for the answer to a call; `answer`, `fail` or `go_on` may end the request as well.
 
-
         If the client disconnects or the deadline passes, `withdraw` is called with the error that a
         task would see, and the request ends.
         """
