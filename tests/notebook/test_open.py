@@ -320,7 +320,9 @@ def edited(place: Path, **changes: Any) -> None:
 
 
 def test_other_folders_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"nowhere is no folder: name a folder that lab.export"):
+    with pytest.raises(
+        ExportError, match=r"nowhere is not a folder: expected a folder written by lab.export"
+    ):
         Lab.open(tmp_path / "nowhere")
     with pytest.raises(ExportError, match=r"has no manifest.json of an export"):
         Lab.open(tmp_path)
