@@ -1,1 +1,1 @@
-"""Words that every room shares. NumPy and anyio at most."""
+"""Core: building blocks shared by all other packages; depends only on NumPy and anyio."""

@@ -1,4 +1,4 @@
-"""Caller: the sender of the request that this code answers, and the tenant of their stores."""
+"""Caller: who sent the current request, and the tenant whose stores they may use."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from conduit_lab.core.errors import TenantError
 
 @dataclass(frozen=True)
 class Caller:
-    """The caller of a served app: the name of its key, and the tenant of that key, if it has one.
+    """The caller of a served app: the name of its key, and that key's tenant, if any.
 
-    It holds nothing that opens the app.
+    Holds nothing that would grant access to the app.
     """
 
     name: str
     tenant: str | None = None
 
 
-# copied into threads, tasks and streams with their context
+# inherited by threads, tasks and streams through their context
 _current: ContextVar[Caller | None] = ContextVar("conduit_lab_caller", default=None)
 
 # The two halves of `called_by`, for the request path: a context manager costs more than a call.
@@ -29,17 +29,17 @@ enter_caller, leave_caller = _current.set, _current.reset
 
 
 def current_caller() -> Caller | None:
-    """Return the caller whose request this code answers.
+    """Return the caller of the current request.
 
-    None where the app has no keys, and outside of a request. Threads, tasks and streams that a
-    handler begins have its caller.
+    None if the app has no keys, or outside of a request. Threads, tasks and streams that a handler
+    starts inherit its caller.
     """
     return _current.get()
 
 
 @contextmanager
 def called_by(caller: Caller | None) -> Iterator[None]:
-    """Run the block for a caller."""
+    """Run the block on behalf of a caller."""
     token = _current.set(caller)
     try:
         yield
@@ -49,10 +49,10 @@ def called_by(caller: Caller | None) -> Iterator[None]:
 
 
 def check_tenant(tenant: str, owned: str) -> None:
-    """Raise `TenantError` where the caller has another tenant; `owned` names the store."""
+    """Raise `TenantError` if the caller belongs to another tenant; `owned` names the store."""
     caller = _current.get()
     if caller is not None and caller.tenant not in (None, tenant):
         raise TenantError(
-            f"{owned} is of the tenant {tenant!r}, got a call of {caller.name!r} of the tenant "
-            f"{caller.tenant!r}: take the store of request.caller.tenant"
+            f"{owned} belongs to tenant {tenant!r}, got a call by {caller.name!r} of tenant "
+            f"{caller.tenant!r}: use the store of request.caller.tenant"
         )

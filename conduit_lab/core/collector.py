@@ -1,4 +1,4 @@
-"""The garbage collector, paused or tuned for requests."""
+"""Pause the garbage collector, or tune it for requests."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def tuned_for_requests() -> Iterator[None]:
 
 
 def resume_collector() -> None:
-    """Resume the collector, without a pass over the objects that exist now, which stay."""
+    """Resume the collector without first scanning the existing objects."""
     gc.freeze()
     gc.enable()
 
 
 def age_objects() -> None:
-    """Move every object to the oldest generation, without a pass over them.
+    """Move every object to the oldest generation, without scanning them.
 
-    Else the next pass reads all that was made during a pause, and holds the GIL meanwhile. The
-    objects that `gc.freeze` had excluded are read again by full passes, which are rare.
+    Otherwise the next collection scans everything allocated during a pause while holding the GIL.
+    Objects that `gc.freeze` had excluded are scanned by full collections again, which are rare.
     """
     gc.freeze()
     gc.unfreeze()

@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
-MAX_QUOTED_CHARACTERS = 80  # of a JSON value in a difference
+MAX_QUOTED_CHARACTERS = 80  # of a JSON value quoted in a difference
 
 
 def same_answer(expected: Any, got: Any, relative: float, absolute: float) -> bool:
     """Return whether two answers of a model are equal within a tolerance.
 
-    Arrays, and lists and dicts of them, are compared number by number: |a - b| is at most
-    `relative` · |b| + `absolute` · the largest finite number of `expected`, since an answer may be
-    small everywhere. NaN equals NaN. Integers, text and booleans must be equal.
+    Arrays, and lists and dicts of them, are compared element-wise: |a - b| is at most `relative` ·
+    |b| + `absolute` · the largest finite number of `expected`, since all numbers of an answer may
+    be small. NaN equals NaN. Integers, text and booleans must be equal.
     """
     if isinstance(expected, list):
         return len(expected) == len(got) and all(
             same_answer(a, b, relative, absolute) for a, b in zip(expected, got, strict=True)
         )
-    if isinstance(expected, dict):  # of scores by class
+    if isinstance(expected, dict):  # scores by class
         a, b = (np.array(list(answer.values())) for answer in (expected, got))
         return expected.keys() == got.keys() and same_answer(a, b, relative, absolute)
     if (
@@ -38,7 +38,7 @@ def same_answer(expected: Any, got: Any, relative: float, absolute: float) -> bo
 
 
 def identical(first: Any, second: Any) -> bool:
-    """Return whether two values are of the same type and content, arrays bit by bit."""
+    """Return whether two values have the same type and content; arrays are compared bitwise."""
     if first is second:
         return True
     kind = type(first)
@@ -57,17 +57,17 @@ def identical(first: Any, second: Any) -> bool:
         )
     try:
         return bool(first == second)
-    except Exception:  # of a class whose == gives no truth, such as a DataFrame
+    except Exception:  # a class whose == does not return a bool, such as a DataFrame
         return False
 
 
 def first_difference(
     expected: Any, got: Any, *, relative: float, absolute: float, where: str = "answer"
 ) -> str | None:
-    """Return the first place where two JSON values differ, in words, or None.
+    """Describe the first difference between two JSON values; None if they are equal.
 
-    Types must be equal: 1 is neither 1.0 nor true. So must text and integers; floats must be close:
-    |a - b| ≤ max(`absolute`, `relative` · max(|a|, |b|)).
+    Types must match: 1 equals neither 1.0 nor true. Text and integers must be equal, and floats
+    close: |a - b| ≤ max(`absolute`, `relative` · max(|a|, |b|)).
     """
     if isinstance(expected, dict) and isinstance(got, dict):
         if expected.keys() != got.keys():

@@ -1,7 +1,7 @@
-"""Every exception of the package: each names the thing, expected, got, and the next step.
+"""All exceptions of the package; messages name the thing, expected, got, and the next step.
 
-`InputError` and its children mean that the caller's data was wrong: over HTTP they become a 400 and
-their message is shown. Everything else becomes a 500 whose message stays in the server's log.
+`InputError` and its subclasses mean that the caller's data was wrong: over HTTP they become a 400
+with their message. Everything else becomes a 500 whose message appears only in the server's log.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class ConduitError(Exception):
-    """Anything this package raises on purpose."""
+    """Base class of all errors that this package raises on purpose."""
 
 
 class InputError(ConduitError, ValueError):
@@ -19,11 +19,11 @@ class InputError(ConduitError, ValueError):
 
 
 class ModelInputError(InputError):
-    """An input that a model cannot take; names the model, expected and got."""
+    """An input that a model does not accept; names the model, expected and got."""
 
 
 class VectorInputError(InputError):
-    """A vector, id, filter or `top_k` that a store cannot take; nothing was stored."""
+    """A vector, id, filter or `top_k` that a store does not accept; nothing was stored."""
 
 
 class ModelLoadError(ConduitError):
@@ -31,19 +31,19 @@ class ModelLoadError(ConduitError):
 
 
 class ModelRunError(ConduitError):
-    """A model run that failed: out of memory, a device fault; not the caller's mistake."""
+    """A failed model run: out of memory or a device fault, not the caller's mistake."""
 
 
 class DeadlineExceeded(ConduitError, TimeoutError):
-    """A call that did not finish by its deadline; its run was cancelled."""
+    """A call that missed its deadline and was cancelled."""
 
 
 class Overloaded(ConduitError):
-    """A full queue: more calls wait than are allowed; try again later."""
+    """A full queue: too many calls are waiting; try again later."""
 
 
 class OptimizeError(ConduitError):
-    """A model that cannot be optimized or fused within its tolerance; nothing was kept."""
+    """A model that cannot be optimized or fused within its tolerance; nothing was changed."""
 
 
 class DeviceError(ConduitError):
@@ -55,25 +55,25 @@ class StoreError(ConduitError):
 
 
 class TenantError(ConduitError):
-    """A store of another tenant than that of the caller; over HTTP a 404."""
+    """A store that belongs to another tenant than the caller; over HTTP a 404."""
 
 
 class UnknownName(ConduitError, KeyError):
-    """A name that a registry does not have; names the nearest one."""
+    """A name that a registry does not contain; suggests the nearest one."""
 
-    __str__ = Exception.__str__  # that of a KeyError puts the message in quotes
+    __str__ = Exception.__str__  # KeyError's would put the message in quotes
 
 
 class UnknownOption(ConduitError, TypeError):
-    """A keyword argument that a call does not take; names the nearest one."""
+    """An unexpected keyword argument; suggests the nearest one."""
 
 
 class CompositionError(ConduitError):
-    """Stages that do not fit together; names both sides, or the part that does not fit."""
+    """Stages that do not fit together; names both sides, or the mismatched part."""
 
 
 class TraceError(ConduitError):
-    """A trace that cannot run again, such as one whose values were dropped."""
+    """A trace that cannot be rerun, for example because its values were dropped."""
 
 
 class EndpointError(ConduitError):
@@ -89,7 +89,7 @@ class ExportError(ConduitError):
 
 
 class MissingExtra(ConduitError, ImportError):
-    """An optional package that is not installed; names the extra, if any, that installs it."""
+    """An optional package that is not installed; names the extra, if any, that provides it."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         installed = f"'conduit-lab[{extra}]'" if extra else package
@@ -99,10 +99,10 @@ class MissingExtra(ConduitError, ImportError):
 
 
 class StreamLagged(ConduitError):
-    """A reader asked for chunks that the stream's bounded log no longer keeps.
+    """A reader requested chunks that the stream's bounded log no longer holds.
 
-    `missed` chunks are gone; the next read goes on at chunk `resume_at`. `snapshot` holds the
-    chunks that are kept.
+    `missed` chunks were dropped; the next read continues at chunk `resume_at`. `snapshot` holds the
+    chunks still in the log.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class StreamLagged(ConduitError):
 
 
 class StreamCancelled(ConduitError):
-    """The stream was cancelled before its end; `partial` holds the chunks until then."""
+    """The stream was cancelled before its end; `partial` holds the chunks produced until then."""
 
     def __init__(self, name: str, partial: Any) -> None:
         super().__init__(
@@ -130,8 +130,8 @@ class StreamCancelled(ConduitError):
 class RemoteError(ConduitError):
     """A request to a served app that failed.
 
-    `status` is that of the answer, 0 where there was none. `kind` is the error's type and `hint`
-    the next step, as the server names them; `request_id` finds the error in the server's log.
+    `status` is the HTTP status, or 0 without a response. `kind` is the error's type and `hint` the
+    next step, as reported by the server; `request_id` identifies the error in the server's log.
     """
 
     def __init__(
@@ -149,19 +149,20 @@ class RemoteError(ConduitError):
         self.hint = hint
         self.request_id = request_id
 
-    __str__ = Exception.__str__  # also beside a KeyError, which would put the message in quotes
+    # also for subclasses of KeyError, whose __str__ would put the message in quotes
+    __str__ = Exception.__str__
 
 
 class RemoteInputError(RemoteError, InputError):
-    """A request whose data does not fit the endpoint: a 400, 413, 415 or 422."""
+    """A request whose data the endpoint rejected: a 400, 413, 415 or 422."""
 
 
 class RemoteOverloaded(RemoteError, Overloaded):
-    """A request that a full server or a quota has rejected: a 429."""
+    """A request rejected by a full server or a quota: a 429."""
 
 
 class RemoteDeadlineExceeded(RemoteError, DeadlineExceeded):
-    """A request without an answer in time: a 408 or 504, or the `timeout` of the client."""
+    """A request that timed out: a 408 or 504, or the client's `timeout`."""
 
 
 class RemoteUnknownName(RemoteError, UnknownName):
@@ -169,4 +170,4 @@ class RemoteUnknownName(RemoteError, UnknownName):
 
 
 class RemoteUnreachable(RemoteError, ConnectionError):
-    """A connection that could not be made, or was lost before the answer was whole."""
+    """A connection that failed, or was lost before the response was complete."""

@@ -1,4 +1,4 @@
-"""Files that are complete or absent, also after a killed process or a power cut."""
+"""Files that are either complete or absent, even after a killed process or a power failure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, then move the file written there to `path`, atomically.
+    """Yield a temporary path beside `path`; on exit move its file to `path` atomically.
 
-    Where the block raises, nothing is left behind and an earlier file stays.
+    If the block raises, nothing is left behind and an existing file is unchanged.
     """
     temporary = temporary_beside(path)
     try:
@@ -32,10 +32,10 @@ def atomic_new_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         try:
-            os.link(temporary, path)  # unlike a rename, never replaces the file of another process
+            os.link(temporary, path)  # unlike a rename, never replaces another process's file
         except FileExistsError:
             raise
-        except OSError:  # a file system without hard links
+        except OSError:  # the file system has no hard links
             if path.exists():
                 raise FileExistsError(path) from None
             temporary.rename(path)
@@ -45,7 +45,7 @@ def atomic_new_file(path: Path) -> Iterator[Path]:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write `content` to `path` atomically: a reader finds the old content or all of the new.
+    """Write `content` to `path` atomically: readers see either the old or the new content.
 
     Text is written as UTF-8.
     """
@@ -56,7 +56,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 @contextmanager
 def synced(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file for writing, and sync it to the disk at the end."""
+    """Open a new file for writing, and sync it to disk on exit."""
     with path.open("xb") as file:
         yield file
         file.flush()
@@ -64,12 +64,12 @@ def synced(path: Path) -> Iterator[BinaryIO]:
 
 
 def temporary_beside(path: Path) -> Path:
-    """Return an unused name in the folder of `path`."""
+    """Return an unused file name in the folder of `path`."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a power cut; Windows does so by itself."""
+    """Make the names in `folder` survive a power failure; Windows does so itself."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

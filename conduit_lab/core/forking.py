@@ -1,6 +1,7 @@
-"""Forking: a forked child finds every lock free, and the guarded state whole.
+"""Forking: release locks in a forked child, and keep the state they guard consistent.
 
-Only the forking thread lives on in the child, so a lock that another one held would never be freed.
+Only the forking thread survives in the child, so a lock held by another thread would never be
+released.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ MAX_FORK_WAIT_SECONDS = 5.0  # before a fork, for all locks together
 
 class _Owned(NamedTuple):
     owner: weakref.ref[Any]
-    names: tuple[str, ...]  # of the attributes that are locks
+    names: tuple[str, ...]  # of the lock attributes
     torn: str | None
 
 
@@ -28,23 +29,23 @@ _held: dict[int, list[Any]] = {}
 
 
 def free_in_child(owner: object, *names: str, torn: str | None = None) -> None:
-    """Free the locks of `owner` with these names, plain or reentrant, in every forked child.
+    """Release the locks of `owner` with these names, plain or reentrant, in every forked child.
 
-    With `torn` a fork waits for the locks, so that no thread is in the middle of a change; past the
-    time limit the attribute of that name becomes True in the child.
+    With `torn`, a fork waits for the locks, so that no thread is in the middle of a change; after a
+    timeout the attribute of that name is set to True in the child.
     """
     key = next(_numbers)
     _owned[key] = _Owned(weakref.ref(owner, lambda _: _owned.pop(key, None)), names, torn)
 
 
 def in_forked_child(reset: Callable[[], object]) -> None:
-    """Call `reset` in every forked child: there, only the forking thread lives on."""
+    """Call `reset` in every forked child, where only the forking thread survives."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=reset)
 
 
 def hold_at_fork(lock: threading.Lock) -> None:
-    """Hold `lock` over every fork: the child then finds it free and its state whole."""
+    """Hold `lock` during every fork, so the child finds it free and its state consistent."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(
             before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
@@ -76,7 +77,7 @@ def _free() -> None:
         if torn is not None and len(_held.get(key, ())) < len(names):
             setattr(owner, torn, True)
         for name in names:
-            getattr(owner, name)._at_fork_reinit()  # as the standard library does with its own
+            getattr(owner, name)._at_fork_reinit()  # as the standard library does for its own locks
     _held.clear()
 
 

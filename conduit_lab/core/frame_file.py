@@ -1,7 +1,7 @@
-"""Frame files: a pandas DataFrame, Series or Index as one `.npz`, exactly, without pickle.
+"""Frame files: an exact copy of a pandas DataFrame, Series or Index as one `.npz`, without pickle.
 
-Each column and each level of an index is one or two arrays; `schema` is JSON that says how they
-are put together again.
+Each column and index level is stored as one or two arrays; `schema` is JSON that describes how to
+reassemble them.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _PURPOSE = "load_frame"
 
 
 class FrameFileError(TypeError):
-    """A table that a frame file cannot hold; the message names the part and its type."""
+    """A table that a frame file cannot represent; the message names the part and its type."""
 
 
 def load_frame(path: str | Path) -> Any:
-    """Return the DataFrame, Series or Index that `save_frame` wrote; needs pandas."""
+    """Load the DataFrame, Series or Index that `save_frame` wrote; needs pandas."""
     pd = pandas(_PURPOSE)
     with np.load(path, allow_pickle=False) as arrays:
         schema = json.loads(str(arrays[_SCHEMA]))
@@ -35,22 +35,22 @@ def load_frame(path: str | Path) -> Any:
 
 
 def save_frame(path: str | Path, table: Any) -> None:
-    """Write a DataFrame, Series or Index; `FrameFileError` for one that would not come back equal.
+    """Write a DataFrame, Series or Index; raise `FrameFileError` if it would not round-trip.
 
-    Numbers, text, times, categories and missing values have a form; other objects have none.
+    Numbers, text, times, categories and missing values are supported; other objects are not.
     """
     writer = _Writer(pandas("save_frame"))
     schema = writer.table(table)
     back = _Reader(writer.pd, writer.arrays).table(json.loads(json.dumps(schema)))
     if not same_table(table, back):
-        raise FrameFileError(f"a {type(table).__name__} would not come back equal from a file")
+        raise FrameFileError(f"a {type(table).__name__} would not be equal after reading it back")
     text = np.array(json.dumps(schema))
     with Path(path).open("wb") as file:
         np.savez(file, allow_pickle=False, **{_SCHEMA: text}, **writer.arrays)
 
 
 def same_table(one: Any, other: Any) -> bool:
-    """Return whether two tables are equal in values, types, order, names, index and attributes."""
+    """Return whether two tables have equal values, types, order, names, index and attributes."""
     testing = pandas("same_table").testing
     compare: Callable[..., None]
     if hasattr(one, "columns"):
@@ -71,18 +71,18 @@ def same_table(one: Any, other: Any) -> bool:
 def is_pandas_table(value: Any) -> bool:
     """Return whether a value is a DataFrame, Series or Index; pandas is not imported."""
     pd = sys.modules.get("pandas")
-    if pd is None or not hasattr(pd, "DataFrame"):  # it is being imported
+    if pd is None or not hasattr(pd, "DataFrame"):  # partially imported
         return False
     return type(value) in (pd.DataFrame, pd.Series) or isinstance(value, pd.Index)
 
 
 def table_description(table: Any) -> dict[str, Any]:
-    """Return everything that a frame file of a table holds, with the arrays in their places."""
+    """Return the content of a table's frame file as JSON, with the arrays in place."""
     return _Writer(pandas("table_description"), inline=True).table(table)
 
 
 class _Writer:
-    """Splits a table into arrays and a schema; `inline` leaves the arrays in the schema."""
+    """Splits a table into arrays and a schema; with `inline`, the arrays stay in the schema."""
 
     def __init__(self, pd: Any, *, inline: bool = False) -> None:
         self.pd = pd
@@ -115,7 +115,7 @@ class _Writer:
             }
         if isinstance(table, pd.Index):
             return {"table": "Index", "index": self.index(table)}
-        raise FrameFileError(f"a {kind.__name__} is a table of another library")
+        raise FrameFileError(f"a {kind.__name__} is a subclass from another library")
 
     def rest(self, table: Any) -> dict[str, Any]:
         return {
@@ -138,13 +138,13 @@ class _Writer:
         return {"values": self.vector(index.array, "the index"), "name": name, "freq": freq}
 
     def label(self, label: Any) -> Any:
-        """Return a name as JSON: a text, a number, None, or a tuple of them."""
+        """Return a name as JSON: a string, a number, None, or a tuple of these."""
         if isinstance(label, tuple):
             return {"tuple": [self.label(each) for each in label]}
         return self.json(label, f"the name {label!r}")
 
     def json(self, value: Any, place: str) -> Any:
-        """Return a value that JSON holds exactly."""
+        """Return a value that JSON represents exactly."""
         try:
             text = json.dumps(value, allow_nan=False)
         except (TypeError, ValueError):
@@ -161,7 +161,7 @@ class _Writer:
         return name
 
     def vector(self, values: Any, place: str) -> dict[str, Any]:
-        """Return the schema of one array of pandas."""
+        """Return the schema of one pandas array."""
         pd = self.pd
         if type(values) is pd.arrays.NumpyExtensionArray:
             values = values.to_numpy()
@@ -185,7 +185,7 @@ class _Writer:
             return {"kind": "interval", "sides": sides, "closed": dtype.closed}
         if isinstance(dtype, pd.StringDtype):
             missing = "nan" if isinstance(dtype.na_value, float) else "NA"
-            usual = pd.StringDtype(na_value=dtype.na_value)  # by the packages installed here
+            usual = pd.StringDtype(na_value=dtype.na_value)  # with the packages installed here
             return {
                 "kind": "string",
                 "storage": None if dtype == usual else dtype.storage,
@@ -210,7 +210,7 @@ class _Writer:
         raise FrameFileError(f"{place} has the type {dtype}")
 
     def objects(self, values: Any, place: str) -> list[Any]:
-        """Return objects as JSON: text, numbers, None and the missing values by their names."""
+        """Return objects as JSON: text, numbers, None, and missing values by name."""
         return [self.item(each, place) for each in values]
 
     def item(self, item: Any, place: str) -> Any:
@@ -224,7 +224,7 @@ class _Writer:
 
 
 class _Reader:
-    """Puts the arrays of a file together again."""
+    """Reassembles a table from the arrays of a file."""
 
     def __init__(self, pd: Any, arrays: dict[str, Any]) -> None:
         self.pd = pd

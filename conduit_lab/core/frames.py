@@ -1,4 +1,4 @@
-"""DataFrames: is a value one, and make one where pandas is installed."""
+"""DataFrames: recognize them, and create them if pandas is installed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from conduit_lab.core.errors import MissingExtra
 
 
 def is_frame(value: Any) -> bool:
-    """Return whether `value` is a pandas DataFrame or has its interface; pandas is not imported."""
+    """Return whether `value` is, or behaves like, a pandas DataFrame; pandas is not imported."""
     return hasattr(value, "itertuples") and hasattr(value, "columns")
 
 
 def to_frame(
     rows: Iterable[Any], columns: Sequence[str] | None = None, *, purpose: str = "to_pandas()"
 ) -> Any:
-    """Return a DataFrame with one row per item of `rows`; `MissingExtra` without pandas.
+    """Return a DataFrame with one row per item of `rows`; raise `MissingExtra` without pandas.
 
     `purpose` names the caller in that error.
     """
@@ -24,7 +24,7 @@ def to_frame(
 
 
 def pandas(purpose: str) -> Any:
-    """Return the pandas module; `MissingExtra` naming `purpose` where it is not installed."""
+    """Return the pandas module; raise a `MissingExtra` that names `purpose` if not installed."""
     try:
         import pandas as module
     except ImportError:

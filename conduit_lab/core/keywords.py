@@ -1,4 +1,4 @@
-"""`with_keywords_of`: the true signature of a function that hands its `**options` on."""
+"""`with_keywords_of`: the full signature of a function that forwards its `**options`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def with_keywords_of(source: Callable[..., Any], *without: str) -> Callable[[_F], _F]:
-    """Show the parameters of `source`, except those named, in place of a function's `**options`.
+    """Show the parameters of `source`, except `without`, in place of a function's `**options`.
 
-    `help` and the completion in a notebook read them from `__signature__`; calls are unchanged.
+    `help` and notebook completion read them from `__signature__`; calls do not change.
     """
 
     def decorate(function: _F) -> _F:

@@ -1,4 +1,4 @@
-"""materialize: replace iterators, which can be read once, by lists."""
+"""materialize: replace single-use iterators with lists."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _LEAVES = PLAIN | {bytes, np.ndarray}
 
 
 def materialize(value: Any) -> Any:
-    """Return `value` with each iterator in it replaced by the list of its items.
+    """Return `value` with each iterator in it replaced by a list of its items.
 
-    Containers, dataclasses and pydantic models that hold an iterator are copied, everything else
-    stays the same object.
+    Containers, dataclasses and pydantic models that contain an iterator are copied; everything else
+    is returned as is.
     """
     if type(value) in _LEAVES:
         return value
-    with suppress(RecursionError):  # deeper than JSON can be: `dumps` raises the error
+    with suppress(RecursionError):  # nested deeper than JSON allows: `dumps` raises the error
         return _materialized(value)
     return value
 
@@ -42,7 +42,8 @@ def _materialized(value: Any) -> Any:
         changed = _changed(enumerate(value), PLAIN.issuperset(map(type, value)))
         items = [changed.get(place, item) for place, item in enumerate(value)] if changed else value
         return value._make(items) if changed and hasattr(value, "_make") else items  # a named tuple
-    if hasattr(type(value), "model_copy"):  # a pydantic model, recognized without the import
+    # a pydantic model, recognized without importing pydantic
+    if hasattr(type(value), "model_copy"):
         changed = _changed(value)
         return value.model_copy(update=changed) if changed else value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -50,12 +51,12 @@ def _materialized(value: Any) -> Any:
         changed = _changed((f.name, getattr(value, f.name, None)) for f in fields)
         value = copy.copy(value) if changed else value
         for name, new in changed.items():
-            object.__setattr__(value, name, new)  # frozen ones too
+            object.__setattr__(value, name, new)  # works for frozen ones too
     return value
 
 
 def _changed(items: Iterable[tuple[Any, Any]], plain: bool = False) -> dict[Any, Any]:
-    """Return the items that hold an iterator, materialized; `plain` ones hold none."""
+    """Return the items that contain an iterator, materialized; `plain` items contain none."""
     if plain:
         return {}
     materialized = ((key, item, _materialized(item)) for key, item in items)

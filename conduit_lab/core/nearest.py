@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 
-_MAX_SEARCHED = 5000  # files and folders, and those of one folder; 20 to 60 ms
+_MAX_SEARCHED = 5000  # entries searched, 20 to 60 ms; also the limit for one folder
 _MAX_NAME_CHARACTERS = 200  # a name may come from a request
 _SKIPPED = ("node_modules", "__pycache__")
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the name most like `name`, in upper or lower case, or None."""
-    import difflib  # for the text of an error alone
+    """Return the name most similar to `name`, ignoring case, or None."""
+    import difflib  # needed only for error messages
 
     known = {each.lower(): each for each in names}
     near = difflib.get_close_matches(name[:_MAX_NAME_CHARACTERS].lower(), known, 1)
@@ -23,7 +23,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return ". Did you mean 'max_tokens'?" for the nearest of `names`, or an empty text."""
+    """Return ". Did you mean 'max_tokens'?" for the nearest of `names`, or ""."""
     near = nearest(name, names)
     return f". Did you mean {near!r}?" if near is not None else ""
 
@@ -31,8 +31,8 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 def nearest_file(path: Path, root: Path, accepts: Callable[[Path], bool]) -> Path | None:
     """Return an existing file or folder that `path` may have meant, or None.
 
-    It is the nearest name in the same folder, else one of the same name elsewhere under `root`,
-    the highest first. The search ends after 5000 entries, and leaves hidden folders out.
+    Prefers the most similar name in the same folder, then the same name elsewhere under `root`,
+    nearest to the root first. The search skips hidden folders and stops after 5000 entries.
     """
     if path.parent.is_dir():
         beside = islice(path.parent.iterdir(), _MAX_SEARCHED)

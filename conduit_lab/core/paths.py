@@ -1,4 +1,4 @@
-"""Where relative paths start: the root, the same in a notebook, a script and an exported app."""
+"""The root at which relative paths start: the same in a notebook, a script and an exported app."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from pathlib import Path
 
 _root: ContextVar[Path | None] = ContextVar("conduit_lab_root", default=None)
 
-# The two halves of `use_root` for the request path, where a context manager costs more than a call.
+# The two halves of `use_root`, for the request path, where a context manager costs more than a
+# call.
 enter_root, leave_root = _root.set, _root.reset
 
 
 def find_root(start: Path | None = None) -> Path:
-    """Return the nearest folder from `start` (default: here) up with a `pyproject.toml`, or it."""
+    """Return the nearest folder with a `pyproject.toml`, from `start` (default: here) upwards.
+
+    Without one, return `start`.
+    """
     here = (start or Path.cwd()).resolve()
     return next(
         (folder for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), here
@@ -22,12 +26,12 @@ def find_root(start: Path | None = None) -> Path:
 
 
 def current_root() -> Path:
-    """Return the root of the app whose endpoint is running, or outside of one `find_root()`."""
+    """Return the root of the app whose endpoint is running, or else `find_root()`."""
     return _root.get() or find_root()
 
 
 def has_project() -> bool:
-    """Return whether relative paths start at a project's root, not at the working directory."""
+    """Return whether relative paths start at a project's root rather than the working directory."""
     return _root.get() is not None or (find_root() / "pyproject.toml").is_file()
 
 
@@ -42,12 +46,12 @@ def use_root(root: Path) -> Iterator[None]:
 
 
 def resolve(path: str | Path, root: Path | None = None) -> Path:
-    """Return `path` made absolute; a relative one starts at `root` (default: the current root)."""
+    """Return `path` as absolute; a relative one starts at `root` (default: the current root)."""
     path = Path(path).expanduser()
     return path if path.is_absolute() else (root or current_root()) / path
 
 
 def display(path: Path) -> str:
-    """Return `path` relative to the current root where it lies inside it, else as it is."""
+    """Return `path` relative to the current root if it lies inside it, or else unchanged."""
     root = current_root()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

@@ -1,8 +1,8 @@
 """Progress: one line about a long job, shown once it has run for a second.
 
-A job draws nothing itself: a thread does, four times a second, through the `ProgressLine` of the
-place where the job runs. Scripts have one on a terminal's stderr and none in a pipe; the notebook
-room sets its own.
+A job does not draw anything itself: a thread does, four times per second, through the
+`ProgressLine` that is set where the job runs. Scripts show one on a terminal's stderr and none in a
+pipe; notebooks set their own.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from conduit_lab.core.terminal_line import terminal_line
 
 SHOW_AFTER_SECONDS = 1.0
 UPDATE_SECONDS = 0.25
-SWITCH = "CONDUIT_LAB_PROGRESS"  # an environment variable; "0" shows no progress
+SWITCH = "CONDUIT_LAB_PROGRESS"  # environment variable; "0" disables progress lines
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-_lock = threading.Lock()  # guards the amounts of all jobs and their inner jobs
+_lock = threading.Lock()  # guards the amounts of all jobs and their nested jobs
 forking.hold_at_fork(_lock)
 
 
 class ProgressLine(Protocol):
-    """One line that is replaced: where a job's progress is shown."""
+    """A line that shows a job's progress and is updated in place."""
 
     def show(self, state: ProgressState) -> None:
-        """Show the line, in place of its last state."""
+        """Show the line, replacing its previous state."""
 
     def end(self, state: ProgressState) -> None:
-        """Leave this as the last state."""
+        """Show the final state."""
 
 
 class Progress:
-    """One job: `done` of `total` in its unit; an inner job is shown in the line of its outermost.
+    """One job: `done` of `total` units; a nested job is shown in the line of its outermost job.
 
-    `phase` names its current step where it has no inner job. Thread-safe.
+    `phase` names its current step when there is no nested job. Thread-safe.
     """
 
     def __init__(
@@ -60,7 +60,8 @@ class Progress:
         self._pace = Pace(perf_counter())
         self._outer = outer
         self._root: Progress = self if outer is None else outer._root
-        self._inner: list[Progress] = []  # of an outermost job: those that run, the newest last
+        # of an outermost job: its running nested jobs, newest last
+        self._inner: list[Progress] = []
         self._line: ProgressLine | None = None
         self._context = copy_context()  # a notebook shows the line in the output of this cell
 
@@ -75,17 +76,17 @@ class Progress:
         self.phase = phase
 
     def reach(self, done: float) -> None:
-        """Set the amount that is done."""
+        """Set the number of units done."""
         with _lock:
             self.done = done
 
     @property
     def seconds(self) -> float:
-        """Seconds since it began."""
+        """Seconds since the job started."""
         return perf_counter() - self._pace.begun_at
 
     def state(self) -> ProgressState:
-        """Return its line now."""
+        """Return the current state of its line."""
         with _lock:
             inner = [each for each in self._inner if not each.ended]
             same = sum(each.done for each in inner if each.unit == self.unit)
@@ -110,26 +111,26 @@ class Progress:
                 if self in self._root._inner:
                     self._root._inner.remove(self)
                 if error is not None and self.unit == self._outer.unit:
-                    self._outer.done += self.done  # which will not count it any more
+                    self._outer.done += self.done  # which no longer counts it
         elif self._line is not None:
             _ticker.remove(self, error)
 
 
 class _Ticker:
-    """Draws the line of one outermost job at a time, the one that asked first; a thread.
+    """A thread that draws one outermost job at a time, oldest first.
 
-    The thread runs only while there are jobs, so that a job of a few microseconds can have one.
+    The thread runs only while there are jobs, so even a job of a few microseconds can register.
     """
 
     def __init__(self) -> None:
-        self._drawing = threading.Lock()  # guards all below
+        self._drawing = threading.Lock()  # guards all attributes below
         self._jobs: list[Progress] = []
-        self._lost: list[Progress] = []  # those that had ended at the last update
+        self._lost: list[Progress] = []  # jobs that had already ended at the last update
         self._shown: Progress | None = None
         self._thread: threading.Thread | None = None
 
     def add(self, job: Progress) -> None:
-        """Show the job from its second second on."""
+        """Show the job once it has run for a second."""
         with self._drawing:
             self._jobs.append(job)
             if self._thread is None:
@@ -139,9 +140,9 @@ class _Ticker:
                 self._thread.start()
 
     def remove(self, job: Progress, error: BaseException | None) -> None:
-        """Show the job's last line, if it was shown or the user interrupted it."""
+        """Show the job's final line, if it was shown before or the user interrupted it."""
         with self._drawing:
-            if job not in self._jobs:  # of the process that this one was forked from
+            if job not in self._jobs:  # belongs to the parent process of a fork
                 return
             self._jobs.remove(job)
             if self._shown is job or (self._shown is None and isinstance(error, KeyboardInterrupt)):
@@ -162,7 +163,7 @@ class _Ticker:
                     _draw(self._shown, self._shown.state())
 
     def _drop_lost(self) -> None:
-        """Drop the jobs that a second interrupt kept from being removed."""
+        """Drop jobs whose removal was prevented by a second interrupt."""
         lost = self._lost
         self._jobs = [job for job in self._jobs if not job.ended or job not in lost]
         self._lost = [job for job in self._jobs if job.ended]
@@ -174,7 +175,7 @@ def _draw(job: Progress, state: ProgressState, *, last: bool = False) -> None:
         return
     try:
         job._context.copy().run(line.end if last else line.show, state)
-    except Exception:  # a closed stderr must not end the job
+    except Exception:  # a closed stderr must not abort the job
         job._line = None
         _log.debug("the progress line could not be shown", exc_info=True)
 
@@ -187,7 +188,7 @@ def _forget_jobs() -> None:
 _ticker = _Ticker()
 forking.in_forked_child(_forget_jobs)
 _current: ContextVar[Progress | None] = ContextVar("conduit_lab_progress", default=None)
-_silent = Progress(None, "", "")  # the outermost job of a place that shows none
+_silent = Progress(None, "", "")  # the outermost job where progress is not shown
 _new_line: Callable[[], ProgressLine | None] = terminal_line
 
 
@@ -200,10 +201,10 @@ def progress(total: float | None, unit: str, name: str) -> Iterator[Progress]:
                 ...
                 job.step()
 
-    `total` is None where it is not known. `unit` is the singular of a noun, "B" for bytes, "step"
-    for parts of unlike length, or "s" for a block that takes `total` seconds: there the clock
-    counts. A block inside another one's shares its line, and where both have one unit its steps
-    count there until it ends. An interrupt leaves a line with the amount that was done.
+    `total` is None if unknown. `unit` is the singular of a noun, "B" for bytes, "step" for parts of
+    unlike length, or "s" for a block that takes `total` seconds, measured by the clock. A block
+    inside another one's shares its line, and where both have one unit its steps count there until
+    it ends. An interrupt leaves a line with the amount that was done.
     """
     outer = _running()
     job = Progress(total, unit, name, outer)
@@ -223,7 +224,7 @@ def progress(total: float | None, unit: str, name: str) -> Iterator[Progress]:
 
 @contextmanager
 def inner_progress(total: float, unit: str) -> Iterator[Progress]:
-    """Count the steps of a block for the job that it is a part of; without one, show nothing."""
+    """Count the steps of a block toward its enclosing job; without one, show nothing."""
     if _running() is None:
         yield Progress(total, unit, "")
     else:
@@ -232,7 +233,7 @@ def inner_progress(total: float, unit: str) -> Iterator[Progress]:
 
 
 def counted(items: Iterable[T], unit: str) -> Iterable[T]:
-    """Return the items; taking one is a step of the running job, if its unit is this one."""
+    """Return the items; taking one counts as a step of the running job, if the units match."""
     job = _running()
     return items if job is None or job.unit != unit else _counted(items, job)
 
@@ -244,18 +245,18 @@ def _counted(items: Iterable[T], job: Progress) -> Iterator[T]:
 
 
 def silence() -> Token[Progress | None]:
-    """Show no progress of the jobs of this task until `end_silence`; of a request, each has it."""
+    """Hide the progress of this task's jobs until `end_silence`; used for every request."""
     return _current.set(_silent)
 
 
 def is_silenced() -> bool:
-    """Whether this code runs for another reader than the session's, such as a request."""
+    """Return whether progress is hidden because this code runs for a request, not the session."""
     return _current.get() is _silent
 
 
 def end_silence(token: Token[Progress | None]) -> None:
-    """Show progress again, as before the `silence` that gave the token."""
-    try:  # `suppress` costs a µs of every request
+    """Show progress again, undoing the `silence` call that returned the token."""
+    try:  # `suppress` would cost a µs per request
         _current.reset(token)
     except ValueError:  # an abandoned coroutine is closed in another context
         return
@@ -263,7 +264,7 @@ def end_silence(token: Token[Progress | None]) -> None:
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Show no progress of the jobs in this block: its output has other readers."""
+    """Hide the progress of jobs in this block, whose output has other readers."""
     token = silence()
     try:
         yield
@@ -272,12 +273,12 @@ def silenced() -> Iterator[None]:
 
 
 def show_progress_on(new_line: Callable[[], ProgressLine | None]) -> None:
-    """Show the jobs that begin from now on in lines that `new_line` makes; None shows nothing."""
+    """Show jobs that start from now on in lines created by `new_line`; None shows nothing."""
     global _new_line
     _new_line = new_line
 
 
 def _running() -> Progress | None:
-    """Return the job that this one is a part of, unless it has ended meanwhile."""
+    """Return the job that encloses this one, unless it has ended."""
     job = _current.get()
     return None if job is None or job.ended or job._root.ended else job

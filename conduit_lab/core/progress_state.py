@@ -1,4 +1,4 @@
-"""Progress state: the words of a progress line, with the rate and the time left."""
+"""Progress state: the text of a progress line, with the rate and the time left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 
 from conduit_lab.core.views import figures
 
-PACE_SECONDS = 30.0  # the rate is that of the last seconds: a job's parts differ in speed
+PACE_SECONDS = 30.0  # the rate covers only the last seconds: parts of a job differ in speed
 MIN_RATE_SECONDS = 0.5
 
 TIME, STEP, BYTES = "s", "step", "B"
@@ -18,9 +18,9 @@ TIME, STEP, BYTES = "s", "step", "B"
 
 @dataclass(frozen=True)
 class ProgressState:
-    """A progress line: its `name`, the `share` that is done if known, and the `amounts` in words.
+    """A progress line: its `name`, the completed `share` if known, and the `amounts` as text.
 
-    `mark` is that of an ended job: ✓ done, ■ interrupted, ✕ failed.
+    `mark` is the mark of an ended job: ✓ done, ■ interrupted, ✕ failed.
     """
 
     name: str
@@ -34,7 +34,7 @@ class ProgressState:
 
 
 class Counted(Protocol):
-    """The part of a `Progress` that its words need."""
+    """The attributes of a `Progress` that its text needs."""
 
     total: float | None
     unit: str
@@ -44,7 +44,7 @@ class Counted(Protocol):
 
     @property
     def seconds(self) -> float:
-        """Seconds since it began."""
+        """Seconds since the job started."""
 
 
 class Pace:
@@ -55,7 +55,7 @@ class Pace:
         self._seen: deque[tuple[float, float]] = deque([(begun_at, 0.0)])
 
     def rate(self, done: float, now: float) -> float:
-        """Return the units per second up to `now`, at which `done` are done; 0 if not known."""
+        """Return the units per second, given that `done` units are done at `now`; 0 if unknown."""
         self._seen.append((now, done))
         while len(self._seen) > 2 and self._seen[1][0] <= now - PACE_SECONDS:
             self._seen.popleft()
@@ -82,7 +82,7 @@ def running_state(
     else:
         rate = pace.rate(done, now)
         left = (job.total - done) / rate if rate > 0 and job.total is not None else None
-        if left == 0:  # more than the total was counted
+        if left == 0:  # more units were counted than the total
             left = None
         parts = [
             _amount(done, job.total, job.unit),
@@ -94,7 +94,7 @@ def running_state(
 
 
 def ended_state(job: Counted, error: BaseException | None) -> ProgressState:
-    """Return the line of a job that has ended, by the error that ended it if any."""
+    """Return the line of an ended job, given the error that ended it, if any."""
     took = duration(job.seconds)
     counted = job.unit not in (TIME, STEP)
     if error is None:
@@ -111,12 +111,12 @@ def ended_state(job: Counted, error: BaseException | None) -> ProgressState:
 
 
 def duration(seconds: float) -> str:
-    """Return the seconds that something took: `16.1 s`, `4 min 10 s`."""
+    """Format a measured duration: `16.1 s`, `4 min 10 s`."""
     return figures.seconds(seconds) if seconds < 100 else _coarse(seconds)
 
 
 def _coarse(seconds: float) -> str:
-    """Return a duration in whole seconds, minutes or hours: `12 s`, `3 min 20 s`, `1 h 5 min`."""
+    """Format a duration in whole seconds, minutes or hours: `12 s`, `3 min 20 s`, `1 h 5 min`."""
     whole = max(1, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -132,14 +132,14 @@ def _step(done: float, total: float) -> str:
 
 
 def _timed(seconds: float, total: float | None) -> tuple[str, float | None]:
-    """Return the words and the share of a job whose total is a time in seconds."""
+    """Return the label and the completed fraction of a job measured in seconds."""
     if total is None or seconds >= total:
         return _coarse(seconds), 1.0 if total else None
     return f"{_coarse(seconds)} of {_coarse(total)}", seconds / total
 
 
 def _amount_of(job: Counted) -> tuple[str, float]:
-    """Return the words and the share of an inner job."""
+    """Return the label and the completed fraction of a nested job."""
     if job.unit == TIME:
         words, share = _timed(job.seconds, job.total)
         return words, share or 0.0

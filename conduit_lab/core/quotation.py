@@ -1,7 +1,7 @@
-"""Quotation: the sentences of a text, and the one that shares most words with another text.
+"""Quotation: split a text into sentences, and find the one most similar to another text.
 
-Words are compared by their beginning: "refunds" and "refunded" have the stem of "refund". Words in
-nearly every English text have none.
+Words are compared by stem: "refunds" and "refunded" share the stem of "refund". Stop words have no
+stem.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-# A sentence ends at its mark with closing quotes and brackets, before a space and no small letter
-# ("e.g. this" goes on), or at the mark of a script without spaces; a line ends at its break.
+# A sentence ends at its mark with closing quotes and brackets, unless the next word starts with a
+# lower-case letter ("e.g. this"); in scripts without spaces, it ends at the mark. A line ends at
+# its break.
 SENTENCE_END = re.compile(
     r"""[.!?…]+["'”’»)\]*_]*(?=\s+[^\sa-zà-ÿ]|\s*$)|[。！？]+[」』”）]*|(?=\n)|\Z"""
 )
-MAX_TEXT_CHARACTERS = 100_000  # of a passage whose sentences are compared
+MAX_TEXT_CHARACTERS = 100_000  # of a passage, when comparing sentences
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 _ENDINGS = ("ing", "ed", "es", "en", "s", "e", "y")
@@ -45,7 +46,7 @@ _MARKS = (
 
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:
-    """Return the start and end of each sentence, without the space around it; no heading is one."""
+    """Return the start and end of each sentence, without surrounding space; skip headings."""
     spans, at = [], 0
     for found in SENTENCE_END.finditer(text[:MAX_TEXT_CHARACTERS]):
         start, end = at, found.end()
@@ -58,7 +59,7 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
 
 
 def stem(word: str) -> str:
-    """Return the stem of a word, or nothing for one without a meaning of its own."""
+    """Return the stem of a word, or "" for a stop word."""
     folded = unicodedata.normalize("NFKD", word).casefold().replace("’", "'").partition("'")[0]
     if folded in _STOP_WORDS or (len(folded) < 2 and not folded.isdigit()):
         return ""
@@ -69,7 +70,7 @@ def stem(word: str) -> str:
 
 
 def word_stems(text: str) -> set[str]:
-    """Return the stems of the words of a text."""
+    """Return the stems of the words in a text."""
     return {own for own, _, _ in _stems(text)}
 
 
@@ -79,9 +80,9 @@ def matching_words(text: str, stems: set[str]) -> list[tuple[int, int]]:
 
 
 def nearest_sentence(text: str, stems: set[str]) -> tuple[tuple[int, int], int] | None:
-    """Return the sentence that shares most of `stems`, and how many; None where none shares any.
+    """Return the sentence that shares the most `stems`, and how many; None if no sentence does.
 
-    Of several with as many it is the first.
+    The first one wins a tie.
     """
     best, most = None, 0
     for start, end in sentence_spans(text):
@@ -92,7 +93,7 @@ def nearest_sentence(text: str, stems: set[str]) -> tuple[tuple[int, int], int] 
 
 
 def without_marks(text: str) -> str:
-    """Return Markdown as text: without marks of headings, emphasis, code, links and lists."""
+    """Return Markdown as plain text: no markup for headings, emphasis, code, links or lists."""
     for mark, kept in _MARKS:
         text = mark.sub(kept, text)
     return text

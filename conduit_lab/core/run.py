@@ -1,4 +1,4 @@
-"""run: the outermost recorded call that is running here, and the values that its stages share."""
+"""run: values shared by all stages of the outermost recorded call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from conduit_lab.core.trace.call_record import Recording
 from conduit_lab.core.trace.span import current
 from conduit_lab.core.trace.tally import Tally, tallying
 
-_creating = threading.Lock()  # the first uses of two threads give one dict
+_creating = threading.Lock()  # so that concurrent first uses create one dict
 hold_at_fork(_creating)
 
 _NEXT_STEP = "use it in a stage that an endpoint calls, or inside `with record('name'):`"
@@ -19,20 +19,20 @@ _NEXT_STEP = "use it in a stage that an endpoint calls, or inside `with record('
 class Run:
     """The outermost recorded call: that of an endpoint, or a `record` block.
 
-    `run.values["embedding"] = vector` in one stage, `run.values["embedding"]` in a later one. All
-    stages, threads and tasks of the call share the values, and so do the calls inside it. They are
-    freed when the call ends, or with its stream.
+    Set `run.values["embedding"] = vector` in one stage, and read `run.values["embedding"]` in a
+    later one. All stages, threads and tasks of the call share the values, as do calls nested in it.
+    They are released when the call, or its stream, ends.
     """
 
     __slots__ = ()
 
     @property
     def values(self) -> dict[str, Any]:
-        """The values of this run by name, empty at its start; `LookupError` outside of a run."""
+        """The values of this run by name, initially empty; `LookupError` outside of a run."""
         recording = _outermost()
         if recording is None:
             raise LookupError(
-                f"run.values expects a recorded call, and none runs here: {_NEXT_STEP}"
+                f"run.values expects a recorded call, but none is active: {_NEXT_STEP}"
             )
         if recording.ended:
             raise LookupError(

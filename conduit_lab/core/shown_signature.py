@@ -1,4 +1,4 @@
-"""A function's signature for readers: types by their last names, without quotes."""
+"""A function's signature for display: unqualified type names, without quotes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MODULES = re.compile(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])")
 
 
 class _Written:
-    """A type as it is written in a signature."""
+    """A type as written in a signature."""
 
     def __init__(self, kind: Any) -> None:
         code = kind if isinstance(kind, str) else inspect.formatannotation(kind)
@@ -22,7 +22,7 @@ class _Written:
 
 
 def shown_signature(function: Callable[..., Any]) -> str:
-    """Return the signature of a function, `(…)` of one that has none, such as a built-in."""
+    """Return the signature of a function; `(…)` if it has none, such as some built-ins."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Tensor specifications, and the protocols through which rooms know each other's models."""
+"""Tensor specifications, and protocols that decouple packages from each other's models."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ FloatArray = npt.NDArray[np.float32]
 class TensorSpec:
     """Name, dtype and shape of one input or output.
 
-    `shape` holds an int for a fixed axis and a name for a free one, the batch axis first:
+    `shape` holds an int for a fixed axis and a name for a dynamic one, batch axis first:
     `TensorSpec("embedding", "float32", ("batch", 384))`. With `ranked=False` any shape fits;
-    `shape` is then empty, so that there is no batch axis.
+    `shape` is then empty, and there is no batch axis.
     """
 
     name: str
@@ -44,15 +44,15 @@ class TensorSpec:
         )
 
 
-# a tuple of specs for arrays, one as it is and several as a dict by name; the name of a type, such
-# as `Prediction`, for any other value; None for values that are not known
+# A tuple of specs for arrays: one is passed as is, several as a dict by name. The name of a type,
+# such as `Prediction`, for any other value; None for unknown values.
 ValueSpec = tuple[TensorSpec, ...] | str | None
 
-TEXT_SPEC = TensorSpec("text", "str", ("batch",))  # one text, or several
+TEXT_SPEC = TensorSpec("text", "str", ("batch",))  # one text or several
 
 
 def describe_values(values: ValueSpec) -> str:
-    """Return values for readers: `float32 [batch, 384]`, `text`, `?`."""
+    """Describe values for display: `float32 [batch, 384]`, `text`, `?`."""
     if values is None or isinstance(values, str):
         return values or "?"
     if len(values) == 1:
@@ -65,7 +65,7 @@ def _shown(spec: TensorSpec) -> str:
 
 
 def describe(array: Array) -> str:
-    """Return dtype and shape of `array` the way a `TensorSpec` prints: `float32 [1, 383]`."""
+    """Describe the dtype and shape of `array` like a `TensorSpec`: `float32 [1, 383]`."""
     return f"{array.dtype} [{', '.join(map(str, array.shape))}]"
 
 
@@ -73,21 +73,21 @@ def describe(array: Array) -> str:
 class EmbedderProtocol(Protocol):
     """Turns text into vectors.
 
-    A store's file tells embedders apart by their `fingerprint`, where they have one: a text that
-    changes with everything that changes their vectors.
+    A store's file identifies embedders by their optional `fingerprint`: a string that changes
+    whenever their vectors change.
     """
 
     @property
     def dimension(self) -> int:
-        """Length of one vector."""
+        """Length of each vector."""
 
     def encode(self, texts: str | Sequence[str]) -> FloatArray:
-        """Return float32 `[dimension]` for one text, `[n, dimension]` for many."""
+        """Return float32 `[dimension]` for one text, or `[n, dimension]` for several."""
 
 
 @runtime_checkable
 class GeneratorProtocol(Protocol):
-    """Answers a question from passages of text."""
+    """Answers a question based on passages of text."""
 
     def generate(self, *, query: str, context: Sequence[str]) -> str:
-        """Return the answer to `query`, using the passages in `context`."""
+        """Return the answer to `query`, based on the passages in `context`."""

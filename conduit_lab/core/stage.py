@@ -1,4 +1,4 @@
-"""Stage: the one thing that composes. Models, functions, endpoints and combinators are stages."""
+"""Stage: the unit of composition. Models, functions, endpoints and combinators are stages."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from conduit_lab.core.views.viewed import Viewed
 
 
 class Stage(ABC):
-    """Something callable with one value in and one value out, alone or as part of a tree.
+    """A callable with one value in and one value out, alone or as part of a tree.
 
-    A stage has a `name`, input and output specs where they are known, and the stages it is made of
-    as `children`. It is called as `stage(value)`, `stage.batch(values)`, `await stage.acall(value)`
-    and, where its answer comes in chunks, `stage.stream(value)`. A subclass writes `run`, and
-    `arun` where it can await its work instead of taking a thread. `last_seconds` is the time of the
-    last recorded call.
+    A stage has a `name`, input and output specs if they are known, and `children`, the stages it
+    consists of. Call it as `stage(value)`, `stage.batch(values)`, `await stage.acall(value)` or, if
+    it produces chunks, `stage.stream(value)`. Subclasses implement `run`, and `arun` if they can
+    await their work instead of occupying a thread. `last_seconds` is the duration of the last
+    recorded call.
     """
 
     name: str
@@ -37,27 +37,27 @@ class Stage(ABC):
 
     @property
     def revision(self) -> Any:
-        """The present code or weights, for a stage that can change; compared with `==`."""
+        """The current code or weights of a stage that can change; compared with `==`."""
         return None
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """Specs of the arrays that the stage takes; empty where it takes any Python value."""
+        """Specs of the input arrays; empty if the stage takes any Python value."""
         return ()
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """Specs of the arrays that the stage gives; empty where it gives any Python value."""
+        """Specs of the output arrays; empty if the stage returns any Python value."""
         return ()
 
     @property
     def takes(self) -> tuple[TensorSpec, ...] | None:
-        """Specs of the values that it takes, None where they are not known; opens nothing."""
+        """Specs of the values that the stage takes, None if unknown; opens nothing."""
         return self.inputs or None
 
     @property
     def gives(self) -> ValueSpec:
-        """The values that the next stage gets, None where they are not known; opens nothing."""
+        """The values passed to the next stage, None if unknown; opens nothing."""
         return self.outputs or None
 
     @property
@@ -67,10 +67,10 @@ class Stage(ABC):
 
     @abstractmethod
     def run(self, value: Any) -> Any:
-        """Do the work. Call the stage itself instead, so that a trace sees it."""
+        """Do the work. Call the stage itself instead, so that the call is traced."""
 
     async def arun(self, value: Any) -> Any:
-        """Do the work from an event loop, which stays free: by default on a worker thread."""
+        """Do the work without blocking the event loop: by default on a worker thread."""
         return await anyio.to_thread.run_sync(self.run, value)
 
     def __call__(self, value: Any) -> Any:
@@ -89,15 +89,15 @@ class Stage(ABC):
             if kept is not None:
                 return kept.gave
             run = as_stage(replay.changed.get(self.name, self)).run
-        # `here.child(…)` without its call
+        # `here.child(…)`, inlined
         with Span(self.name, self.kind, self, value, here.recording, here.record, here) as span:
             span.output = result = run(value)
         self.last_seconds = span.duration
         return result
 
     def acall(self, value: Any) -> Coroutine[Any, Any, Any]:
-        """Run the stage on one value from an event loop, which stays free; to be awaited."""
-        here = current()  # a coroutine of its own would cost a tenth of a small model's run
+        """Run the stage on one value without blocking the event loop; to be awaited."""
+        here = current()  # a separate coroutine would cost a tenth of a small model's run
         if here is not None:
             return self._arecorded(value, here)
         tally = tallying()
@@ -116,9 +116,9 @@ class Stage(ABC):
         return result
 
     def run_again(self, value: Any, arguments: Any) -> Any:
-        """Run with the arguments of an earlier span, which decide the result beside the value.
+        """Run with the arguments of an earlier span, which affect the result besides the value.
 
-        They may be those of a stage of another kind; by default they are ignored.
+        They may come from another kind of stage; by default they are ignored.
         """
         return self.run(value)
 
@@ -128,18 +128,18 @@ class Stage(ABC):
             return [self(value) for value in counted(values, "value")]
 
     def stream(self, value: Any, /) -> Stream[Any, Any]:
-        """Return a stream of the answer's chunks; `InputError` for a stage that answers whole."""
+        """Return a stream of the answer's chunks; `InputError` for a stage that does not stream."""
         raise InputError(
-            f"{self.name!r} expects a call, not stream(): it answers whole. Use {self.name}(value)"
+            f"{self.name!r} does not stream: it returns whole answers. Use {self.name}(value)"
         )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({getattr(self, 'name', '')!r})"
 
     def hand_on(self, value: Any, following: Stage) -> Any:
-        """Run the stage for `following`, to which the result may go in a form of its own.
+        """Run the stage for `following`, which may accept the result in a special form.
 
-        Two models on one accelerator leave a tensor there; by default this is a plain call.
+        Two models on one accelerator keep the tensor there; by default this is a plain call.
         """
         return self(value)
 
@@ -149,7 +149,7 @@ class Stage(ABC):
 
 
 class Function(Stage, Viewed):
-    """A Python function of one argument as a stage; an `async def` one is for `acall` only."""
+    """A Python function of one argument as a stage; call an `async def` one with `acall` only."""
 
     def __init__(self, function: Callable[[Any], Any], name: str | None = None) -> None:
         self.function = function
@@ -166,7 +166,7 @@ class Function(Stage, Viewed):
         return self.function(value)
 
     async def arun(self, value: Any) -> Any:
-        """Await an `async def` function; call any other one on a worker thread."""
+        """Await an `async def` function; run any other on a worker thread."""
         if self._is_async:
             return await self.function(value)
         return await anyio.to_thread.run_sync(self.function, value)
@@ -177,7 +177,7 @@ class Function(Stage, Viewed):
         return self.name == other.name and bool(self.function == other.function)
 
     def __hash__(self) -> int:
-        return hash((Function, self.name))  # not of the function: any callable will do
+        return hash((Function, self.name))  # excludes the function, as callables may be unhashable
 
     def _view(self) -> views.View:
         signature = shown_signature(self.function)
@@ -193,7 +193,7 @@ _ENDLESS = "calls itself without an end"
 
 
 def endless(name: str, error: RecursionError) -> RecursionError:
-    """Return the error for a call below which too many others are nested."""
+    """Return the error for too deeply nested calls."""
     if _ENDLESS in str(error):
         return error
     return RecursionError(f"{name}() {_ENDLESS}, or too many calls are nested: {error}")
@@ -205,4 +205,4 @@ def as_stage(value: Any) -> Stage:
         return value
     if callable(value):
         return Function(value)
-    raise TypeError(f"expected a Stage or a callable of one argument, got {type(value).__name__}")
+    raise TypeError(f"expected a Stage or a callable with one argument, got {type(value).__name__}")

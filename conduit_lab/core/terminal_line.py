@@ -1,4 +1,4 @@
-"""Terminal line: progress on a terminal's stderr, one line that is replaced; none in a pipe."""
+"""Terminal line: progress on a terminal's stderr, updated in place; none in a pipe."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class TerminalLine:
         self._stream = stream
 
     def show(self, state: ProgressState) -> None:
-        """Draw the line over its last state."""
+        """Redraw the line."""
         self._draw(state, "")
 
     def end(self, state: ProgressState) -> None:
-        """Leave one quiet line."""
+        """Print the final line."""
         self._draw(state, "\n")
 
     def _draw(self, state: ProgressState, end: str) -> None:
@@ -45,7 +45,7 @@ class TerminalLine:
 
 
 def terminal_line() -> TerminalLine | None:
-    """Return a line on stderr where that is a terminal."""
+    """Return a line on stderr if that is a terminal."""
     stream = sys.stderr
     try:
         seen = stream is not None and stream.isatty()

@@ -1,4 +1,4 @@
-"""Short text: the first line of an error, one line of a passage, a bounded message."""
+"""Short text: the first line of an error, a one-line excerpt, a bounded message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def first_line(error: BaseException) -> str:
 
 
 def clip(text: str, limit: int) -> str:
-    """Return `text`, cut at `limit` characters with an ellipsis."""
+    """Return `text`, truncated to `limit` characters with an ellipsis."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
@@ -23,6 +23,6 @@ def first_words(text: str) -> str:
 
 
 def one_line(text: str, width: int) -> str:
-    """Return `text` on one line of at most `width` characters, an ellipsis where it was cut."""
+    """Return `text` on one line of at most `width` characters, with an ellipsis if truncated."""
     line = " ".join(text[: 4 * width].split())
     return line if len(line) <= width and len(text) <= 4 * width else f"{line[: width - 1]}…"

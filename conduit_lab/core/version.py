@@ -1,3 +1,3 @@
-"""The version of the package, read here by the code and by the build."""
+"""The version of the package, read by both the code and the build."""
 
 __version__ = "0.1.0"

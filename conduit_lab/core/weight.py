@@ -1,4 +1,4 @@
-"""weight: the approximate bytes of a value."""
+"""weight: the approximate size of a value in bytes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import numpy as np
 
 PLAIN = frozenset({str, int, float, bool, type(None)})
 
-_MAX_VISITS = 1000  # objects in one value, so that a weight takes at most about a millisecond
-_SAMPLE_ITEMS = 64  # of a long container, evenly spaced; the others count like them
+_MAX_VISITS = 1000  # objects per value, so that weighing takes at most about a millisecond
+_SAMPLE_ITEMS = 64  # of a long container, evenly spaced, to extrapolate from
 _CODE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
-_TEXTS = (str, bytes)  # as tuples: a union is built at each use
+_TEXTS = (str, bytes)  # tuples, as a union would be built at each use
 _CONTAINERS = (list, tuple, set, frozenset, deque)
-# the common types, each weighed by one call
+# common types, each weighed by a single call
 _QUICK: dict[type, Callable[[Any], int]] = {
     str: len,
     bytes: len,
@@ -35,7 +35,7 @@ _LEAVES = (str, bytes, bytearray, int, float, *_CODE)
 
 
 def weight(value: Any) -> int:
-    """Return the approximate bytes of `value` with everything in it.
+    """Return the approximate size of `value` and everything in it, in bytes.
 
     Arrays count as their `nbytes`; containers, dataclasses, pydantic models and other objects as
     the sum of their parts. Long containers are sampled. Shared parts count once.
@@ -51,9 +51,9 @@ def weight(value: Any) -> int:
 
 
 def _small_weight(value: Any, seen: set[int]) -> int | None:
-    """Return the weight of a small JSON value, the usual one, or None for all else.
+    """Return the weight of a small JSON value, the common case, or None for anything else.
 
-    `seen` are the identities of its containers that are weighed already.
+    `seen` holds the identities of containers already weighed.
     """
     kind = type(value)
     if kind in PLAIN:
@@ -83,7 +83,7 @@ def _small_weight(value: Any, seen: set[int]) -> int | None:
 def _total(value: Any) -> int:
     total = visited = 0.0
     seen: set[int] = set()
-    pending = deque([(value, 1.0)])  # breadth first: the others count like their siblings
+    pending = deque([(value, 1.0)])  # breadth first: unvisited objects count like their siblings
     while pending and len(seen) < _MAX_VISITS:
         part, times = pending.popleft()
         if id(part) in seen:
@@ -105,7 +105,7 @@ def _total(value: Any) -> int:
 
 
 def _parts(value: Any) -> list[Any]:
-    """Return the parts of a container or object, each list copied atomically: threads may write."""
+    """Return the parts of a container or object, copied atomically, as threads may write."""
     if isinstance(value, dict):
         return [*list(value.keys()), *list(value.values())]
     if isinstance(value, _CONTAINERS):
@@ -117,6 +117,6 @@ def _parts(value: Any) -> list[Any]:
     for kind in type(value).__mro__:
         names = kind.__dict__.get("__slots__", ())
         for name in (names,) if isinstance(names, str) else names:
-            with suppress(AttributeError):  # a slot without a value, or with a mangled name
+            with suppress(AttributeError):  # an unset slot, or one with a mangled name
                 held.append(getattr(value, name))
     return held

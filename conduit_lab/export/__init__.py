@@ -1,1 +1,1 @@
-"""From a live session to a folder that runs by itself, and the proof that it answers alike."""
+"""Export: turn a live session into a self-contained folder, and prove that its answers match."""

@@ -1,4 +1,4 @@
-"""Agreement: does an answer equal the expected one: exactly, within a tolerance, or by shape."""
+"""Agreement: whether answers match: exactly, within a tolerance, or by shape."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from conduit_lab.core.equality import first_difference
 
 Comparing = Literal["exact", "tolerance", "int8", "shape", "answered"]
 
-_RELATIVE_TOLERANCE = 1e-4  # of the floats in two answers of a model
+_RELATIVE_TOLERANCE = 1e-4  # for floats in the answers of a model
 _ABSOLUTE_TOLERANCE = 1e-5
 
-# With models in int8; all-MiniLM-L6-v2 has 0.12 to 0.14 of a vector, and 0.03 of a similarity
-INT8_TOLERANCE = 0.05  # of a number, and of its size above 1
-INT8_VECTOR_TOLERANCE = 0.2  # of a vector's length
-_MIN_VECTOR_NUMBERS = 32  # shorter lists are numbers, such as the probabilities of classes
+# With int8 models; all-MiniLM-L6-v2 reaches 0.12 to 0.14 for vectors and 0.03 for similarities
+INT8_TOLERANCE = 0.05  # absolute below 1, relative above
+INT8_VECTOR_TOLERANCE = 0.2  # relative to the vector's length
+_MIN_VECTOR_NUMBERS = 32  # shorter lists are compared number by number, such as class probabilities
 
 
 def difference(expected: Any, got: Any, how: Comparing = "exact") -> str | None:
-    """Return the first place where two JSON answers differ, in words, or None.
+    """Describe the first difference between two JSON answers; None if they match.
 
-    "exact" compares types too: 1 is neither 1.0 nor true. With "tolerance" floats may differ by
-    1e-4 of their size or by 1e-5; with "int8" by 0.05, or 0.05 of their size, and a list of at
-    least 32 floats as a vector, by 0.2 of its length. With "shape" values need only the same types
-    and keys, and "answered" compares nothing.
+    "exact" also compares types: 1 equals neither 1.0 nor true. "tolerance" allows floats a relative
+    difference of 1e-4 or an absolute one of 1e-5. "int8" allows floats 0.05, relative or absolute,
+    and compares a list of at least 32 floats as a vector, which may be off by 0.2 of its length.
+    "shape" compares only types and keys, and "answered" compares nothing.
     """
     if how == "answered":
         return None
@@ -43,24 +43,24 @@ def difference(expected: Any, got: Any, how: Comparing = "exact") -> str | None:
 
 
 def largest_difference(expected: Any, got: Any) -> float | None:
-    """Return the largest difference of two floats at one place of both answers, or None."""
+    """Return the largest difference between floats at the same place of both answers, or None."""
     found = [abs(a - b) for a, b, _ in _float_pairs(expected, got, "") if math.isfinite(a - b)]
     return max(found, default=None)
 
 
 def _int8_difference(expected: Any, got: Any) -> str | None:
-    """Compare vectors as a whole, other floats one by one, and everything else exactly."""
+    """Compare vectors as a whole, other floats individually, and everything else exactly."""
     for mine, other, where in _vector_pairs(expected, got, "answer"):
         length = float(np.linalg.norm(mine))
         share = float(np.linalg.norm(mine - other)) / (length or 1.0)
         if not share <= INT8_VECTOR_TOLERANCE:
-            return f"{where} is a vector that differs by {share:.2g} of its length"
+            return f"{where} differs as a vector by {share:.2g} of its length"
     without = _without_vectors(expected), _without_vectors(got)
     return first_difference(*without, relative=INT8_TOLERANCE, absolute=INT8_TOLERANCE)
 
 
 def _vector_pairs(expected: Any, got: Any, where: str) -> Iterator[tuple[Any, Any, str]]:
-    """Yield the vectors of one length at one place of both answers, with that place."""
+    """Yield pairs of equally long vectors at the same place of both answers, with that place."""
     if _is_vector(expected) and _is_vector(got) and len(expected) == len(got):
         yield np.array(expected), np.array(got), where
         return
@@ -76,7 +76,7 @@ def _float_pairs(expected: Any, got: Any, where: str) -> Iterator[tuple[float, f
 
 
 def _parts(expected: Any, got: Any, where: str) -> Iterator[tuple[Any, Any, str]]:
-    """Yield the values at one key or index of both answers."""
+    """Yield the values at each key or index that both answers have."""
     if isinstance(expected, dict) and isinstance(got, dict):
         for key in expected.keys() & got.keys():
             yield expected[key], got[key], f"{where}.{key}"
@@ -94,7 +94,7 @@ def _is_vector(value: Any) -> bool:
 
 
 def _without_vectors(value: Any) -> Any:
-    """Return an answer with the length of each vector in its place."""
+    """Return an answer with each vector replaced by its length."""
     if _is_vector(value):
         return len(value)
     if isinstance(value, dict):
@@ -103,7 +103,7 @@ def _without_vectors(value: Any) -> Any:
 
 
 def _shape_difference(expected: Any, got: Any, where: str) -> str | None:
-    """Return the first place with another type or other keys; lists may have any length."""
+    """Describe the first difference in type or keys; lists may differ in length."""
     if isinstance(expected, dict) and isinstance(got, dict):
         if expected.keys() != got.keys():
             return f"{where} has the keys {sorted(got)}, not {sorted(expected)}"

@@ -1,4 +1,4 @@
-"""Assets: the files of an export, each with its place and its origin."""
+"""Assets: the files of an export, with their path in the export and their source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from conduit_lab.runtime.checks.graph_reader import RECORD
 from conduit_lab.vectors.index.accelerators import INT8_ROWS
 from conduit_lab.vectors.store import VectorStore
 
-# the writer's own files
+# written by the export itself
 OWN_FILES = (
     "app.py", "requirements.txt", "examples.jsonl", "test_replay.py", "README.md", "manifest.json",
     ".env.example", "state.json", "proof.svg", RECORD, *FILES,
@@ -29,22 +29,23 @@ _FLOAT_BYTES = 4
 
 
 class Assets:
-    """Files of the project, stores and large values; nothing is written before `write`.
+    """Project files, stores and large values; nothing is written before `write`.
 
-    A file below `root`, the app's root, keeps its place in the export; any other one goes to
-    `models/`. Two files never share a place.
+    A file below `root`, the app's root, keeps its relative path in the export; any other file goes
+    to `models/`. Two files never share a path.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._copies: dict[PurePath, Path] = {}  # place in the export → origin
+        self._copies: dict[PurePath, Path] = {}  # path in the export → source
         self._writers: dict[PurePath, Callable[[Path], object]] = {}
-        self._models: dict[frozenset[tuple[str, bytes]], str] = {}  # by their files' contents
+        # keyed by file content
+        self._models: dict[frozenset[tuple[str, bytes]], str] = {}
         self._stores: dict[str, VectorStore] = {}
 
     def add(self, path: Path, needed_by: str) -> str:
-        """Copy a file or folder, and return its place in the export."""
-        path = Path(os.path.normpath(path))  # `..` must not lead out of the export
+        """Add a file or folder to copy, and return its path in the export."""
+        path = Path(os.path.normpath(path))  # `..` must not lead outside the export
         if not path.exists():
             raise Refusal(f"{path} is missing", needed_by, "put it back")
         parts = _files_below(path) if path.is_dir() else graph.files(path)
@@ -57,10 +58,10 @@ class Assets:
         return place.as_posix()
 
     def add_model(self, path: Path, needed_by: str) -> str:
-        """Copy a model's file or folder, or return the place of one with the same content."""
+        """Add a model's file or folder; return the known path of equal content."""
         path = Path(os.path.normpath(path))
         if not path.exists():
-            return self.add(path, needed_by)  # which refuses it
+            return self.add(path, needed_by)  # which reports the missing file
         parts = _files_below(path) if path.is_dir() else graph.files(path)
         # beside a graph, which names the files of its weights
         start = path if path.is_dir() else path.parent
@@ -71,7 +72,7 @@ class Assets:
         return self._models[content]
 
     def add_named(self, path: Path, needed_by: str) -> None:
-        """Copy a file that the source names by its path, which must lie below the root."""
+        """Add a file that the source names by its path, which must lie below the root."""
         path = Path(os.path.normpath(path))
         if not path.is_relative_to(self.root):
             raise Refusal(
@@ -88,7 +89,7 @@ class Assets:
             )
 
     def add_module(self, source: Path) -> list[Path]:
-        """Copy a module or package of the project, and return its files that are new here."""
+        """Add a module or package of the project, and return its newly added files."""
         parts = _files_below(source) if source.is_dir() else (source,)
         places = _places(source, parts, Path(source.name))
         if not self._free(places):
@@ -107,10 +108,10 @@ class Assets:
         write: Callable[[Path], object],
         replaces: Callable[[str], bool] = lambda place: False,
     ) -> str:
-        """Reserve `data/<name><suffix>`, which `write` makes later, and return its place.
+        """Reserve `data/<name><suffix>`, which `write` creates later, and return its path.
 
-        A file of the project keeps that place, also one that is copied later, unless the value
-        `replaces` it: the file of an opened export that held the value before.
+        A project file keeps that path, even if it is copied later, unless the value `replaces` it,
+        as with the file of an opened export that held the previous value.
         """
         place = PurePath("data", name + suffix)
         numbers = count(1)
@@ -122,56 +123,56 @@ class Assets:
         return place.as_posix()
 
     def add_store(self, store: VectorStore, label: str) -> None:
-        """Write a consistent copy of a store as `indexes/<label>.sqlite`."""
+        """Write a consistent copy of a store to `indexes/<label>.sqlite`."""
         if self._stores.setdefault(label, store) is not store:
             raise Refusal(
-                f"two stores would both be indexes/{label}.sqlite", mend="give one another name"
+                f"two stores would both be indexes/{label}.sqlite", mend="rename one of them"
             )
         self._writers[PurePath("indexes", f"{label}.sqlite")] = store.save_to
 
     @property
     def places(self) -> frozenset[PurePath]:
-        """The places of all files."""
+        """The paths of all files in the export."""
         return frozenset([*self._copies, *self._writers])
 
     @property
     def graphs(self) -> dict[PurePath, Path]:
-        """The origins of the ONNX files among them, by their places."""
+        """The source files of the ONNX graphs, by their path in the export."""
         return {place: file for place, file in sorted(self._copies.items()) if _is_graph(place)}
 
     @property
     def stores(self) -> dict[str, VectorStore]:
-        """The stores by the label of their file below `indexes/`."""
+        """The stores by label, which is the stem of their file in `indexes/`."""
         return dict(self._stores)
 
     def places_of(self, path: Path) -> list[PurePath]:
-        """Return the places of a copied file."""
+        """Return the paths of a copied file in the export."""
         return [place for place, origin in self._copies.items() if origin.samefile(path)]
 
     def origin(self, place: PurePath) -> Path:
-        """Return the file that was copied to a place."""
+        """Return the source file that is copied to a path."""
         return self._copies[place]
 
     @property
     def large_stores(self) -> bool:
-        """Whether a store has enough entries for its searches to use codes."""
+        """Whether any store is large enough for its searches to use quantized codes."""
         return any(len(store) >= INT8_ROWS for store in self._stores.values())
 
     @property
     def modules(self) -> set[str]:
-        """The names of the project's modules and packages among them."""
+        """The names of the project's own modules and packages."""
         python = [place for place in self._copies if place.suffix == ".py"]
         return {place.parts[0].removesuffix(".py") for place in python}
 
     def sizes(self, places: Iterable[PurePath], value: Any) -> dict[PurePath, int]:
-        """Return the bytes of files; of those that are yet to be made about those of `value`."""
+        """Return file sizes in bytes; a file not yet written is estimated from `value`."""
         return {
             place: self._copies[place].stat().st_size if place in self._copies else _bytes(value)
             for place in sorted(places)
         }
 
     def drop_value(self, place: str) -> None:
-        """Take back a place that `add_value` reserved."""
+        """Release a path that `add_value` reserved."""
         del self._writers[PurePath(place)]
 
     def write(self, folder: Path) -> None:
@@ -182,7 +183,7 @@ class Assets:
             write(_made(folder / place))
 
     def _free(self, places: dict[PurePath, Path]) -> bool:
-        """Return whether each of these files may have its place."""
+        """Return whether each path is free or already holds the same file."""
         return all(
             self._copies.get(place, origin) == origin
             and place not in self._writers
@@ -208,7 +209,7 @@ def _places(path: Path, parts: Iterable[Path], place: Path) -> dict[PurePath, Pa
 
 
 def _files_below(folder: Path) -> list[Path]:
-    """Return the files of a folder in order, without hidden ones and compiled Python."""
+    """List the files of a folder in order, except hidden files and compiled Python."""
     found = []
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if name[0] != "." and name != "__pycache__"]

@@ -1,4 +1,4 @@
-"""Causes: why the answers of an endpoint differ from call to call, by a look at its code."""
+"""Causes: explain, from an endpoint's code, why its answers differ between calls."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _GENERATORS = (random.Random, np.random.Generator, np.random.RandomState)
 
 
 def causes(app: App, example: Example) -> list[str]:
-    """Return why the answers of an example's endpoint may differ, each as a verb phrase."""
+    """Return the reasons why the answers of an example's endpoint may vary, as verb phrases."""
     found = (e for e in app.endpoints if (e.method, e.path) == (example.method, example.path))
     endpoint = next(found, None)
     return [] if endpoint is None else list(varying(app, endpoint))
 
 
 def varying(app: App, endpoint: Endpoint[..., Any]) -> dict[str, None]:
-    """Return the clocks and the generators without a seed that the code of an endpoint uses."""
+    """Return the clocks and unseeded generators that an endpoint's code uses."""
     return dict.fromkeys(_phrases(reached(endpoint, own_modules(app, endpoint))))
 
 

@@ -1,4 +1,4 @@
-"""CellRun: one run of a notebook's cell, as the export reads it."""
+"""CellRun: one execution of a notebook cell, as the export reads it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CellRun:
-    """One run of a cell: its Python source, without a magic around it.
+    """One execution of a cell: its Python source, without a surrounding cell magic.
 
-    `number` is its execution count. `stopped_at` is the line that raised, or that runs now: the
-    statements below it did not run. `key` names the cell in its notebook, the same for every run;
-    empty where the front end has none. `opened` says that it is the `app.py` of an opened export.
+    `number` is its execution count. `stopped_at` is the line that raised or is still running; the
+    statements below it did not run. `key` identifies the cell in its notebook across runs, and is
+    empty if the front end has no cell IDs. `opened` marks the `app.py` of an opened export.
     """
 
     number: int
@@ -22,5 +22,5 @@ class CellRun:
 
     @property
     def succeeded(self) -> bool:
-        """Whether all of its statements ran."""
+        """Whether all statements ran."""
         return self.stopped_at is None

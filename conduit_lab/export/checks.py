@@ -1,4 +1,4 @@
-"""Checks: code that no comparison of states can prove, found in the source of an export."""
+"""Checks: find code in an export's source that comparing states cannot verify."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _DYNAMIC = {
 def check_source(app: App, closure: Closure) -> list[str]:
     """Return warnings about the source of an export.
 
-    They name the sources of differences between processes: clocks, generators without a seed, and
-    global names that a function sets. Raises `ExportError` for code that needs the notebook in any
-    branch, or names that no reader of the source can know.
+    Warnings name the causes of differences between processes: clocks, unseeded generators, and
+    globals that a function sets. Raises `ExportError` for code that needs the notebook in any
+    branch, or that uses names which cannot be determined from the source.
     """
     warnings: list[str] = []
     for piece in closure.pieces:
@@ -60,7 +60,7 @@ class _Problem:
 def _problems(piece: SourcePiece, closure: Closure) -> Iterator[_Problem]:
     try:
         tree = parse_module(piece.source)
-    except SyntaxError:  # a piece that is no Python by itself
+    except SyntaxError:  # not valid Python on its own
         return
     bound = _bound_names(tree) | (closure.namespace.names.keys() - vars(builtins).keys())
     for node in ast.walk(tree):
@@ -74,8 +74,8 @@ def _problems(piece: SourcePiece, closure: Closure) -> Iterator[_Problem]:
             value = closure.namespace.names.get(node.value.id)
             if is_shell_output(value) and not hasattr(list, node.attr):
                 yield _Problem(
-                    f"uses {node.value.id}.{node.attr}, which only a notebook's output of a "
-                    "command has: an app has a plain list of its lines"
+                    f"uses {node.value.id}.{node.attr}, which only the output of a "
+                    "shell command in a notebook has: in an app it is a plain list of lines"
                 )
         elif isinstance(node, ast.Call) and (path := _opened(node, closure)):
             yield _Problem(
@@ -92,8 +92,12 @@ def _problems(piece: SourcePiece, closure: Closure) -> Iterator[_Problem]:
             elif name in ("eval", "exec"):
                 alone = len(node.args) == 1 and not node.keywords
                 yield _Problem(
-                    f"runs a text by {name}(), which may use any name of the session: "
-                    + ("give it its names, as in " if alone else "it has those of ")
+                    f"passes text to {name}(), which may use any name of the session: "
+                    + (
+                        "pass the names it uses, as in "
+                        if alone
+                        else "it has only the names passed, as in "
+                    )
                     + f'{name}(text, {{"x": x}})',
                     refused=alone,
                 )
@@ -108,7 +112,7 @@ def _problems(piece: SourcePiece, closure: Closure) -> Iterator[_Problem]:
 
 
 def _is_notebooks(name: str, bound: frozenset[str] | set[str], closure: Closure) -> bool:
-    """Return whether a name means IPython's object, and not one of the user's own."""
+    """Return whether a name refers to IPython's object rather than one of the user's."""
     if name in bound and name not in closure.namespace.names:
         return False
     value = closure.namespace.names.get(name, getattr(builtins, name, None))
@@ -117,9 +121,9 @@ def _is_notebooks(name: str, bound: frozenset[str] | set[str], closure: Closure)
 
 
 def _opened(call: ast.Call, closure: Closure) -> str:
-    """Return the name of a file that a call would read and that is not in the export, or "".
+    """Return the file that a call would read but the export lacks, or "".
 
-    A recorded call shows the files it opens; this finds those of branches that no call ran.
+    A recorded call shows the files it opens; this check covers branches that no call took.
     """
     name = getattr(call.func, "attr", getattr(call.func, "id", ""))
     first = call.args[0] if call.args else None
@@ -156,7 +160,7 @@ def _is_main(node: ast.AST) -> bool:
 
 
 def _bound_names(tree: ast.AST) -> set[str]:
-    """Return the names that a piece of source binds anywhere: parameters, variables, imports."""
+    """Return the names that a piece of source binds: parameters, variables and imports."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):

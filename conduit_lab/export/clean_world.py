@@ -1,7 +1,7 @@
-"""Clean world: an exported app in a process that has nothing of the session's.
+"""Clean world: run an exported app in a process isolated from the session.
 
-No variable of its environment but those that the export names, no file of the project or of the
-home folder, no package beside the requirements, and another working directory.
+The process has only the environment variables that the export names, no files of the project or the
+home folder, no packages outside the requirements, and a different working directory.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from conduit_lab.export.environment_keys import ENVIRONMENT_FILE, keys_in
 from conduit_lab.export.state.walk import StateLine
 from conduit_lab.export.wheel import unpack_wheel
 
-FOLDER_NAME = "prüfung é"  # of the copy: an app must not depend on the name of its folder
+FOLDER_NAME = "prüfung é"  # the copy's name: an app must not depend on the name of its folder
 
-_PACKAGE_FOLDER = Path(__file__).parents[2]  # of this package, for a folder without a wheel
-_PACKAGE = "package"  # the folder of the unpacked wheel
+# for a folder without a wheel
+_PACKAGE_FOLDER = Path(__file__).parents[2]
+_PACKAGE = "package"  # folder of the unpacked wheel
 _PROCESS = "conduit_lab.export.proof_process"
-_KEPT_VARIABLES = (  # of Python, of its libraries and of the operating system
+_KEPT_VARIABLES = (  # of Python, its libraries and the operating system
     "PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "OMP_NUM_THREADS",
     "CUDA_VISIBLE_DEVICES", "SSL_CERT_FILE",
 )  # fmt: skip
@@ -46,7 +47,7 @@ _MAX_LOG_CHARACTERS = 4000
 class World:
     """A started export: its `port`, its `state`, and the reports of its process.
 
-    `missed` are the top-level modules that it tried to import and that it does not have.
+    `missed` holds the top-level modules that the app tried to import but could not find.
     """
 
     port: int
@@ -57,7 +58,7 @@ class World:
     _read: int = field(default=0)
 
     def new_reports(self) -> list[dict[str, str]]:
-        """Return the reports since the last call: hidden files, packages, failed requests."""
+        """Return new reports: hidden files, missing packages, failed requests."""
         reports = self._new_reports()
         self.missed |= {each["name"] for each in reports if each["kind"] == "missed"}
         return [each for each in reports if each["kind"] != "missed"]
@@ -80,12 +81,12 @@ def clean_world(
     with_state: bool = True,
     missed: set[str] | None = None,
 ) -> Iterator[World]:
-    """Start a copy of the app in `folder`; `folder` itself stays as it is.
+    """Start a copy of the app in `folder`; `folder` itself is not changed.
 
-    `python` runs it, with the package of its wheel in `lib/` unless `has_wheel` says that its
-    environment has that. Files below the `hidden` folders and the home folder are out of sight.
-    `missed` receives the top-level modules that it tries to import and that it does not have.
-    Raises `ExportError` with the reason where it does not start.
+    `python` runs the app, with this package from the wheel in `lib/` unless `has_wheel` says that
+    the environment already has it installed. Files below the `hidden` folders and the home folder
+    are hidden. `missed` collects the top-level modules that the app tries to import but cannot
+    find. Raises `ExportError` with the reason if the app does not start.
     """
     beside = folder.parent if os.access(folder.parent, os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=beside, prefix=".proof-") as place:
@@ -130,7 +131,7 @@ def clean_world(
 def running(
     folder: Path, *, python: str = sys.executable, environ: Mapping[str, str] | None = None
 ) -> Iterator[int]:
-    """Serve the app in `folder` on a free loopback port, and yield the port once it answers."""
+    """Serve the app in `folder` on a free loopback port, and yield the port once it responds."""
     port = _free_port()
     command = [python, "-m", "uvicorn", "app:app", "--port", str(port), "--log-level", "warning"]
     environ = {**(os.environ if environ is None else environ), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -142,9 +143,9 @@ def running(
 
 
 def explained(reports: Sequence[Mapping[str, str]], log: str) -> list[str]:
-    """Return a sentence with its mend per hidden file, and per package that the `log` misses.
+    """Return a sentence with the fix for each hidden file, and each package missing per the `log`.
 
-    Libraries try the imports of many packages that they can do without.
+    Packages that libraries only try to import, and do without, are not reported.
     """
     found = []
     for report in reports:
@@ -164,7 +165,7 @@ def explained(reports: Sequence[Mapping[str, str]], log: str) -> list[str]:
 
 
 class _NotStarted(Exception):
-    """A process that ended, or gave no answer in time; its text is the end of its output."""
+    """The process exited or did not respond in time; the message is the end of its output."""
 
 
 @contextmanager
@@ -194,9 +195,9 @@ def _process(
 
 
 def _environ(folder: Path, room: Path, package: Path | None) -> dict[str, str]:
-    """Return the environment: the keys that Python needs, and those that the export names.
+    """Return the environment: the variables that Python needs and those that the export names.
 
-    `package` is the folder of this package, None for a Python that has it installed.
+    `package` is the folder of this package, or None if `python` has it installed.
     """
     names = [*_KEPT_VARIABLES, *keys_in(folder / ENVIRONMENT_FILE)]
     environ = {name: os.environ[name] for name in names if name in os.environ}

@@ -1,8 +1,8 @@
-"""Closure: everything that an app's endpoints need, as source and files.
+"""Closure: the source and files that an app's endpoints depend on.
 
-It starts at the registered endpoints and follows the global names that their code looks up in the
-live session. The form of each object (`forms/`) writes it; an object without a form is refused,
-with the chain of names that needs it.
+The walk starts at the registered endpoints and follows the global names that their code looks up in
+the live session. Each object is written by its form (`forms/`); an object without a form is
+refused, and the refusal names the chain that needs it.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _MODULE_NAMES = ("__file__", "__name__")
 
 
 class Closure:
-    """The source of `app.py`, and the files beside it; nothing is written yet.
+    """The source of `app.py` and the files beside it; nothing is written yet.
 
-    `pieces` are the blocks of source in the order in which they run, `packages` their imports,
-    `assets` their files, `nodes` the objects in the order in which they were reached, `warnings`
-    the messages for the user. `endpoints`, by default all of the app, are in the order of the
-    pieces. Of the `examples` come the files and stores that the recorded calls used without a
-    global name. Raises `ExportError` with all `refusals`, unless `keeps_refusals`.
+    `pieces` are the blocks of source in execution order, `packages` their imports, `assets` their
+    files, `nodes` the objects in the order in which they were reached, and `warnings` the messages
+    for the user. `endpoints` (default: all of the app) follow the order of the pieces. The
+    `examples` add the files and stores that recorded calls used without a global name. Raises
+    `ExportError` with all `refusals`, unless `keeps_refusals` is set.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class Closure:
         self._reserved = {"App": App, "Path": Path, "HERE": None, "app": app}
         if self._namespace.names.get("HERE") == app.root:  # of an opened app.py
             self._reserved["HERE"] = self._namespace.names["HERE"]
-        self._done: set[str] = set()  # names and keys of forms, also those in the making
-        self._first_names: dict[int, str] = {}  # of each live object, by its id
+        self._done: set[str] = set()  # names and form keys, including those in progress
+        self._first_names: dict[int, str] = {}  # of each live object, keyed by id
         self._pieces: dict[int | str, SourcePiece] = {}
-        self._by_form_key: dict[str, int | str] = {}  # the piece of each key of a form
+        self._by_form_key: dict[str, int | str] = {}  # the piece for each form key
         self._places = ObjectPlaces(str(self._namespace.names.get("__name__")))
         for endpoint in self.endpoints:
             form, start = form_of(endpoint), f"{endpoint.method} {endpoint.path}"
@@ -83,22 +83,22 @@ class Closure:
 
     @property
     def app_name(self) -> str:
-        """The app's own name in the source."""
+        """The name of the app in the source."""
         return self._namespace.app_name
 
     @property
     def root(self) -> Path:
-        """The folder of the project."""
+        """The project folder."""
         return self._app.root
 
     @property
     def namespace(self) -> Namespace:
-        """The live names of the session."""
+        """The live namespace of the session."""
         return self._namespace
 
     @property
     def futures(self) -> list[str]:
-        """The `from __future__` line, which must come first, or none."""
+        """The `from __future__` line, which must come first; empty if there is none."""
         names = ", ".join(sorted(self._namespace.statements.futures))
         return [f"from __future__ import {names}"] if names else []
 
@@ -142,7 +142,7 @@ class Closure:
             self.nodes.append(PlanNode.refused(name, value, chain, str(refusal), origin))
 
     def _first_name(self, name: str, value: Any, form: Form) -> str:
-        """Return the name that makes the object; the others are set to it."""
+        """Return the first name bound to the object; further names become aliases of it."""
         if value is self._app:
             return self.app_name
         if not form.aliased:
@@ -151,7 +151,7 @@ class Closure:
         return self._first_names.setdefault(id(value), first)
 
     def _add_alias(self, name: str, first: str, chain: Chain) -> None:
-        """Set a second name of an object."""
+        """Add another name for an object."""
         piece = SourcePiece(
             name,
             f"{name} = {first}",
@@ -159,13 +159,13 @@ class Closure:
             frozenset({name}),
             frozenset({first}),
             self._newest(name),
-            -1,  # before any change, which may use it
+            -1,  # before any change that may use it
         )
         self._add(piece)
         self.nodes.append(PlanNode.of(piece, self._namespace.names[name], "second name"))
 
     def _make(self, name: str, value: Any, form: Form, chain: Chain) -> None:
-        """Add the piece that makes a live object, and those that it needs."""
+        """Add the piece that creates a live object, after the pieces it depends on."""
         key, binds = form.key(value), form.binds(name, value, self._namespace)
         if key in self._done:
             return
@@ -212,7 +212,7 @@ class Closure:
             self._add_change(statement, name, value, here)
 
     def _add_change(self, statement: Statement, name: str, value: Any, chain: Chain) -> None:
-        """Add a statement that changed the object of `name` after it was made."""
+        """Add a statement that changed the object of `name` after its creation."""
         here = (*chain, f"{statement.first_line} (cell {statement.cell})")
         self.packages.pin_below(statement.node)
         for needed in statement.free_names:
@@ -232,7 +232,7 @@ class Closure:
         self.nodes.append(PlanNode.of(piece, value))
 
     def _add_library_changes(self) -> None:
-        """Add the statements that change a library which the endpoints' code uses."""
+        """Add the statements that change a library used by the endpoints' code."""
         names = self._namespace.names
         used = {each.partition(".")[0] for each in self.packages.modules}
         used |= {home_of(names[name]) for name in self._done & names.keys()}
@@ -258,7 +258,7 @@ class Closure:
                 self._add_files(store.name, store, call, before)
 
     def _add_files(self, name: str, value: Any, call: str, before: frozenset[PurePath]) -> None:
-        """Note the files that came since `before`."""
+        """Record the files added since `before`."""
         files = self.assets.sizes(self.assets.places - before, value)
         if files:
             piece = SourcePiece(name, "", (call, name), frozenset())
@@ -269,7 +269,7 @@ class Closure:
         self._pieces[piece.key] = piece if known is None else known.joined(piece)
 
     def _origin(self, name: str, value: Any, source: str) -> Statement | None:
-        """Return the session's statement that the source repeats, else the one for the name."""
+        """Return the session's statement that the source repeats, else the one for `name`."""
         statements = self._namespace.statements
         for statement in statements.binding(name):
             if statement.text in source:
@@ -279,7 +279,7 @@ class Closure:
         return self._newest(name)
 
     def _place_of(self, endpoint: Endpoint[..., Any]) -> int:
-        """Return the place of an endpoint among the pieces; first without a piece."""
+        """Return the position of an endpoint among the pieces; one without a piece comes first."""
         key = self._by_form_key.get(form_of(endpoint).key(endpoint))
         return next((n for n, piece in enumerate(self.pieces) if piece.key == key), -1)
 
@@ -288,10 +288,10 @@ class Closure:
 
 
 def _listed(refusals: Sequence[Refusal]) -> str:
-    """Return one refusal as it is, several as a list of at most ten."""
+    """Return a single refusal's message, or a list of at most ten."""
     if len(refusals) == 1:
         return str(refusals[0])
     shown_ones = [f"{n}. {text}" for n, text in enumerate(refusals[:MAX_SHOWN_REFUSALS], 1)]
     more = len(refusals) - len(shown_ones)
-    rest = [f"and {more} more; lab.export_plan() has them all"] if more else []
+    rest = [f"and {more} more; lab.export_plan() lists all"] if more else []
     return "\n".join([f"{len(refusals)} objects cannot be exported:", *shown_ones, *rest])

@@ -1,4 +1,4 @@
-"""Effects: the names that a statement binds, and those whose objects it changes."""
+"""Effects: the names that a statement binds, and the names whose objects it changes."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import builtins
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-# "store": sets or deletes a part of the object, or decorates a function with it
-# "method": calls a method of the object and drops the result; "argument": hands it to such a call
+# "store": sets or deletes a part of the object, or decorates a function with it. "method": calls a
+# method of the object and discards the result. "argument": passes the object to such a call.
 ChangeKind = Literal["store", "method", "argument"]
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Definition = _Function | ast.ClassDef
 _Scope = _Definition | ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
-# builtins that change an argument of theirs; `print`, `len` and the like do not
+# builtins that change an argument, unlike `print` or `len`
 _CHANGING_BUILTINS = frozenset({"setattr", "delattr", "next", "exec", "eval"})
 _TAKING = frozenset(
     {"pop", "popitem", "popleft", "setdefault"}
-)  # the result was part of the object
+)  # methods whose result was part of the object
 _SHOWING_NAMES = frozenset(
     {"display", "pprint", "head", "tail", "info", "describe", "show", "plot", "print", "summary"}
 )
@@ -40,9 +40,9 @@ def bound_names(node: ast.stmt) -> Iterator[str]:
 
 
 def changes(node: ast.stmt) -> dict[str, ChangeKind]:
-    """Return the names whose objects running a statement changes, each with the surest change.
+    """Return the names whose objects a statement changes, each with the most certain change.
 
-    A result that is used, as in `total = add(items)`, counts as no change of `items`.
+    A call whose result is used, as in `total = add(items)`, does not count as a change of `items`.
     """
     found: dict[str, ChangeKind] = {}
     rank = ("argument", "method", "store")
@@ -53,7 +53,7 @@ def changes(node: ast.stmt) -> dict[str, ChangeKind]:
 
 
 def run_at_once(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield a node and the nodes below it that run with it, not those of a function's body."""
+    """Yield a node and its descendants that run with it, excluding function bodies."""
     yield node
     for child in _children(node):
         yield from run_at_once(child)
@@ -62,7 +62,7 @@ def run_at_once(node: ast.AST) -> Iterator[ast.AST]:
 def _children(node: ast.AST) -> Iterable[ast.AST]:
     if isinstance(node, _Function):
         return [*node.decorator_list, *_defaults(node.args), *_annotations(node)]
-    if isinstance(node, ast.ClassDef):  # the names of its body are its own
+    if isinstance(node, ast.ClassDef):  # the names in its body are local to it
         return [*node.decorator_list, *node.bases, *node.keywords]
     if isinstance(node, ast.Lambda):
         return _defaults(node.args)
@@ -124,7 +124,7 @@ def _call_changes(call: ast.Call) -> Iterator[tuple[str, ChangeKind]]:
 
 
 def _of(node: ast.expr, change: ChangeKind) -> Iterator[tuple[str, ChangeKind]]:
-    """Yield the name at the root of `name`, `name.x` or `name[key]`, with the change."""
+    """Yield the root name of `name`, `name.x` or `name[key]`, with the change."""
     while isinstance(node, ast.Attribute | ast.Subscript | ast.Starred):
         node = node.value
     if isinstance(node, ast.Name):

@@ -1,4 +1,4 @@
-"""An environment with the requirements of an export, and nothing else."""
+"""A virtual environment with exactly the requirements of an export."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_SHOWN_CHARACTERS = 1500
 
 @contextmanager
 def environment(folder: Path) -> Iterator[str]:
-    """Make an environment of the folder's requirements, yield its Python, and remove it."""
+    """Create an environment with the folder's requirements, yield its Python, and remove it."""
     with tempfile.TemporaryDirectory(prefix="conduit-lab-") as place:
         yield str(make_environment(folder, Path(place, "environment")))
 
@@ -25,7 +25,7 @@ def environment(folder: Path) -> Iterator[str]:
 def make_environment(folder: Path, place: Path) -> Path:
     """Install the requirements of an exported folder in a new environment; return its Python.
 
-    Raises `ExportError` with pip's own words where one cannot be installed.
+    Raises `ExportError` with pip's own message if a package cannot be installed.
     """
     venv.create(place, with_pip=True, clear=True)
     python = place / ("Scripts" if os.name == "nt" else "bin") / "python"

@@ -1,4 +1,4 @@
-"""Environment keys: the variables that exported code reads, as the names of `.env.example`."""
+"""Environment keys: the variables that exported code reads, listed in `.env.example`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from conduit_lab.core.syntax import parse_module
 
 ENVIRONMENT_FILE = ".env.example"
 
-_HEAD = "# The environment of the app; the values are secret, and none is part of the export.\n"
+_HEAD = "# The environment of the app; the values are secret and are not exported.\n"
 _READS = frozenset({"get", "pop", "setdefault", "__getitem__"})
 
 
 def environment_keys(folder: Path) -> list[str]:
-    """Return the names that the Python files of an export read, each once, sorted."""
+    """Return the sorted, distinct names of variables that the Python files of an export read."""
     found: set[str] = set()
     for path in sorted(folder.rglob("*.py")):
         try:
             tree = parse_module(path.read_bytes())
-        except (SyntaxError, ValueError):  # no code of this Python, such as a template
+        except (SyntaxError, ValueError):  # not Python source, such as a template
             continue
         found |= set(_keys(tree))
     return sorted(found)
@@ -32,7 +32,7 @@ def environment_file(keys: list[str]) -> str:
 
 
 def keys_in(path: Path) -> list[str]:
-    """Return the names in a `.env.example`, none where there is no such file."""
+    """Return the names in a `.env.example`; empty if the file does not exist."""
     if not path.is_file():
         return []
     lines = (line.strip() for line in path.read_text("utf-8").splitlines())
@@ -58,5 +58,5 @@ def _keys(tree: ast.AST) -> Iterator[str]:
 
 
 def _is_named(node: ast.AST | None, name: str) -> bool:
-    """Return whether an expression is `name`, or an attribute of that name."""
+    """Return whether an expression is `name` or an attribute of that name."""
     return getattr(node, "id", None) == name or getattr(node, "attr", None) == name

@@ -1,4 +1,4 @@
-"""ExportPlan: all that an export would write or refuse, before anything is written."""
+"""ExportPlan: everything that an export would write or refuse."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _COLUMNS = ("object", "exported as", "size", "cell", "needed by")
 
 
 class ExportPlan(Viewed):
-    """The dry run of an export: its `nodes`, its `refusals`, and the sentences of its `warnings`.
+    """The dry run of an export: its `nodes`, `refusals` and `warnings`.
 
     `nodes` are all objects that the endpoints reach, each with its form, its size in bytes and the
-    names that need it. The sizes of files that are yet to be made are estimates. A refusal has a
-    `problem`, the `chain` of names that needs the object, and the `mend`. `missing` are the
-    calls, as code, that the proof needs before an export.
+    names that need it. Sizes of files not yet written are estimates. A refusal has a `problem`, the
+    `chain` of names that needs the object, and a `mend`. `missing` lists, as code, the calls that
+    the proof still needs.
     """
 
     def __init__(
@@ -51,19 +51,19 @@ class ExportPlan(Viewed):
 
     @classmethod
     def of(cls, closure: Closure, missing: Sequence[str] = ()) -> ExportPlan:
-        """Return the plan of a closure."""
+        """Create the plan of a closure."""
         endpoints = [f"{each.method} {each.path}" for each in closure.endpoints]
         name = closure.namespace.app.name
         return cls(name, endpoints, closure.nodes, closure.refusals, closure.warnings, missing)
 
     @property
     def size(self) -> int:
-        """The bytes of all source and files."""
+        """The size of all source and files in bytes."""
         return sum(node.size for node in self.nodes)
 
     @property
     def summary(self) -> str:
-        """The sentence that the plan supports."""
+        """One sentence about what can be exported."""
         objects = figures.plural(len(self.nodes) - len(self.refusals), "object")
         if self.refusals:
             refused = figures.plural(len(self.refusals), "object")
@@ -72,7 +72,7 @@ class ExportPlan(Viewed):
 
     @property
     def table(self) -> Table:
-        """A row per object that can be exported, the largest first."""
+        """The exportable objects, one row each, largest first."""
         nodes = sorted(self.nodes, key=lambda node: -node.size)
         largest = max((node.size for node in nodes), default=0)
         rows = [_row(node, largest) for node in nodes if not node.problem]
@@ -101,7 +101,7 @@ def plan_app(
     namespace: dict[str, Any] | None = None,
     endpoints: Selection | None = None,
 ) -> ExportPlan:
-    """Return the plan of an export of `app`; nothing is written, and every refusal is in it.
+    """Plan the export of `app`: nothing is written, and all refusals are collected.
 
     The arguments are those of `export_app`. Raises `ExportError` for an app without endpoints, and
     `UnknownName` for an unknown one in `endpoints`.
@@ -124,13 +124,13 @@ def _row(node: PlanNode, largest: int) -> tuple[Any, ...]:
 
 
 def _more(items: Sequence[object], shown: int, whole: str) -> list[ViewPiece]:
-    """Return the count of the items that are not shown, with the expression that gives all."""
+    """Return the number of items not shown, with the expression that lists all."""
     more = len(items) - shown
     return [Line(f"and {more} more: {whole}", "quiet")] if more > 0 else []
 
 
 def _refusal_pieces(refusal: Refusal) -> list[ViewPiece]:
-    """Return a refusal as its problem, the names that need the object, and the mend as code."""
+    """Show a refusal: its problem, the names that need the object, and the mend as code."""
     first, *code = (refusal.mend or "").split("\n\n")
     pieces: list[ViewPiece] = [
         Line(f"✕ {refusal.problem}: {first}" if first else f"✕ {refusal.problem}")

@@ -1,4 +1,4 @@
-"""Export: the result of an export, and its view: the proof, call by call."""
+"""Export: the result of an export; its view shows the proof call by call."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _MAX_CELL_CHARACTERS = 60
 class Export(Viewed):
     """A finished export: its `folder`, the `outcomes` of the replay, and `warnings`.
 
-    `objects` are those that the endpoints reach, equal here and in the started export, and `plan`
-    has the form and the size of each. `quantized` are the models of `optimize="int8"`, each in
-    int8, or in float32 for a reason.
+    `objects` counts the objects that the endpoints reach, which were equal here and in the started
+    export; `plan` has the form and size of each. `quantized` lists the models of `optimize="int8"`,
+    each converted to int8 or left in float32 for a reason.
     """
 
     prover = "a fresh process"
@@ -49,7 +49,7 @@ class Export(Viewed):
 
     @property
     def proof(self) -> str:
-        """The sentence that the replay supports."""
+        """The result of the proof as one sentence."""
         calls = len(self.outcomes)
         if not calls:
             return "Not proved: no recorded call was replayed."

@@ -1,4 +1,4 @@
-"""Graph facts: the record of an export's ONNX graphs, with which it runs without onnx."""
+"""Graph facts: recorded properties of an export's ONNX graphs, which replace the onnx package."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from conduit_lab.runtime.sessions.session import Options
 
 
 def record_graphs(graphs: Collection[Path], folder: Path) -> None:
-    """Write the facts of ONNX files into an exported folder; without files write nothing.
+    """Write the facts of ONNX files into an exported folder; do nothing without files.
 
-    Opening the models has read most of them in this process. Whether rows are independent is read
-    at the first batch, which may still be to come. Of a graph that was never opened here, such as
-    another variant in a model's folder, the file's own facts are recorded: it opens without onnx,
-    and its calls are not batched.
+    Most were read when this process opened the models. Row independence is determined at the first
+    batch, which may not have run yet. For a graph never opened here, such as another variant in a
+    model's folder, only the facts stored with the file are recorded: it opens without onnx, and its
+    calls are not batched.
     """
     if not graphs:
         return
     opened = {shared.key[0]: shared for shared in sessions}
     for file in graphs:
-        with suppress(ConduitError):  # a file that no model is: nothing can open it there either
+        with suppress(ConduitError):  # a file that is not a model cannot be opened there either
             was_read = is_read(file)
             shared = opened.get(check_graph(file).content)
-            if shared is None and was_read:  # loaded for a call, and gone with it
+            if shared is None and was_read:  # loaded only for this call, and freed after it
                 shared = sessions.open(file, Options(device="cpu"))
             if shared is not None:
                 Layout.of(shared, file).mixed()

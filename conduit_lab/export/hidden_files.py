@@ -1,6 +1,6 @@
-"""Hidden files: in the process of a proof, a file outside of the export is not there.
+"""Hidden files: in a proof's process, files outside the export do not exist.
 
-Only the standard library is imported here: everything that is imported later is checked.
+Imports only the standard library: anything imported later is checked.
 """
 
 # ruff: noqa: PTH100, PTH120
@@ -26,20 +26,20 @@ _SYSTEM = (
 
 
 def hide_files(shown: list[str], hidden: list[str], report: Report) -> None:
-    """Hide every file from this process, except those below `shown`, Python and the system.
+    """Hide every file from this process, except those below `shown`, Python's and the system's.
 
-    A place below `hidden` inside one that is shown is hidden too. A file that is there and hidden
-    raises `FileNotFoundError`, and `report` gets its path.
+    A folder in `hidden` is hidden even inside a shown one. Opening a file that exists but is hidden
+    raises `FileNotFoundError`, and its path is passed to `report`.
     """
     places = dict.fromkeys(_SYSTEM, True)
     places |= dict.fromkeys(hidden, False)
     own = [*shown, *_python_folders(), tempfile.gettempdir()]
     for place in own:
         places[os.path.abspath(place)] = places[os.path.realpath(place)] = True
-    known: dict[str, bool] = {}  # by folder
+    known: dict[str, bool] = {}  # keyed by folder
 
     def is_shown(path: str) -> bool:
-        """Return whether the innermost known folder around `path` is shown."""
+        """Return whether the innermost listed folder around `path` is shown."""
         here = path
         while here not in places:
             above = os.path.dirname(here)
@@ -72,7 +72,7 @@ def hide_files(shown: list[str], hidden: list[str], report: Report) -> None:
 
 
 def reporter(path: str) -> Report:
-    """Return a function that appends one JSON line to a file per report, from any thread."""
+    """Return a function that appends each report to a file as a JSON line; thread-safe."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def report(fact: Mapping[str, str]) -> None:

@@ -1,9 +1,9 @@
-"""Library changes: the statements of a session that set an option of a library, or patch it.
+"""Library changes: session statements that set a library's options, or patch it.
 
-A module of the project is a library here.
+Project modules count as libraries here.
 
-The endpoints' code names no object that they change, but the library behaves differently without
-them.
+The endpoints' code names none of the objects that they change, but the library behaves differently
+without them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from conduit_lab.export.namespace import Namespace
 from conduit_lab.export.state.anatomy import attributes_of, is_kind, module_of
 from conduit_lab.export.statement import Statement
 
-# calls that hold for the whole process, in every thread
+# calls with process-wide effect
 _SETTERS = {
     "codecs": ("register", "register_error"),
     "copyreg": ("pickle", "constructor", "add_extension"),
@@ -40,11 +40,12 @@ _FOR_EVERY_CALL = (
     "sys",
     "warnings",
 )  # whether or not code names the module
-_OF_THE_MACHINE = ("os", "sys", "IPython", "conduit_lab", "builtins", "site")  # no patches of these
+# patches of these do not count
+_OF_THE_MACHINE = ("os", "sys", "IPython", "conduit_lab", "builtins", "site")
 
 
 def library_changes(namespace: Namespace, modules: set[str]) -> Iterator[tuple[Statement, str]]:
-    """Yield the statements that change one of the `modules`, each with the name that it begins at.
+    """Yield statements that change one of the `modules`, each with the name at its root.
 
     `modules` are the top-level names of the libraries that the endpoints' code uses.
     """
@@ -63,7 +64,7 @@ def library_changes(namespace: Namespace, modules: set[str]) -> Iterator[tuple[S
 
 
 def _set_by(call: ast.Call, names: dict[str, Any], modules: set[str]) -> str:
-    """Return the name at which a call begins that sets something of a library, or ""."""
+    """Return the root name of a call that sets a library's option, or ""."""
     called, root = _resolved(call.func, names), _root(call.func)
     if called is setattr and call.args:
         return _patched_at([ast.Attribute(call.args[0], "", ast.Store())], names, modules)
@@ -71,7 +72,8 @@ def _set_by(call: ast.Call, names: dict[str, Any], modules: set[str]) -> str:
         module = sys.modules.get(home)
         known = [getattr(module, each, None) for each in setters]
         if called is not None and any(called is each for each in known):
-            is_shown = home == "warnings" and not _mentions(call, "error")  # changes no answer
+            # does not affect answers
+            is_shown = home == "warnings" and not _mentions(call, "error")
             return root if (home in modules or home in _FOR_EVERY_CALL) and not is_shown else ""
     match call.func:  # logging.getLogger("shop").setLevel(…)
         case ast.Attribute(ast.Call(maker)) if "logging" in modules:
@@ -80,7 +82,7 @@ def _set_by(call: ast.Call, names: dict[str, Any], modules: set[str]) -> str:
 
 
 def _patched_at(targets: Sequence[ast.expr], names: dict[str, Any], modules: set[str]) -> str:
-    """Return the name at which a target begins that is a part of a library, or ""."""
+    """Return the root name of a target that belongs to a library, or ""."""
     for target in targets:
         is_stored = isinstance(target, ast.Attribute | ast.Subscript)
         if is_stored and not any(isinstance(part, ast.Call) for part in ast.walk(target)):
@@ -94,7 +96,7 @@ def _patched_at(targets: Sequence[ast.expr], names: dict[str, Any], modules: set
 
 
 def _is_undone(node: ast.AST, names: dict[str, Any]) -> bool:
-    """Return whether a module no longer holds the constant that it was given: it was reloaded."""
+    """Return whether a module no longer holds the constant assigned to it: it was reloaded."""
     match node:
         case ast.Assign([ast.Attribute(owner, name)], ast.Constant(given)):
             module = _resolved(owner, names)
@@ -105,9 +107,9 @@ def _is_undone(node: ast.AST, names: dict[str, Any]) -> bool:
 
 
 def home_of(value: Any) -> str:
-    """Return the top-level name of the module that an object belongs to by its type, or "".
+    """Return the top-level name of the module that defines an object or its type, or "".
 
-    A module of the project is one too; the session's own names have none.
+    Includes project modules; the session's own names have none.
     """
     kind = type(value)
     if is_kind(kind, types.ModuleType):
@@ -123,7 +125,7 @@ def home_of(value: Any) -> str:
 
 
 def _resolved(node: ast.expr, names: dict[str, Any]) -> Any:
-    """Return the object of a dotted name that begins at a module, or None."""
+    """Return the object of a dotted name rooted at a module, or None."""
     if isinstance(node, ast.Name):
         return names.get(node.id, getattr(builtins, node.id, None))
     if isinstance(node, ast.Attribute):

@@ -1,4 +1,4 @@
-"""Literals: values that a line of Python source holds exactly."""
+"""Literals: values that a line of Python source represents exactly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SCALARS = (bool, int, str, bytes)
 
 
 def is_literal(value: Any, depth: int = _MAX_DEPTH) -> bool:
-    """Return whether `value` consists of numbers, text, None and the standard containers alone."""
+    """Return whether `value` consists only of numbers, text, None and the standard containers."""
     if value is None or value is Ellipsis or type(value) in _SCALARS:
         return True
     if type(value) is float:
@@ -30,7 +30,7 @@ def is_literal(value: Any, depth: int = _MAX_DEPTH) -> bool:
 def same_literal(a: Any, b: Any) -> bool:
     """Return whether two literals are equal in type, value and order, at every depth.
 
-    Unlike `==`, it tells `1`, `True` and `1.0` apart, and `0.0` and `-0.0`.
+    Unlike `==`, distinguishes `1`, `True` and `1.0`, and `0.0` and `-0.0`.
     """
     if type(a) is not type(b):
         return False
@@ -44,10 +44,10 @@ def same_literal(a: Any, b: Any) -> bool:
 
 
 def literal(value: Any) -> str:
-    """Return the source of a literal; a text has double quotes, as in the rest of `app.py`."""
+    """Return the source of a literal, with double quotes as in the rest of `app.py`."""
     return quoted(value) if isinstance(value, str) else repr(value)
 
 
 def quoted(text: str) -> str:
-    """Return the source of a text, with double quotes."""
+    """Return the source of a string, with double quotes."""
     return json.dumps(text, ensure_ascii=False)

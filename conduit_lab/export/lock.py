@@ -1,4 +1,4 @@
-"""Lock: the hashes of the packages that an exported folder requires."""
+"""Lock: add package hashes to an exported folder's requirements."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ _MAX_SHOWN_CHARACTERS = 1500
 
 
 def lock_folder(folder: Path) -> str:
-    """Add a SHA-256 to each line of the folder's `requirements.txt`; report it as a sentence.
+    """Add SHA-256 hashes to each line of the folder's `requirements.txt`; return a summary.
 
-    The packages come from the index that uv or pip is set to. uv adds the hashes of all files of a
-    version, pip those for this platform alone; one that other platforms alone need gets none then.
-    Raises `ExportError` with the tool's own words, and then leaves the file as it is.
+    Packages come from the index that uv or pip is configured to use. uv adds the hashes of all
+    files of a version; pip adds those for this platform only, so packages needed only on other
+    platforms get none. Raises `ExportError` with the tool's own message, leaving the file
+    unchanged.
     """
     file = folder / "requirements.txt"
     if not file.is_file():
@@ -35,21 +36,22 @@ def lock_folder(folder: Path) -> str:
     pins = [line for line in lines if _PIN.match(line)]
     by_uv = shutil.which("uv") is not None
     known = _by_uv(pins) if by_uv else _by_pip(pins)
-    # pip reports each package that it would install: it left out those whose marker is false here
+    # pip reports the packages that it would install, without those whose marker is false here
     others = [] if by_uv else [pin for pin in pins if ";" in pin and _name(pin) not in known]
     text = "".join(
         f"{line}{'' if line in others else _hashes(folder, line, known)}\n" for line in lines
     )
     write_atomic(file, text)
     _update_manifest(folder / "manifest.json", text)
-    what = "every platform" if by_uv else "this platform alone; with uv on the PATH, for all"
-    left_out = f"; {', '.join(map(_name, others))} for other platforms, without" if others else ""
+    what = "every platform" if by_uv else "this platform only; install uv for all platforms"
+    names = ", ".join(map(_name, others))
+    left_out = f"; no hashes for {names} (other platforms only)" if others else ""
     count = len(pins) - len(others)
     return f"{file}: {count} packages with their hashes for {what}{left_out}"
 
 
 def _update_manifest(file: Path, text: str) -> None:
-    """Write the new digest of the requirements into the folder's manifest."""
+    """Update the digest of the requirements in the folder's manifest."""
     if file.is_file():
         manifest = json.loads(file.read_text("utf-8"))
         manifest["sha256"]["requirements.txt"] = hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Manifest: the files of an exported folder with their digests, and the version that wrote it."""
+"""Manifest: the digests of an exported folder's files, and the version that wrote it."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from conduit_lab.core.version import __version__
 
 MANIFEST = "manifest.json"
 
-_MAX_NAMED = 5  # files in a sentence
+_MAX_NAMED = 5  # files listed in one sentence
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The `version` of conduit_lab that wrote a folder, and the SHA-256 of each file by place."""
+    """The `version` of conduit_lab that wrote a folder, and the SHA-256 of each file by path."""
 
     version: str
     digests: Mapping[str, str]
 
     @classmethod
     def of(cls, folder: Path) -> Self | None:
-        """Return the manifest of a folder; None where no export wrote one."""
+        """Return the manifest of a folder, or None if it is not an export."""
         try:
             found = json.loads((folder / MANIFEST).read_text("utf-8"))
         except (OSError, ValueError):
             return None
-        if not isinstance(found, dict):  # other tools have files of that name too
+        if not isinstance(found, dict):  # other tools have files with that name too
             return None
         version, digests = found.get("conduit_lab"), found.get("sha256")
         if not isinstance(version, str) or not isinstance(digests, dict):
@@ -41,17 +41,15 @@ class Manifest:
 
     @classmethod
     def required(cls, folder: Path) -> Self:
-        """Return the manifest of a whole export that this version can read.
+        """Return the manifest of a complete export that this version can read.
 
-        Raises `ExportError` for a folder that no export wrote, that a newer version wrote, or that
+        Raises `ExportError` for a folder that is not an export, that a newer version wrote, or that
         lacks a file.
         """
         found = cls.of(folder)
         if found is None:
-            what = "is no folder" if not folder.is_dir() else f"has no {MANIFEST} of an export"
-            raise ExportError(
-                f"{folder} {what}: name a folder that lab.export(folder) wrote, or make one"
-            )
+            what = "is not a folder" if not folder.is_dir() else f"has no {MANIFEST} of an export"
+            raise ExportError(f"{folder} {what}: expected a folder written by lab.export(folder)")
         if _numbers(found.version) > _numbers(__version__):
             raise ExportError(
                 f"{folder} was written by conduit_lab {found.version}, and this is {__version__}: "
@@ -66,30 +64,30 @@ class Manifest:
         return found
 
     def changed(self, folder: Path) -> list[str]:
-        """Return the places of the files that are not as the export wrote them."""
+        """Return the paths of files that were changed since the export."""
         return [place for place, digest in self.digests.items() if sha256(folder / place) != digest]
 
 
 def sha256(path: Path) -> str:
-    """Return the digest of a file's content."""
+    """Return the hex digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_digests(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file below `folder`, by its place."""
+    """Return the SHA-256 of every file below `folder`, by path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
 
 
 def named_places(places: list[str]) -> str:
-    """Return the first places as words, and the count of the others."""
+    """Name the first few paths, and count the rest."""
     more = len(places) - _MAX_NAMED
     named = ", ".join(places[:_MAX_NAMED])
     return f"{named} and {more} more" if more > 0 else named
 
 
 def _numbers(version: str) -> list[int]:
-    """Return the release numbers of a version, those of "0.2.0.dev1" as [0, 2, 0]."""
+    """Return the release numbers of a version: [0, 2, 0] for "0.2.0.dev1"."""
     found = re.match(r"\d+(\.\d+)*", version)
     return [int(each) for each in found[0].split(".")] if found else []

@@ -26,9 +26,9 @@ from conduit_lab.serving.rag_endpoint import RagEndpoint
 
 
 class Namespace:
-    """The globals in which an app's functions live; `app_name` is the app's own name there.
+    """The globals in which an app's functions live; `app_name` is the app's name there.
 
-    `statements` are those of the session, by default of the module that owns the names.
+    `statements` come from the session, by default from the module that owns the names.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class Namespace:
         self._endpoints = app.endpoints if endpoints is None else endpoints
 
     def names_of(self, value: Any) -> list[str]:
-        """Return the names that hold this very object, without those that begin with `_`."""
-        names = list(self.names.items())  # a running stream may bind one meanwhile
+        """Return the names bound to this object, except those that begin with `_`."""
+        names = list(self.names.items())  # a running stream may bind a name meanwhile
         return [name for name, held in names if held is value and not name.startswith("_")]
 
     def is_used(self, value: Any) -> bool:
-        """Return whether code of the endpoints names this very object."""
+        """Return whether the endpoints' code refers to this object by name."""
         return id(value) in self._used
 
     @cached_property
@@ -60,11 +60,11 @@ class Namespace:
         return {id(use.value) for use in chain(*uses)}
 
     def name_of(self, value: Any) -> str | None:
-        """Return the first name that holds this very object, or None."""
+        """Return the first name bound to this object, or None."""
         return next(iter(self.names_of(value)), None)
 
     def origin(self, name: str) -> str:
-        """Return the name that an object had first: for `b = a`, the origin of `a`."""
+        """Return the name that an object was first bound to: for `b = a`, the origin of `a`."""
         value, seen = self.names[name], {name}
         while True:
             statement = self.statements.newest(name)
@@ -75,9 +75,9 @@ class Namespace:
             seen.add(name)
 
     def changes_since(self, name: str, made: Statement, chain: str) -> list[Statement]:
-        """Return the statements that changed the object `name` since it was `made`, in order.
+        """Return the statements that changed object `name` since `made` created it, in order.
 
-        It may have been changed by any of its names. `ExportError` for a change that awaits, which
+        Changes through any of its names count. Raises `ExportError` for a change that awaits, which
         a module cannot repeat.
         """
         value = self.names.get(name)
@@ -98,10 +98,10 @@ class Namespace:
         return [found[order] for order in sorted(found)]
 
     def _changes(self, name: str, made: Statement) -> Iterator[Statement]:
-        """Yield the statements that changed an object by this name.
+        """Yield the statements that changed an object through this name.
 
-        A function is changed by its attributes alone, and a call with a function of this app is
-        one that the author tried, no change.
+        A function changes only through its attributes. A call that passes a function of this app is
+        a trial run, not a change.
         """
         is_code = isinstance(self.names.get(name), FunctionType | type | Endpoint)
         for statement in self.statements.changes_since(name, made):
@@ -114,7 +114,7 @@ class Namespace:
                     yield statement
 
     def filling(self, name: str, definitions: Iterable[str]) -> list[Statement]:
-        """Return the statements of `definitions` whose decorators use the object of `name`."""
+        """Return the statements of `definitions` whose decorators use the object `name`."""
         found = chain(*(self.statements.definitions(each)[:1] for each in definitions))
         return [
             s
@@ -123,7 +123,7 @@ class Namespace:
         ]
 
     def _is_used_by(self, name: str, nodes: Sequence[ast.expr]) -> bool:
-        """Return whether running expressions, with all that they may call, looks up `name`."""
+        """Return whether the expressions, or functions they may call, look up `name`."""
         parts = chain(*map(ast.walk, nodes))
         pending = [part.id for part in parts if isinstance(part, ast.Name)]
         known: set[str] = set()
@@ -137,15 +137,15 @@ class Namespace:
         return False
 
     def _code_names(self, value: Any) -> list[str]:
-        """Return the global names that a function, or the methods of a class, look up."""
+        """Return the global names looked up by a function, or by the methods of a class."""
         parts = list(attributes_of(value).values()) if is_kind(type(value), type) else [value]
         codes = [part.__code__ for part in parts if isinstance(part, FunctionType)]
         return [name for code in codes for name in global_names(code)]
 
     def is_builtin(self, name: str) -> bool:
-        """Return whether `name` means Python's builtin.
+        """Return whether `name` refers to Python's builtin.
 
-        IPython puts an `open`, `exit` and `quit` of its own in their place.
+        IPython replaces `open`, `exit` and `quit`.
         """
         if not hasattr(builtins, name):
             return False
@@ -156,7 +156,7 @@ class Namespace:
 
 
 def is_notebook_only(value: Any) -> bool:
-    """Return whether an object is IPython's own, such as `display`; not output of `!cmd`."""
+    """Return whether an object belongs to IPython, such as `display`; excludes output of `!cmd`."""
     return (
         not is_shell_output(value)
         and str(getattr(value, "__module__", "")).partition(".")[0] == "IPython"
@@ -164,13 +164,13 @@ def is_notebook_only(value: Any) -> bool:
 
 
 def is_shell_output(value: Any) -> bool:
-    """Return whether an object is the list of lines that IPython makes of a command's output."""
+    """Return whether an object is IPython's list of a shell command's output lines."""
     kind = type(value)
     return is_kind(kind, list) and module_of(kind) == "IPython.utils.text"
 
 
 def _cells(names: dict[str, Any], given: Sequence[CellRun | str] | None) -> Sequence[CellRun | str]:
-    """Return the cells of a session, behind the source of the module in which they ran, if any."""
+    """Return the cells of a session, preceded by the source of its module, if any."""
     if given is None:
         return [_module_source(names)]
     module = sys.modules.get(str(names.get("__name__")))
@@ -184,8 +184,8 @@ def _globals_of(
 ) -> dict[str, Any]:
     """Return the globals of the registered functions.
 
-    An app that serves only a `Rag` has no function: then the `given` names, or the module that
-    holds the app.
+    An app that serves only a `Rag` has no function: use the `given` names, or the module that holds
+    the app.
     """
     if not app.endpoints:
         raise ExportError(
@@ -219,7 +219,7 @@ def _module_source(names: dict[str, Any]) -> str:
     module = sys.modules.get(str(names.get("__name__")))
     try:
         return inspect.getsource(module) if module is not None else ""
-    except (OSError, TypeError) as error:  # typed in, or no file at all
+    except (OSError, TypeError) as error:  # typed interactively, or the file is missing
         raise ExportError(
             "this session has no source: run it from a notebook or a file, or pass statements="
         ) from error

@@ -1,4 +1,4 @@
-"""Order: the pieces of an export as the notebook has them, each behind all that it uses."""
+"""Order: sort the pieces of an export in notebook order, each after its dependencies."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from conduit_lab.export.source_piece import SourcePiece
 
 
 def in_order(pieces: Sequence[SourcePiece]) -> list[SourcePiece]:
-    """Return the pieces in the order of the notebook, each behind the pieces that it runs on.
+    """Return the pieces in notebook order, each after the pieces it depends on.
 
-    A `def` runs on its decorators and defaults, any other statement on all that the functions which
-    it may call look up. A statement of the session runs on the changes that ran before it.
+    A `def` depends on its decorators and defaults; any other statement on everything looked up by
+    the functions it may call. A session statement also depends on the changes that ran before it.
     """
     return _Ordering(pieces).ordered
 
 
 class _Ordering:
-    """Places the pieces one by one, each after its needs; a circle is broken by the notebook."""
+    """Place the pieces one by one, each after its dependencies; notebook order breaks cycles."""
 
     def __init__(self, pieces: Sequence[SourcePiece]) -> None:
         self.ordered: list[SourcePiece] = []
@@ -63,14 +63,14 @@ def _notebook_order(piece: SourcePiece) -> tuple[tuple[int, int], int]:
 
 
 def _runs_before(other: SourcePiece, piece: SourcePiece) -> bool:
-    """Return whether `piece` uses an object that `other` makes or changes."""
+    """Return whether `other` must precede `piece`; a change must only if it ran earlier."""
     if not other.changes or piece.order is None or other.order is None:
         return True
     return other.order < piece.order
 
 
 def _used_at_once(node: ast.AST) -> Iterator[str]:
-    """Yield the names that running some source looks up, not those of a function's body."""
+    """Yield the names that running a node looks up, excluding function bodies."""
     for part in run_at_once(node):
         if isinstance(part, ast.Name):
             yield part.id

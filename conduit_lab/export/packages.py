@@ -19,9 +19,9 @@ from conduit_lab.export.assets import Assets
 class Packages:
     """The imports of the exported source.
 
-    `lines` are the import statements, `distributions` the installed packages behind them with
-    their versions, `modules` all that they name. A module below the project's root is copied with
-    everything that it imports.
+    `lines` are the import statements, `distributions` the installed packages behind them with their
+    versions, and `modules` all names that they import. A module below the project's root is copied
+    with everything that it imports.
     """
 
     def __init__(self, assets: Assets) -> None:
@@ -32,16 +32,16 @@ class Packages:
 
     @property
     def held(self) -> list[dict[str, Any]]:
-        """The tables of the imports, which a draft restores where it fails."""
+        """The import tables, which a draft restores on failure."""
         return [self.lines, self.modules, self.distributions]
 
     def add(self, line: str, module: str) -> None:
-        """Import `module` by the statement `line`."""
+        """Import `module` with the statement `line`."""
         self.lines[line] = None
         self.pin(module)
 
     def pin_below(self, node: ast.AST) -> None:
-        """Pin the modules of every import statement below `node`."""
+        """Pin the modules imported anywhere below `node`."""
         for part in ast.walk(node):
             if isinstance(part, ast.Import):
                 for alias in part.names:
@@ -50,14 +50,14 @@ class Packages:
                 self.pin(part.module)
 
     def pin(self, module: str) -> None:
-        """Pin the distributions that bring `module`, or copy a module of the project."""
+        """Pin the distributions that provide `module`, or copy a module of the project."""
         self.modules[module] = None
         top = module.partition(".")[0]
         if top in sys.stdlib_module_names or top == "conduit_lab":
             return
         file, folders = _places_of(top)
         for folder in map(Path, folders):
-            if self.is_own(folder):  # a package without an `__init__.py`
+            if self.is_own(folder):  # a namespace package
                 self._pin_files(self._assets.add_module(folder))
                 return
         if file and self.is_own(Path(file)):
@@ -69,20 +69,20 @@ class Packages:
             self.distributions[name] = metadata.version(name)
 
     def is_own(self, file: Path) -> bool:
-        """Return whether a module's file is one of the project."""
+        """Return whether a module's file belongs to the project."""
         return file.is_relative_to(self._assets.root) and "site-packages" not in file.parts
 
     def _pin_files(self, files: Iterable[Path]) -> None:
         for file in files:
             if file.suffix == ".py":
-                with suppress(SyntaxError, ValueError):  # no code of this Python
+                with suppress(SyntaxError, ValueError):  # not Python source
                     self.pin_below(parse_module(file.read_bytes()))
 
 
 def _places_of(module: str) -> tuple[str | None, Iterable[str]]:
-    """Return the file of a top-level module, or the folders of a package without a file.
+    """Return the file of a top-level module, or the folders of a namespace package.
 
-    A module that only a function imports may not be loaded yet.
+    A module imported only inside a function may not be loaded yet.
     """
     loaded = sys.modules.get(module)
     if loaded is not None:
@@ -95,16 +95,16 @@ def _places_of(module: str) -> tuple[str | None, Iterable[str]]:
 
 
 def _installed_state() -> tuple[tuple[str, int], ...]:
-    """Return the folders of installed packages with the times of their last changes."""
+    """Return the folders of installed packages with their modification times."""
     folders = [Path(place) for place in sys.path]
     return tuple(
         (str(each), each.stat().st_mtime_ns)
         for each in folders
-        if any(each.glob("*.*-info"))  # not the project, which each saved file changes
+        if any(each.glob("*.*-info"))  # excludes the project, which every saved file changes
     )
 
 
 @lru_cache(maxsize=1)
 def _distributions_of(state: tuple[tuple[str, int], ...]) -> Mapping[str, list[str]]:
-    """Return the distributions of each module; reading them takes a second of CPU time."""
+    """Map each module to its distributions; cached, as reading them takes a second of CPU time."""
     return metadata.packages_distributions()

@@ -1,4 +1,4 @@
-"""Part: the endpoints of an app that an export has."""
+"""Part: the subset of an app's endpoints to export."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Selection = Sequence[str | Endpoint[..., Any]]
 
 
 def chosen_endpoints(app: App, endpoints: Selection | None) -> list[Endpoint[..., Any]]:
-    """Return the endpoints of `app` with these paths, names or functions, by default all of them.
+    """Return the endpoints of `app` with these paths, names or functions, by default all.
 
-    They keep the app's order, and both endpoints of a `Rag` go together. Raises `UnknownName` for a
-    name that none has, with the nearest.
+    They keep the app's order, and both endpoints of a `Rag` are included together. Raises
+    `UnknownName` for an unknown name, suggesting the nearest one.
     """
     if endpoints is None:
         return list(app.endpoints)
@@ -44,7 +44,7 @@ def _found(app: App, key: str | Endpoint[..., Any]) -> list[Endpoint[..., Any]]:
     if isinstance(key, Endpoint):
         if any(each is key for each in app.endpoints):
             return [key]
-        raise ExportError(f"{key.name} is no endpoint of {app.name!r}: run its cell again")
+        raise ExportError(f"{key.name} is not an endpoint of {app.name!r}: run its cell again")
     if not isinstance(key, str):
         name = getattr(key, "__name__", repr(key))
         raise ExportError(

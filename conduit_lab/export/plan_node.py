@@ -23,9 +23,9 @@ _MAX_NAME = 40  # characters
 class PlanNode:
     """One object: its `name`, its `kind` and the `form` in which it is exported.
 
-    `size` are the bytes of its source and files, `cell` the execution count of the cell that made
-    it (0 where that is unknown), `chain` the names that need it. A refused one has a `problem`,
-    with the line that mends it.
+    `size` is the size of its source and files in bytes, `cell` the execution count of the cell that
+    created it (0 if unknown), and `chain` the names that need it. A refused object has a `problem`
+    and the code that fixes it.
     """
 
     name: str
@@ -44,7 +44,7 @@ class PlanNode:
         form: str = "",
         files: Mapping[PurePath, int] | None = None,
     ) -> Self:
-        """Return the node of a piece of source, with the bytes of its `files` by their places."""
+        """Create the node of a piece of source, with the sizes of its `files` by path."""
         sizes = files or {}
         shown = form or _files_shown(list(sizes)) or _form(piece, value)
         size = len(piece.source.encode()) + sum(sizes.values())
@@ -58,7 +58,7 @@ class PlanNode:
     def refused(
         cls, name: str, value: Any, chain: tuple[str, ...], problem: str, origin: Statement | None
     ) -> Self:
-        """Return the node of an object that cannot be exported."""
+        """Create the node of an object that cannot be exported."""
         cell = 0 if origin is None else origin.cell
         return cls(name, _kind(value), "refused", 0, cell, chain, problem)
 
@@ -87,7 +87,7 @@ def _form(piece: SourcePiece, value: Any) -> str:
 
 
 def _files_shown(places: list[PurePath]) -> str:
-    """Return one file's place, or the folder of several."""
+    """Return a single file's path, or the folder of several."""
     if len(places) < 2:
         return "".join(place.as_posix() for place in places)
     folder = os.path.commonpath([place.as_posix() for place in places])

@@ -1,4 +1,4 @@
-"""ProofRun: an exported folder, started in a clean world, is the session and answers as it does."""
+"""ProofRun: start an exported folder in a clean world, and compare its state and answers."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from conduit_lab.serving.recorded import Example
 
 ProofKind = Literal["process", "venv"]
 
-_MAX_SHOWN_CHARACTERS = 300  # of a request and of an answer in an error
+_MAX_SHOWN_CHARACTERS = 300  # of a request or answer quoted in an error
 _NOTHING = "Nothing was written"
 
 
 @dataclass(frozen=True)
 class ProofRun:
-    """The outcome of each call, and the number of objects that are equal in both processes."""
+    """The outcome of each call, and the number of objects that were equal in both processes."""
 
     outcomes: Sequence[Outcome] = ()
     objects: int = 0
 
 
 class WrongAnswer(ExportError):
-    """The exported app answers a call differently than the session."""
+    """The exported app's answer to a call differs from the session's."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(_wrong(outcome))
@@ -47,7 +47,7 @@ class WrongAnswer(ExportError):
 
 
 def check_kind(proof: str | None) -> None:
-    """Raise `ExportError` for a `proof=` that there is not."""
+    """Raise `ExportError` for an invalid `proof=`."""
     if proof not in ("process", "venv", None):
         raise ExportError(f'proof= expected "process", "venv" or None, got {proof!r}')
 
@@ -64,10 +64,10 @@ def prove(
 ) -> ProofRun:
     """Start the app of `folder`, compare its state with `here` and its answers with the examples.
 
-    Each short call is made twice; `session` answers again where an answer differs. `missed`
-    receives the modules that the app lacks. Raises
-    `ExportError` for the first difference: with both answers, the traceback of the other process,
-    and the cause of an answer that is never the same.
+    Short calls are made twice; if an answer differs, `session` makes the call again. `missed`
+    collects the modules that the app lacks. Raises `ExportError` for the first difference, with
+    both answers, the traceback of the other process, and the cause of an answer that varies from
+    call to call.
     """
     examples = reads_first([example for example in examples if not example.shared])
     with progress(len(examples), "call", "replay") as job:
@@ -93,7 +93,8 @@ def _outcomes(
     writes = [example for example in examples if example.writes]
     first = [_judged(app, ask(client, each, world), session) for each in counted(reads, "call")]
     both = asked_twice(first, lambda example: ask(client, example, world))
-    if any(outcome.problem is not None for outcome in both):  # each as often as there
+    # make each call as often as in the export
+    if any(outcome.problem is not None for outcome in both):
         seconds = [session.now(each.example) if each.times == 2 else None for each in both]
         both = [_judged_again(app, *pair) for pair in zip(both, seconds, strict=True)]
     last = [_judged(app, ask(client, each, world), session) for each in counted(writes, "call")]
@@ -101,20 +102,20 @@ def _outcomes(
 
 
 def _judged(app: App, outcome: Outcome, session: SessionAnswers) -> Outcome:
-    """Return the outcome; raise `ExportError` where the export is wrong, or the call unstable."""
+    """Return the outcome; raise `ExportError` if the export is wrong or the call unstable."""
     example = outcome.example
     if outcome.problem is None:
         return outcome
     if outcome.got is None or example.writes:
         raise WrongAnswer(outcome)
     now = session.now(example)
-    if difference(example.answer, now, outcome.how) is None:  # the session answers the same again
+    if difference(example.answer, now, outcome.how) is None:  # the session repeats its answer
         raise WrongAnswer(outcome)
     return _by_shape(app, outcome)
 
 
 def _judged_again(app: App, outcome: Outcome, second: Any) -> Outcome:
-    """Judge a call whose second answer differs from its first one, which was right.
+    """Judge a call whose first answer was right and whose second answer differs.
 
     `second` is the session's second answer.
     """
@@ -122,7 +123,8 @@ def _judged_again(app: App, outcome: Outcome, second: Any) -> Outcome:
         return outcome
     example, how = outcome.example, outcome.how
     if outcome.second is not None and difference(second, outcome.second, how) is None:
-        return replace(outcome, problem=None)  # it counts its calls, in the session as there
+        # a call counter, say, advances in the session as in the export
+        return replace(outcome, problem=None)
     outcome = replace(outcome, got=outcome.second)
     if difference(example.answer, second, how) is None:
         raise WrongAnswer(outcome)
@@ -130,7 +132,7 @@ def _judged_again(app: App, outcome: Outcome, second: Any) -> Outcome:
 
 
 def _by_shape(app: App, outcome: Outcome) -> Outcome:
-    """Compare the shape of a sampled text; refuse any other answer that is never the same."""
+    """Compare only the shape of sampled text; refuse any other answer that varies."""
     example = outcome.example
     if not example.sampled:
         raise ExportError(_unstable(app, outcome))

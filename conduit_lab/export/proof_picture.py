@@ -1,4 +1,4 @@
-"""The proof of an export as a picture of one screen, `proof.svg`."""
+"""The proof of an export as an image, `proof.svg`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from conduit_lab.export.replay import Outcome
 _WIDTH = 960
 _MARGIN = 40
 _ROW = 32
-_MAX_ROWS = 12  # of endpoints; the others are counted
-_MAX_MARKS = 24  # of the calls of an endpoint
+_MAX_ROWS = 12  # endpoints; further ones are counted
+_MAX_MARKS = 24  # calls per endpoint
 _MAX_NAME_CHARACTERS = 44
 _NOTE_ROW = 22
 _MAX_NOTES = 8
 _MAX_NOTE_CHARACTERS = 130
-_MARKS = 450  # where they begin
+_MARKS = 450  # x position of the first mark
 _WORDS: Mapping[Comparing, str] = {
     "exact": "exactly equal",
-    "tolerance": "equal, floats within 0.0001",
-    "int8": f"in int8, floats within {INT8_TOLERANCE}, vectors within {INT8_VECTOR_TOLERANCE}",
-    "shape": "of the same shape",
-    "answered": "answered, as they write",
+    "tolerance": "equal (floats within 0.0001)",
+    "int8": f"close (floats within {INT8_TOLERANCE}, vectors within {INT8_VECTOR_TOLERANCE})",
+    "shape": "with the same shape",
+    "answered": "answered (write calls)",
 }
 _STYLE = """
 :root { color-scheme: light dark; --text: #1f2328; --quiet: #57606a; --line: #d8dee4;
@@ -51,10 +51,10 @@ def proof_picture(
     digest: str,
     notes: Sequence[str] = (),
 ) -> str:
-    """Return the picture: a row per endpoint with a mark per call, filled for an equal answer.
+    """Return the SVG: one row per endpoint, one mark per call, filled if the answer was equal.
 
-    `versions` are those of the packages that answered, `digest` that of the folder's files, and
-    `notes` lines about its models.
+    `versions` are those of the packages that ran, `digest` is the hash of the folder's files, and
+    `notes` are lines about its models.
     """
     grouped: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
@@ -64,12 +64,12 @@ def proof_picture(
         f"{same} of {figures.plural(len(outcomes), 'call')} answered the same in a fresh process"
     )
     if close := sum(outcome.how == "int8" for outcome in outcomes):
-        title += f", {close} nearly, in int8"
+        title += f", {close} close in int8"
     reached = figures.plural(objects, "object")
     parts = [
         _text(_MARGIN, 52, name, "quiet"),
         _text(_MARGIN, 88, title, "title"),
-        _text(_MARGIN, 116, f"{reached} behind the endpoints compared and equal", "quiet"),
+        _text(_MARGIN, 116, f"{reached} behind the endpoints compared, all equal", "quiet"),
     ]
     y = 156
     for endpoint, calls in list(grouped.items())[:_MAX_ROWS]:

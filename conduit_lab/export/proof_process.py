@@ -1,7 +1,7 @@
-"""`python -m conduit_lab.export.proof_process SETTINGS`: an exported app in its clean world.
+"""`python -m conduit_lab.export.proof_process SETTINGS`: run an exported app in its clean world.
 
-The working directory is the exported folder. SETTINGS is a JSON file with the `port`, the file of
-the `reports`, the file for the `state`, and the folders that are `hidden` and `shown`.
+The working directory is the exported folder. SETTINGS is a JSON file with the `port`, the paths of
+the `reports` and `state` files, and the `hidden` and `shown` folders.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from conduit_lab.export.required_packages import refuse_others
 
 
 def serve_proof(settings: dict[str, Any]) -> None:
-    """Show the state of the app in the working directory, then serve it until a signal."""
+    """Report the state of the app in the working directory, then serve it until a signal."""
     folder = str(Path.cwd())
     report = reporter(settings["reports"])
     requirements = Path("requirements.txt")
@@ -33,8 +33,8 @@ def serve_proof(settings: dict[str, Any]) -> None:
     from conduit_lab.runtime.checks import content
     from conduit_lab.runtime.sessions import session
 
-    content.stat_settled_ns = 0  # this copy is of this process alone, and was written just now
-    session.threads_spin = False  # the session has the processor too
+    content.stat_settled_ns = 0  # only this process uses this copy, which was just written
+    session.threads_spin = False  # the session uses the processor too
     if settings["state"]:
         from conduit_lab.export.state.compared import app_state
 
@@ -49,7 +49,7 @@ def serve_proof(settings: dict[str, Any]) -> None:
 
 
 def _report_failures(folder: str, report: Report) -> None:
-    """Report the traceback of each request that fails, with its ID."""
+    """Report the traceback of each failed request, with its ID."""
     import logging
     import traceback
 

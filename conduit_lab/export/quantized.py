@@ -1,7 +1,7 @@
-"""Quantized: the int8 forms of an app's models, in its export only, and the calls that judge them.
+"""Quantized: int8 versions of an app's models, in its export only, validated by recorded calls.
 
-A model keeps its place and its name there: `app.py` is the same, and one that goes back to float32
-is its first file again.
+Models keep their path and name, so `app.py` does not change, and a model that goes back to float32
+gets its original file back.
 """
 
 from __future__ import annotations
@@ -43,23 +43,22 @@ OptimizeKind = Literal["int8"]
 
 
 def check_optimize(optimize: str | None, proof: str | None) -> None:
-    """Raise `ExportError` for an `optimize=` that there is not, or that no proof judges."""
+    """Raise `ExportError` for an invalid `optimize=`, or for one without a proof."""
     if optimize not in ("int8", None):
         raise ExportError(f'optimize= expected "int8" or None, got {optimize!r}')
     if optimize is not None and proof is None:
         raise ExportError(
-            f"optimize={optimize!r} expects a proof, which compares the answers: leave proof=None "
-            "out"
+            f"optimize={optimize!r} needs a proof, which compares the answers: remove proof=None"
         )
 
 
 @dataclass(eq=False)
 class QuantizedModel:
-    """A model's graph in an export: in int8, or in float32 for a `reason`.
+    """A model's graph in an export: in int8, or in float32 with a `reason`.
 
-    `places` are its files there, one per file of this content, and `size` its bytes before and
-    after. `difference` is the largest one of two numbers in the answers of the calls that it took
-    part in, None without such a number.
+    `places` are the paths of its files in the export, one per file with this content, and `size` is
+    its size in bytes before and after. `difference` is the largest difference between two numbers
+    in the answers of the calls that used it, or None if they had no numbers.
     """
 
     models: list[Any]  # of `FileModel`
@@ -76,7 +75,7 @@ class QuantizedModel:
 
     @property
     def kind(self) -> str:
-        """The precision in the export."""
+        """The precision of the model in the export."""
         return "float32" if self.reason else "int8"
 
     def __str__(self) -> str:
@@ -85,11 +84,11 @@ class QuantizedModel:
         before, after = map(figures.size, self.size)
         line = f"{self.name}: int8, {before} → {after}"
         if self.difference is None:
-            return f"{line}, no number in its answers"
+            return f"{line}, no numbers in its answers"
         return f"{line}, largest difference {self.difference:.2g}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return its entry in the manifest."""
+        """Return the model's entry in the manifest."""
         record: dict[str, Any] = {
             "model": self.name,
             "files": [place.as_posix() for place in self.places],
@@ -105,7 +104,7 @@ class QuantizedModel:
 class Quantized:
     """The models that the endpoints of `closure` reach, written to `folder` in int8.
 
-    The files of the session, and its models, stay as they are.
+    The session's models and files are not changed.
     """
 
     def __init__(self, app: App, closure: Closure, folder: Path) -> None:
@@ -123,7 +122,7 @@ class Quantized:
         self._name_embedders(self.models)
 
     def lines(self, lines: Sequence[StateLine]) -> list[StateLine]:
-        """Return the lines of a state with the content that each model has in the export."""
+        """Return the lines of a state with each model's content as it is in the export."""
         texts = {
             model_text(model, model.shared.key[0]): model_text(model, quantized.content)
             for quantized in self.models
@@ -133,9 +132,9 @@ class Quantized:
         return [StateLine(line.place, texts.get(line.text, line.text)) for line in lines]
 
     def record_facts(self) -> None:
-        """Write the record of the export's graphs, those in int8 among them."""
+        """Record the facts of the export's graphs, including those in int8."""
         held = [
-            self._opened(model, quantized)  # which reads all facts that opening it takes
+            self._opened(model, quantized)  # reads all facts that opening requires
             for quantized in self.models
             if not quantized.reason
             for model in quantized.models
@@ -144,16 +143,16 @@ class Quantized:
         graphs = self._closure.assets.graphs
         files = [self._folder / place if place in changed else graphs[place] for place in graphs]
         record_graphs(files, self._folder)
-        del held  # until here, so that no file is opened twice
+        del held  # held until here, so that no file is opened twice
 
     def examples(self, examples: Sequence[Example]) -> list[Example]:
-        """Return the examples, those that a model in int8 may answer with that mark."""
+        """Return the examples, marking those whose answers involve an int8 model."""
         return [replace(each, int8=bool(self._taking_part(each))) for each in examples]
 
     def take_back(self, outcome: Outcome) -> bool:
-        """Write a model of a call with another answer in float32 again; False if none is in int8.
+        """Restore to float32 one model of a call whose answer differs; False if none is in int8.
 
-        Of several it is the one that differs most on sentences or made-up inputs.
+        Of several, restore the one that differs most on dummy inputs.
         """
         found = self._taking_part(outcome.example)
         if not found:
@@ -166,14 +165,14 @@ class Quantized:
         return True
 
     def measure(self, outcomes: Sequence[Outcome]) -> None:
-        """Note the largest difference of each model in int8, by the answers of a proof."""
+        """Record the largest difference for each int8 model, from the answers of a proof."""
         for outcome in outcomes:
             found = largest_difference(outcome.example.answer, outcome.got)
             for model in self._taking_part(outcome.example) if found is not None else ():
                 model.difference = max(found or 0.0, model.difference or 0.0)
 
     def _taking_part(self, example: Example) -> list[QuantizedModel]:
-        """Return the models in int8 that the endpoint of an example reaches."""
+        """Return the int8 models that an example's endpoint reaches."""
         reached = self._reached.get((example.method, example.path), [])
         return [
             quantized
@@ -183,7 +182,7 @@ class Quantized:
         ]
 
     def _convert(self, quantized: QuantizedModel) -> None:
-        """Replace the model's files in the export; keep them with a reason where that fails."""
+        """Convert the model's files in the export to int8; on failure record the reason."""
         if quantized.reason:
             return
         try:
@@ -209,13 +208,13 @@ class Quantized:
             quantized.content = after.content
             if after.size >= before.size:
                 sizes = " and ".join(map(figures.size, quantized.size))
-                quantized.reason = f"which is no larger: {sizes}"
+                quantized.reason = f"int8 is no smaller: {sizes}"
                 return
             for place in quantized.places:
                 self._replace(place, made)
 
     def _measured(self, quantized: QuantizedModel) -> tuple[float, float]:
-        """Return the shares of other labels and of difference, on sentences or made-up inputs."""
+        """Return the label mismatch rate and the relative difference on dummy inputs."""
         old = subject(quantized.models[0])
         paths = old.path, self._folder / quantized.places[0]
         before, after = (Session(path, old.options) for path in paths)
@@ -223,11 +222,11 @@ class Quantized:
         return 1 - (1.0 if found.same_label is None else found.same_label), found.relative
 
     def _replace(self, place: PurePath, source: Path) -> None:
-        """Write a graph with its external data to a place of the export, for the one there."""
+        """Replace a graph and its external data in the export."""
         target = self._folder / place
         others = [path for path in target.parent.glob("*.onnx") if path != target]
         files = set(check_graph(target).files)
-        if len(files) > 1:  # another graph may keep its weights in the same file
+        if len(files) > 1:  # another graph may store its weights in the same file
             files -= {file for path in others for file in graph.files(path)}
         for path in files:
             path.unlink()
@@ -236,7 +235,7 @@ class Quantized:
             shutil.copy2(path, copy)
 
     def _opened(self, model: Any, quantized: QuantizedModel) -> Any:
-        """Open the file or folder of a model in the export."""
+        """Open a model's file or folder in the export."""
         place = (self._closure.assets.places_of(graph_of(model)) or quantized.places)[0]
         options = model.options
         chosen: dict[str, Any] = {"device": options.device, "fallback": options.fallback}
@@ -248,7 +247,7 @@ class Quantized:
         return load_model(path, type(model), name=model.name, **chosen).open()
 
     def _name_embedders(self, changed: Sequence[QuantizedModel]) -> None:
-        """Record the present embedder in the exported stores: their vectors stay as they are."""
+        """Record the int8 embedder in the exported stores; their vectors do not change."""
         for label, store in self._closure.assets.stores.items():
             embedder = store.embedder
             held = [each for each in changed if any(embedder is model for model in each.models)]
@@ -260,9 +259,9 @@ class Quantized:
 
 
 def _by_content(models: Iterable[FileModel[Any]]) -> list[QuantizedModel]:
-    """Return one entry per graph: models of one content share it.
+    """Return one entry per graph; models with the same content share it.
 
-    A model that cannot be opened, whose fallback answers, has a reason.
+    A model that fails to open, and is served by its fallback, gets a reason.
     """
     found: dict[str, QuantizedModel] = {}
     for model in models:
@@ -277,7 +276,7 @@ def _by_content(models: Iterable[FileModel[Any]]) -> list[QuantizedModel]:
 
 
 def _reason(model: FileModel[Any], error: Exception) -> str:
-    """Return why a model cannot be converted, without the path of this machine."""
+    """Explain why a model cannot be converted, without paths of this machine."""
     if not isinstance(error, ConduitError):
         return f"a {type(model).__name__} is not quantized"
     path = graph_of(model) if isinstance(model, Model | Embedder | Classifier) else model.path

@@ -1,4 +1,4 @@
-"""Reach: the functions that a call of an endpoint may run, and the objects that they use."""
+"""Reach: the functions that a call to an endpoint may run, and the objects that they use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
 
 _MAX_OBJECTS = 20_000
-_MAX_ITEMS = 1000  # of a container, whose functions are few
+_MAX_ITEMS = 1000  # of a container; larger ones hold data rather than functions
 _LOADS = ("LOAD_GLOBAL", "LOAD_NAME")
 _LOCALS = ("LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW", "LOAD_DEREF")
 _STORES = ("STORE_FAST", "STORE_NAME", "STORE_DEREF")
@@ -26,7 +26,7 @@ _MISSING = object()
 
 
 class Use(NamedTuple):
-    """A dotted name in a function, the object that it means now, and whether `()` follows it."""
+    """A dotted name in a function, its current object, and whether the function calls it."""
 
     name: str
     value: Any
@@ -34,9 +34,9 @@ class Use(NamedTuple):
 
 
 def reached(endpoint: Endpoint[..., Any], is_own: Callable[[Any], bool]) -> Iterator[Use]:
-    """Yield the objects that the functions below an endpoint use.
+    """Yield the objects used by the functions that an endpoint may call.
 
-    `is_own` tells the modules' names that are of the session or of the project.
+    `is_own` accepts names of modules that belong to the session or the project.
     """
     pending: list[Any] = [endpoint]
     seen: dict[int, Any] = {}
@@ -54,7 +54,7 @@ def reached(endpoint: Endpoint[..., Any], is_own: Callable[[Any], bool]) -> Iter
 
 def uses(code: types.CodeType, names: Mapping[str, Any]) -> Iterator[Use]:
     """Yield the dotted names in `code` that start at a global, a builtin or an import."""
-    imported: dict[str, Any] = {}  # local names
+    imported: dict[str, Any] = {}  # local names bound by imports
     last_import: Any = _MISSING
     chain: list[str] = []
     value: Any = _MISSING
@@ -73,7 +73,7 @@ def uses(code: types.CodeType, names: Mapping[str, Any]) -> Iterator[Use]:
         if operation in _LOADS:
             chain = [str(each.argval)]
             value = names.get(chain[0], getattr(builtins, chain[0], _MISSING))
-            if value is not _MISSING:  # also where an attribute of it cannot be known
+            if value is not _MISSING:  # even if one of its attributes cannot be resolved
                 yield Use(chain[0], value, False)
         elif operation in _LOCALS and each.argval in imported:
             chain, value = [str(each.argval)], imported[each.argval]
@@ -92,7 +92,7 @@ def uses(code: types.CodeType, names: Mapping[str, Any]) -> Iterator[Use]:
 
 
 def own_modules(app: App, endpoint: Endpoint[..., Any]) -> Callable[[Any], bool]:
-    """Return a test for the names of the session's and the project's own modules."""
+    """Return a predicate for names of the session's and the project's own modules."""
     own = getattr(getattr(endpoint, "function", None), "__module__", "")
     root = app.root
 
@@ -107,7 +107,7 @@ def own_modules(app: App, endpoint: Endpoint[..., Any]) -> Callable[[Any], bool]
 
 
 def below(value: Any, is_own: Callable[[Any], bool]) -> list[Any]:
-    """Return the objects that a call of `value` uses without a name."""
+    """Return the objects that a call of `value` uses implicitly, without naming them."""
     kind = type(value)
     if isinstance(value, Endpoint):
         return [getattr(value, "function", None), value.then]
@@ -146,7 +146,7 @@ def below(value: Any, is_own: Callable[[Any], bool]) -> list[Any]:
 
 
 def _attribute(value: Any, name: str) -> Any:
-    """Return an attribute of a module, a class or a library's object, else `_MISSING`."""
+    """Return an attribute of a module, a class or a library's object, or `_MISSING`."""
     if value is _MISSING:
         return _MISSING
     kind = type(value)
@@ -160,7 +160,7 @@ def _attribute(value: Any, name: str) -> Any:
             return _MISSING
         return held if type(held) is types.FunctionType else _safe(value, name)
     if any("__getattr__" in attributes_of(base) for base in mro_of(kind)):
-        return _MISSING  # code of its own
+        return _MISSING  # reading it would run custom code
     return _safe(value, name)
 
 
@@ -175,7 +175,7 @@ def _safe(value: Any, name: str) -> Any:
         return _MISSING
 
 
-# whose attributes are read: clocks and generators of random numbers
+# libraries whose attributes are read: clocks and random generators
 _LIBRARIES = frozenset(
     {"builtins", "datetime", "numpy", "os", "pandas", "random", "secrets", "time", "uuid"}
 )

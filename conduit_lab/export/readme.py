@@ -16,7 +16,7 @@ _MAX_SHOWN_BODY_CHARACTERS = 300
 
 
 def readme(app: App, examples: Sequence[Example], deployment: Deployment) -> str:
-    """Return `README.md`; each command in it is run in the folder."""
+    """Return the text of `README.md`, whose commands are to be run in the folder."""
     name = deployment.label
     stores = _STORES if deployment.stores else ""
     codes = _CODES if deployment.codes else ""
@@ -25,7 +25,7 @@ def readme(app: App, examples: Sequence[Example], deployment: Deployment) -> str
     remote = _REMOTE.format(names=", ".join(deployment.remote)) if deployment.remote else ""
     return f"""# {harmless_line(app.name)}
 
-Exported by conduit_lab. It needs Python {deployment.python} or newer; run these in this folder:
+Exported by conduit_lab. It needs Python {deployment.python} or newer; in this folder, run:
 
 ```sh
 python3 -m venv .venv
@@ -33,25 +33,25 @@ python3 -m venv .venv
 .venv/bin/conduit-lab serve . --port 8000
 ```
 {codes}
-It listens on 127.0.0.1, and `.venv/bin/uvicorn app:app` serves it as well. Other machines may call
-it (`--host 0.0.0.0`) once it has a key: `.venv/bin/conduit-lab key NAME` makes one, and prints the
-line for the environment.
+It listens on 127.0.0.1; `.venv/bin/uvicorn app:app` works too. To accept other machines
+(`--host 0.0.0.0`), it needs a key: `.venv/bin/conduit-lab key NAME` creates one and prints the line
+to add to the environment.
 
 ## Test
 
 `.venv/bin/conduit-lab check .` starts it in a fresh process and compares its answers with those
-in `examples.jsonl`; so does `python -m pytest`, with pytest in that environment. `proof.svg` shows
-the proof of the export, where there was one.
+in `examples.jsonl`; `python -m pytest` does the same, with pytest installed in that environment.
+`proof.svg` shows the proof, if the export had one.
 
 ## Deploy
 
 `.venv/bin/conduit-lab lock .` adds the hashes of all packages to `requirements.txt`, from the index
-that pip is set to; from then on pip installs nothing else, here and in the image.
+that pip is configured to use; from then on pip installs nothing else, here and in the image.
 
 Write the line that `.venv/bin/conduit-lab key NAME` prints into a file `.env`, without its quotes;
-no image contains that file.
+images never contain that file.
 
-A container, alone or behind a proxy that bounds slow and numerous clients:
+A container, alone or behind a proxy that limits slow clients and connections per client:
 
 ```sh
 docker build --tag {name} .
@@ -78,7 +78,7 @@ Ray Serve, with `pip install "ray[serve]"` in that environment:
 """
 
 
-_GPU = """On NVIDIA's GPUs it is one argument each:
+_GPU = """For NVIDIA GPUs, add one argument each:
 
 ```sh
 docker build --build-arg RUNTIME=gpu --tag {name} .  # then: docker run --gpus all, as above
@@ -86,22 +86,23 @@ GPU=1 docker compose up --build
 kubectl set resources deployment {name} --limits nvidia.com/gpu=1  # with that image
 ```
 
-and `gpus: 1` in `serve.yaml`, whose environment needs `pip uninstall onnxruntime` and
+For Ray Serve, set `gpus: 1` in `serve.yaml`; its environment needs `pip uninstall onnxruntime` and
 `pip install "onnxruntime-gpu[cuda,cudnn]=={version}"`.
 
 """
 
 _CODES = f"""
-The searches use numkong, whose debug information takes 41 MB. Where that counts:
-`{STRIP.format(environment=".venv")}`, as the Dockerfile does.
+Searches use numkong, whose debug symbols take 41 MB. To remove them, as the Dockerfile does:
+`{STRIP.format(environment=".venv")}`.
 """
 
-_REMOTE = """Models with `remote=True` have replicas of their own, counted in `serve.yaml`: {names}.
+_REMOTE = """Models with `remote=True` have replicas of their own, set in `serve.yaml`: {names}.
 
 """
 
-_STORES = """Each replica has its own copy of the stores in `indexes/`: what one of them writes, the
-others do not see. A store that several write to belongs on a server: `vector_store(…, url=…)`.
+_STORES = """Each replica has its own copy of the stores in `indexes/`: other
+replicas do not see its writes. Keep a store with several writers on a server:
+`vector_store(…, url=…)`.
 
 """
 
@@ -112,7 +113,7 @@ def _requests(examples: Sequence[Example]) -> str:
     requests = "\n\n".join(f"```sh\n{curl}\n```" for curl in shown)
     if tools := [example.path for example in last.values() if example.method == TOOL_METHOD]:
         requests += (
-            f"\n\nAgents call {', '.join(map(harmless_line, tools))} by MCP, at `{MCP_PATH}`."
+            f"\n\nAgents call {', '.join(map(harmless_line, tools))} over MCP, at `{MCP_PATH}`."
         )
     return requests
 

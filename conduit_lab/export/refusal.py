@@ -1,4 +1,4 @@
-"""Refusal: an object that cannot be exported, why, and the line that mends it."""
+"""Refusal: an object that cannot be exported, why, and the code that fixes it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from conduit_lab.core.errors import ExportError
 
 
 class Refusal(ExportError):
-    """One refused object: the `problem`, the `chain` of names that needs it, and the `mend`.
+    """A refused object: the `problem`, the `chain` of names that needs it, and the `mend`.
 
-    The message is made of the three. With `ends_with_it` the chain's last name is the object's own.
+    The message combines all three. `ends_with_it` says that the chain ends with the object's name.
     """
 
     def __init__(
@@ -23,5 +23,5 @@ class Refusal(ExportError):
 
     @classmethod
     def of(cls, error: ExportError) -> Self:
-        """Return the error itself where it is a refusal, else one with its message."""
+        """Return the error itself if it is a refusal, or wrap its message in one."""
         return error if isinstance(error, cls) else cls(str(error))

@@ -22,7 +22,8 @@ from conduit_lab.export.state.saved import saved_state
 from conduit_lab.serving.recorded import Example
 from conduit_lab.serving.tool import TOOL_METHOD, as_object, tool_answer, tool_request
 
-SECOND_ROUND_SECONDS = 1.0  # of calls that are made twice; the longest are made once
+# total time of repeated calls, shortest first
+SECOND_ROUND_SECONDS = 1.0
 
 _VERDICTS: Mapping[Comparing, str] = {"shape": "same shape", "int8": "close, in int8"}
 _ANSWER_SECONDS = 120.0
@@ -31,11 +32,12 @@ _MAX_BODY_CHARACTERS = 300
 
 @dataclass(frozen=True)
 class Outcome:
-    """One replayed example: the `problem`, None for an equal answer, and the seconds it took.
+    """One replayed example: its `problem`, None for a matching answer, and its duration in seconds.
 
-    `how` says how the answer `got` was compared, and `times` how often the call was made; `second`
-    is an answer that differs from the first, and `unsteady` names the difference. `log` is the
-    traceback of the app's process, `reasons` are sentences about files and packages that it lacks.
+    `how` says how the answer `got` was compared, and `times` how often the call was made. `second`
+    is a second answer that differs from the first, and `unsteady` describes the difference. `log`
+    is the traceback from the app's process, and `reasons` are sentences about files and packages
+    that it lacks.
     """
 
     example: Example
@@ -51,12 +53,12 @@ class Outcome:
 
     @property
     def endpoint(self) -> str:
-        """The method and path."""
+        """The HTTP method and path of the endpoint."""
         return f"{self.example.method} {self.example.path}"
 
     @property
     def verdict(self) -> str:
-        """The problem, or "same"; of a call that writes the answer is not compared."""
+        """The problem, "same", or "answered" for a write call, whose answer is not compared."""
         if self.problem or self.example.writes:
             return self.problem or "answered"
         if self.unsteady:
@@ -65,9 +67,9 @@ class Outcome:
 
 
 def comparison(example: Example) -> Comparing:
-    """Return how the answer of an example is compared.
+    """Return how to compare the answer of an example.
 
-    Floats have a tolerance only where a model took part in the call.
+    Only answers that involve a model get a float tolerance.
     """
     if example.writes:
         return "answered"
@@ -79,25 +81,24 @@ def comparison(example: Example) -> Comparing:
 
 
 def recorded_examples(folder: Path) -> list[Example]:
-    """Return the examples of an exported folder, without those that write to a store elsewhere."""
-    # splitlines() also splits inside texts
+    """Read the examples of an exported folder, except those that write to a remote store."""
+    # splitlines() would also split inside strings
     lines = (folder / "examples.jsonl").read_text("utf-8").split("\n")
     found = [Example.from_json(line) for line in lines if line]
     return reads_first([example for example in found if not example.shared])
 
 
 def reads_first(examples: Sequence[Example]) -> list[Example]:
-    """Return the calls that only read, then those that write."""
+    """Return the read-only calls, followed by those that write."""
     return sorted(examples, key=lambda example: example.writes)
 
 
 def replay(folder: Path, *, python: str = sys.executable) -> list[Outcome]:
     """Start a copy of the app in `folder` and replay each line of its `examples.jsonl`.
 
-    It runs in a clean world: no variables, files and packages but those of the export. The folder
-    stays as it is. Short calls that only read are made twice, to name those that do not answer the
-    same twice. Raises `ExportError` where the app does not start, or has another state than
-    the session had.
+    The copy runs in a clean world with only the variables, files and packages of the export; the
+    folder itself is not changed. Short read-only calls are made twice, to detect answers that vary.
+    Raises `ExportError` if the app does not start, or if its state differs from the session's.
     """
     examples = recorded_examples(folder)
     with progress(len(examples), "call", "replay") as job:
@@ -113,7 +114,7 @@ def replay(folder: Path, *, python: str = sys.executable) -> list[Outcome]:
 def replay_at(
     url: str, examples: Sequence[Example], *, key: str = "", writes: bool = False
 ) -> list[Outcome]:
-    """Send the examples to the app at `url`; those that write only with `writes`, and once."""
+    """Send the examples to the app at `url`; those that write only with `writes=True`, and once."""
     caller = ReplayClient(url, key)
     chosen = [each for each in reads_first(examples) if writes or not each.writes]
     with progress(len(chosen), "call", "replay"):
@@ -123,7 +124,7 @@ def replay_at(
 def _replayed(
     caller: ReplayClient, examples: Sequence[Example], world: World | None = None
 ) -> list[Outcome]:
-    """Ask the examples, those that only read twice before any that writes."""
+    """Replay the examples: the read-only ones first, the short ones of these twice."""
     reads = [example for example in examples if not example.writes]
     writes = [example for example in examples if example.writes]
     first = [ask(caller, example, world) for example in counted(reads, "call")]
@@ -133,9 +134,9 @@ def _replayed(
 
 
 def _compared(first: Outcome, second: Outcome | None) -> Outcome:
-    """Return the outcome of two answers to one call.
+    """Combine the outcomes of two identical calls.
 
-    A second answer of its own is no fault where the first one is right: a call may count its calls.
+    A different second answer is not a problem if the first is right: a call may count its calls.
     """
     if second is None:
         return first
@@ -152,7 +153,7 @@ def _compared(first: Outcome, second: Outcome | None) -> Outcome:
 
 
 class ReplayClient:
-    """Sends the requests of examples to the app at a URL, with a key where it needs one."""
+    """Sends the requests of examples to the app at a URL, with an API key if required."""
 
     def __init__(self, url: str, key: str = "") -> None:
         parts = urlsplit(url)
@@ -164,7 +165,7 @@ class ReplayClient:
         self._headers = {"authorization": f"Bearer {key}"} if key else {}
 
     def response(self, example: Example) -> tuple[int, bytes, str]:
-        """Return the status, the body and the request ID of one answer."""
+        """Return the status, body and request ID of a response."""
         method, target, body = example.method, example.target, json.dumps(example.payload).encode()
         headers: Mapping[str, str] = {"content-type": "application/json"}
         if method == "GET":
@@ -184,7 +185,7 @@ class ReplayClient:
 
 
 def ask(caller: ReplayClient, example: Example, world: World | None = None) -> Outcome:
-    """Send one example and compare the answer; `world` explains one that differs."""
+    """Send an example and compare the answer; `world` explains a failed or different one."""
     start = perf_counter()
     how = comparison(example)
     try:
@@ -207,9 +208,9 @@ def ask(caller: ReplayClient, example: Example, world: World | None = None) -> O
 
 
 def asked_twice(outcomes: Sequence[Outcome], again: Callable[[Example], Outcome]) -> list[Outcome]:
-    """Ask each reading call that answered well once more, the longest left out, for a second.
+    """Repeat the short read-only calls that succeeded, in order, within a second in total.
 
-    They are made in their order. The second answer is compared with the first one.
+    Each second answer is compared with the first one.
     """
     good = [outcome if outcome.problem is None else None for outcome in outcomes]
     second = _second(good, again)
@@ -232,10 +233,9 @@ def asked_twice(outcomes: Sequence[Outcome], again: Callable[[Example], Outcome]
 def _second(
     outcomes: Sequence[Outcome | None], again: Callable[[Example], Outcome]
 ) -> dict[int, Outcome]:
-    """Return the outcomes of asking again, by place, each compared with the first answer.
+    """Repeat calls in their order; return the outcomes by index, compared with the first answers.
 
-    They are asked in their order. Calls that write, those without an answer, and the longest ones
-    are left out.
+    Skips calls that write, calls without an answer, and the longest ones.
     """
     answered = [
         (number, outcome)
@@ -257,7 +257,7 @@ def _second(
 
 
 def _read(example: Example, status: int, content: bytes) -> tuple[Any, str | None]:
-    """Return the JSON value of an answer, and the problem of one that is no answer."""
+    """Return the JSON value of a response, and the problem of an invalid one."""
     if status != 200:
         body = clip(content.decode("utf-8", "replace"), _MAX_BODY_CHARACTERS)
         return None, f"status {status}: {body}"
@@ -273,6 +273,6 @@ def _read(example: Example, status: int, content: bytes) -> tuple[Any, str | Non
 
 
 def _events(content: bytes) -> list[Any]:
-    """Return the JSON data of each event of a whole event stream."""
+    """Return the JSON data of each event of a complete event stream."""
     lines = content.decode("utf-8").split("\n")
     return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]

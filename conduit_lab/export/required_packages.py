@@ -1,6 +1,6 @@
-"""Required packages: in the process of a proof, a package that is not required is not installed.
+"""Required packages: in a proof's process, packages outside the requirements are not importable.
 
-Only the standard library is imported here: everything that is imported later is checked.
+Imports only the standard library: anything imported later is checked.
 """
 
 # ruff: noqa: PTH100, PTH120, PTH206
@@ -20,10 +20,10 @@ _STANDARD = sys.stdlib_module_names | set(sys.builtin_module_names) | {"conduit_
 
 
 def refuse_others(requirements: str, folder: str, report: Report) -> None:
-    """Let imports find the standard library, the modules in `folder` and the pinned packages.
+    """Restrict imports to the standard library, the modules in `folder` and the pinned packages.
 
-    `requirements` is the text of a `requirements.txt`. Any other package is as if it were not
-    installed, and `report` gets its name.
+    `requirements` is the text of a `requirements.txt`. Any other package seems not to be installed,
+    and its name is passed to `report`.
     """
     required = _Required(_PIN.findall(requirements), folder, report)
     finders = [_Finder(finder, required) for finder in sys.meta_path]
@@ -31,21 +31,21 @@ def refuse_others(requirements: str, folder: str, report: Report) -> None:
 
 
 class _Missed:
-    """The last finder: reports each top-level module that no other one found, and finds none."""
+    """The last finder: finds nothing, and reports each top-level module that reaches it."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
         self._reported: set[str] = set()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        """Report a module that is not there."""
+        """Report a module that no finder found."""
         if "." not in name and name not in self._reported:
             self._reported.add(name)
             self._report({"kind": "missed", "name": name})
 
 
 class _Required:
-    """The names that may be imported; those of the packages are read at the first need."""
+    """The names that may be imported; package contents are read lazily."""
 
     def __init__(self, pins: list[str], folder: str, report: Report) -> None:
         self.pins = {_canonical(pin) for pin in pins}
@@ -71,7 +71,7 @@ class _Required:
 
 
 class _Finder:
-    """A finder of modules, without the packages that are not required."""
+    """A module finder that hides packages outside the requirements."""
 
     def __init__(self, finder: Any, required: _Required) -> None:
         self._finder = finder
@@ -81,14 +81,14 @@ class _Finder:
         return getattr(self._finder, name)
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """Find a module; none of a package that is not required."""
+        """Find a module, unless it belongs to a package outside the requirements."""
         spec = self._finder.find_spec(name, path, target)
         if spec is None or "." in name or self._required.allows(name, spec):
             return spec
         return None
 
     def find_distributions(self, *context: Any, **options: Any) -> Iterator[Any]:
-        """Find installed packages, without those that are not required."""
+        """Find the installed packages that are required."""
         find = getattr(self._finder, "find_distributions", None)
         found: Iterable[Any] = () if find is None else find(*context, **options)
         known = {*self._required.pins, "conduit-lab"}
@@ -96,7 +96,7 @@ class _Finder:
 
 
 def _title(distribution: metadata.Distribution) -> str:
-    """Return the name of an installed package; from its folder's name, which costs no reading."""
+    """Return a package's name, from its folder's name if possible, which reads no file."""
     path = getattr(distribution, "_path", None)
     stem = str(getattr(path, "name", ""))
     return stem.partition("-")[0] if stem else str(distribution.metadata["Name"])
@@ -107,7 +107,7 @@ def _canonical(name: str) -> str:
 
 
 def _modules_of(pin: str) -> Iterator[str]:
-    """Yield the top-level modules of an installed package, by its list of files."""
+    """Yield the top-level modules of an installed package, according to its file list."""
     try:
         record = metadata.distribution(pin).read_text("RECORD") or ""
     except metadata.PackageNotFoundError:
@@ -119,7 +119,7 @@ def _modules_of(pin: str) -> Iterator[str]:
 
 
 def _is_pythons(spec: Any) -> bool:
-    """Return whether a module is of Python itself, such as the data of `sysconfig`."""
+    """Return whether a module belongs to Python itself, such as the data of `sysconfig`."""
     packages = "site-packages", "dist-packages"
     return _is_below(spec, os.path.dirname(os.__file__)) and not any(
         name in str(spec.origin).split(os.sep) for name in packages

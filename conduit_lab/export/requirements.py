@@ -1,4 +1,4 @@
-"""Requirements: the distributions of an exported app, pinned to the versions that ran here."""
+"""Requirements: the distributions that an exported app needs, pinned to the installed versions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 _OWN = "conduit-lab"
 _HEAD = """\
 # pip install --no-deps --requirement requirements.txt
-# Each package is listed with everything that it requires, so that nothing else is installed.
+# Lists each package with all its dependencies: nothing else is installed.
 """
-PARSER = "onnx"  # of ONNX graphs
+PARSER = "onnx"  # parses ONNX graphs
 _RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
-# the packages of this one that only some files need, by the files' names
+# dependencies of this package that only some files need, by file name pattern
 _READERS = {
     "*.onnx": (PARSER, *_RUNTIMES),
     "tokenizer.json": ("tokenizers",),
@@ -30,11 +30,11 @@ _READERS = {
     "*.jinja": ("jinja2",),
     "*.safetensors": ("safetensors",),
 }
-_BFLOAT16 = ("ml-dtypes",)  # for weights of this type, which NumPy lacks; onnx requires it too
+_BFLOAT16 = ("ml-dtypes",)  # for weights of this type, which NumPy lacks; onnx depends on it too
 CODES = "numkong"  # 8-bit codes of large stores
-_ARRAY_PARSER = "pysimdjson"  # of array parameters in JSON bodies
+_ARRAY_PARSER = "pysimdjson"  # for array parameters in JSON bodies
 _OPTIONAL = frozenset({CODES, _ARRAY_PARSER, *chain.from_iterable(_READERS.values())})
-_DOWNLOADS = ("tokenizers", "huggingface-hub")  # required by the first for downloads alone
+_DOWNLOADS = ("tokenizers", "huggingface-hub")  # the first depends on the second only for downloads
 _SEPARATORS = re.compile(r"[-_.]+")
 
 
@@ -48,25 +48,25 @@ def requirements(
     takes_arrays: bool = False,
     reads_graphs: bool = True,
 ) -> str:
-    """Return `requirements.txt`: the wheel in `lib/`, and every package that the app needs, pinned.
+    """Return `requirements.txt`: the wheel in `lib/`, and every required package, pinned.
 
-    `distributions` are those that the app's own code imports, `files` the app's, `protocols` those
-    that it speaks; `large_stores` have codes; with `takes_arrays` an endpoint has an array
-    parameter. Without `reads_graphs` the facts of all ONNX files are recorded, and nothing parses
-    one.
+    `distributions` are imported by the app's own code, `files` are the app's files, `protocols` the
+    protocols it serves; `large_stores` need quantized codes, and with `takes_arrays` an endpoint
+    has an array parameter. Without `reads_graphs`, the facts of all ONNX files are recorded, so no
+    parser is needed.
     """
     needed = {name for pattern, names in _READERS.items() if _has(files, pattern) for name in names}
     needed |= {CODES} if large_stores else set()
     needed |= {_ARRAY_PARSER} if takes_arrays else set()
     needed -= set() if reads_graphs else {PARSER}
     left_out = {(_OWN, name) for name in _OPTIONAL - needed} | {_DOWNLOADS}
-    if _DOWNLOADS[0] in distributions:  # the app's own code may download
+    if _DOWNLOADS[0] in distributions:  # the app's own code may download files
         left_out.discard(_DOWNLOADS)
     pins = _Pins(left_out)
     pins.add_required(_OWN, _runtime_extra())
     for name in (*distributions, *(_BFLOAT16 if _has(files, "*.safetensors") else ())):
         pins.add(name)
-    if "mcp" in protocols:  # the package of that protocol has its name
+    if "mcp" in protocols:  # the protocol's package has the same name
         pins.add("mcp")
     return f"{_HEAD}./lib/{wheel}\n" + "".join(f"{line}\n" for line in pins.lines())
 
@@ -84,15 +84,15 @@ def pinned_version(text: str, names: Iterable[str] = _RUNTIMES) -> str | None:
 
 
 class _Pins:
-    """The pinned distributions, each with a marker of the platforms that need it.
+    """The pinned distributions, each with a marker for the platforms that need it.
 
-    `left_out` are pairs of a distribution and one that it requires for something unused here.
+    `left_out` lists pairs of a distribution and a dependency that only features unused here need.
     """
 
     def __init__(self, left_out: Collection[tuple[str, str]]) -> None:
         self._left_out = left_out
         self._versions: dict[str, str] = {}
-        self._markers: dict[str, str] = {}  # empty for every platform
+        self._markers: dict[str, str] = {}  # empty for all platforms
         self._facts: dict[str, _Installed] = {}
         self._done: set[tuple[str, frozenset[str], str]] = set()
 
@@ -103,7 +103,7 @@ class _Pins:
         )
 
     def add(self, name: str, extras: Collection[str] = (), marker: str = "") -> None:
-        """Pin a distribution and everything that it requires; skip one that is not installed."""
+        """Pin a distribution and its dependencies; skip one that is not installed."""
         try:
             found = self._installed(name)
         except metadata.PackageNotFoundError:
@@ -116,7 +116,7 @@ class _Pins:
             self.add_required(canonical, extras, marker)
 
     def add_required(self, name: str, extras: Collection[str] = (), marker: str = "") -> None:
-        """Pin everything that a distribution requires with its `extras`."""
+        """Pin the dependencies of a distribution, including those of its `extras`."""
         job = (name, frozenset(extras), marker)
         if job in self._done:
             return
@@ -126,14 +126,14 @@ class _Pins:
                 self.add(each.name, each.extras, marker or _platforms(each))
 
     def _installed(self, name: str) -> _Installed:
-        """Return the facts of an installed distribution, or raise `PackageNotFoundError`."""
+        """Return the facts of a distribution; raise `PackageNotFoundError` if missing."""
         if name not in self._facts:
             self._facts[name] = _Installed.of(metadata.distribution(name))
         return self._facts[name]
 
 
 class _Installed(NamedTuple):
-    """A distribution's name and version, and the lines of its requirements."""
+    """A distribution's name and version, and its requirement lines."""
 
     name: str
     version: str
@@ -141,7 +141,7 @@ class _Installed(NamedTuple):
 
     @classmethod
     def of(cls, found: metadata.Distribution) -> _Installed:
-        """Read the head of the metadata alone, once: the text below may have a thousand lines."""
+        """Parse only the metadata headers: the description below may have a thousand lines."""
         text = found.read_text("METADATA")
         if text is None:  # an egg
             return cls(found.metadata["Name"], found.version, found.requires or ())
@@ -150,7 +150,7 @@ class _Installed(NamedTuple):
 
 
 def _holding(requirements: Sequence[str], extras: Collection[str]) -> Iterable[Requirement]:
-    """Yield the requirements of a distribution that hold on this platform."""
+    """Yield the requirements of a distribution that apply on this platform."""
     try:
         from packaging.requirements import Requirement
     except ImportError as error:
@@ -163,13 +163,13 @@ def _holding(requirements: Sequence[str], extras: Collection[str]) -> Iterable[R
 
 
 def _platforms(requirement: Requirement) -> str:
-    """Return the marker of a requirement that other platforms do not have, else nothing."""
+    """Return the marker of a platform-specific requirement, or ""."""
     text = str(requirement.marker or "")
     return text if "platform" in text and "extra" not in text else ""
 
 
 def _runtime_extra() -> Collection[str]:
-    """Return the extra of the installed onnxruntime, if there is one."""
+    """Return the extra that selects the installed onnxruntime, if any."""
     for name, extra in zip(_RUNTIMES, ("gpu", "cpu"), strict=True):
         try:
             metadata.distribution(name)

@@ -1,4 +1,4 @@
-"""Secrets: texts that must not be written into an export."""
+"""Secrets: detect texts that must not be written into an export."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _SECRET_NAME = re.compile(
     r"|private_?key|auth_?key|client_?secret|bearer)s?$",
     re.IGNORECASE,
 )
-# names of a tokenizer's and a generator's own, and of counts
+# names that tokenizers and generators use, and names of counts
 _PLAIN_NAME = re.compile(
     r"((special|stop|bos|eos|pad|unk|mask|sep|cls|start|end|begin|added|extra|first|last|next|max"
     r"|min|num|prompt|image|new|generated|total|count|chat|additional_special)"
     r"_?(of_\w+_)?tokens?|tokens?_per_\w+)$",
     re.IGNORECASE,
 )
-# The keys of an app (`new_key`), and those of common services: for each pattern the texts of which
-# one is in every match. A search for a text is a hundred times as fast as one for a pattern.
+# The keys of an app (`new_key`), and those of common services. Every match of a pattern contains
+# one of the texts before it: searching for a text is a hundred times as fast as matching a pattern.
 _SECRET_TEXTS = tuple(
     (marks.split(), re.compile(pattern))
     for marks, pattern in (
@@ -61,7 +61,7 @@ _SECRET_TEXTS = tuple(
         ),
     )
 )
-_ASSIGNED = re.compile(  # in prose, comments and settings
+_ASSIGNED = re.compile(  # in prose, comments and settings files
     r"(?<![\w-])([A-Za-z][\w-]*)[\"'`]?[ \t]*[:=][ \t]*[\"'`]?([^\s\"'`,;(){}\[\]<>$]{8,})"
 )
 _JSON_PAIR = re.compile(r'"([^"\\\n]{1,100})"\s*:\s*"((?:[^"\\\n]|\\.){8,4096})"')
@@ -71,16 +71,18 @@ _PLACEHOLDER = re.compile(
     r"|(?i:^your|change_?me|example)"
 )
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,4096}={0,2}")
-_JOINED = re.compile(r"[\"']\s*\\?\s*\+?\s*\\?\n\s*[rbf]?[\"']|\\\n\s*")  # of a text on two lines
+# of a string continued on the next line
+_JOINED = re.compile(r"[\"']\s*\\?\s*\+?\s*\\?\n\s*[rbf]?[\"']|\\\n\s*")
 
 
 def looks_secret(name: str, value: Any, environ: Mapping[str, str] | None = None) -> bool:
-    """Return whether a text in `value` is named like a secret, or is one.
+    """Return whether `value` contains a text that is a secret, by its form or by its name.
 
-    A text in the form of a service's keys is one, and one that an environment variable with such a
-    name holds. A text with spaces, or a placeholder, is none by its name.
+    A text counts as a secret if it has the form of a service's key, or equals the value of an
+    environment variable named like a secret. A text with spaces, or a placeholder, is not a secret
+    by name alone.
     """
-    if issubclass(type(value), Mapping):  # a class may lie about its instances' `__class__`
+    if issubclass(type(value), Mapping):  # instances may lie about their `__class__`
         return any(looks_secret(str(key), item, environ) for key, item in value.items())
     if issubclass(type(value), list | tuple | set | frozenset):
         return any(looks_secret(name, item, environ) for item in value)
@@ -92,7 +94,7 @@ def looks_secret(name: str, value: Any, environ: Mapping[str, str] | None = None
 
 
 def place_of_secret(text: str, suffix: str, known: Sequence[str]) -> str | None:
-    """Return where a text holds a secret: as it is, in base64, over two lines, or by its name."""
+    """Return where a text holds a secret: verbatim, in base64, across lines, or by its name."""
     place = _place_of_value(text, known, 1)
     if place is not None:
         return place
@@ -104,9 +106,9 @@ def place_of_secret(text: str, suffix: str, known: Sequence[str]) -> str | None:
 
 
 def place_in_piece(text: str, suffix: str, known: Sequence[str], line: int) -> str | None:
-    """Return where a piece of a text holds a secret; `line` is the number of its first line.
+    """Return where a chunk of a text holds a secret; `line` is the number of its first line.
 
-    A piece of source or of JSON cannot be parsed: names and values are found by how they look.
+    A chunk of source or JSON cannot be parsed: names and values are found by pattern.
     """
     place = _place_of_value(text, known, line)
     if place is not None:
@@ -129,7 +131,7 @@ def _place_of_value(text: str, known: Sequence[str], line: int) -> str | None:
 
 
 def _found(text: str, known: Sequence[str]) -> int | None:
-    """Return the place of a service's key, or of a known secret as a word; None without one."""
+    """Return the position of a service's key, or of a known secret as a whole word, or None."""
     if (place := _key_place(text)) is not None:
         return place
     for secret in known:
@@ -141,7 +143,7 @@ def _found(text: str, known: Sequence[str]) -> int | None:
 
 
 def _key_place(text: str) -> int | None:
-    """Return the place of the first key of a service, or None."""
+    """Return the position of the first service key, or None."""
     found = [
         match.start()
         for marks, pattern in _SECRET_TEXTS
@@ -151,7 +153,7 @@ def _key_place(text: str) -> int | None:
 
 
 def known_secrets(environ: Mapping[str, str]) -> list[str]:
-    """Return the values of the variables that are named like secrets."""
+    """Return the values of environment variables that are named like secrets."""
     return [
         value
         for name, value in environ.items()
@@ -164,10 +166,10 @@ def _is_secret_name(name: str) -> bool:
 
 
 def _is_credential(name: str, value: str) -> bool:
-    """Return whether a text may be the secret that its name promises."""
+    """Return whether a text is plausible as the secret that its name suggests."""
     if not _PRINTABLE.fullmatch(value) or _PLACEHOLDER.search(value):
         return False
-    is_token = name.lower().rstrip("s").endswith("token")  # generated text has tokens too
+    is_token = name.lower().rstrip("s").endswith("token")  # text models have tokens too
     return any(c.isdigit() for c in value) if is_token else True
 
 
@@ -176,7 +178,7 @@ def _is_mixed(value: str) -> bool:
 
 
 def _encoded(text: str) -> int | None:
-    """Return the place of the base64 form of a service's key, or None."""
+    """Return the position of a service's key in base64, or None."""
     for match in _BASE64.finditer(text):
         packed = match[0].rstrip("=").replace("-", "+").replace("_", "/")
         try:
@@ -199,7 +201,7 @@ def _assigned(text: str, line: int = 1) -> str | None:
 
 
 def _named_in_json(text: str) -> str | None:
-    """Return the first key of a JSON text that is named like a secret and holds a text."""
+    """Return the first key of a JSON text that is named like a secret and holds a string."""
     for number, line in enumerate(text.split("\n") if "\n{" in text else [text], 1):
         try:
             pending: list[Any] = [[json.loads(line)]] if line.strip() else []
@@ -217,7 +219,7 @@ def _named_in_json(text: str) -> str | None:
 
 
 def _named_in_piece(text: str, line: int) -> str | None:
-    """Return the first key in a piece of JSON that is named like a secret and holds a text."""
+    """Return the first key in a chunk of JSON that is named like a secret and holds a string."""
     for match in _JSON_PAIR.finditer(text):
         if looks_secret(match[1], match[2], {}):
             number = line + text.count(chr(10), 0, match.start())
@@ -229,7 +231,7 @@ def _name_of_secret(source: str) -> str | None:
     try:
         name = next(_secret_names(parse_module(source)), None)
         tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
-    except (SyntaxError, ValueError, tokenize.TokenError):  # no code of this Python
+    except (SyntaxError, ValueError, tokenize.TokenError):  # not Python source
         return None
     if name is not None:
         return f"the value of {name}"
@@ -248,7 +250,7 @@ def _secret_names(tree: ast.AST) -> Iterator[str]:
 
 
 def _named_values(node: ast.AST) -> Iterator[tuple[str, ast.expr | None]]:
-    """Yield the names that a piece of source gives a value: variables, defaults, keys, options."""
+    """Yield the names that a piece of source assigns: variables, defaults, keys, keywords."""
     if isinstance(node, ast.Assign):
         for target in node.targets:
             yield from ((name, node.value) for name in _target_names(target))

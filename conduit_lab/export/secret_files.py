@@ -1,4 +1,4 @@
-"""Secret files: no file of an export may hold a secret."""
+"""Secret files: check that no file of an export contains a secret."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pathlib import Path
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export.secret import known_secrets, place_in_piece, place_of_secret
 
-_MAX_BYTES = 2**24  # of a text that is read whole, and so by its syntax
+_MAX_BYTES = 2**24  # of a text that is read as a whole, and thus parsed
 _PIECE_BYTES = 2**22
-_SHARED_BYTES = 2**16  # longer than any key, a multiple of a letter in an array
+_SHARED_BYTES = 2**16  # longer than any key, and a multiple of an array letter's size
 _PIECE_CHARACTERS = 2**20
 _HEAD_BYTES = 4096
 _SQLITE = b"SQLite format 3\0"
-_WIDE_LETTER = re.compile(rb"([\x01-\x7f])\0\0\0")  # of texts in an array
-_TEXTS = re.compile(rb"[<>|=][US]\d")  # a dtype of texts in the head of an array
+_WIDE_LETTER = re.compile(rb"([\x01-\x7f])\0\0\0")  # a letter of a string array
+_TEXTS = re.compile(rb"[<>|=][US]\d")  # a string dtype in an array's header
 
 
 def check_files(folder: Path) -> None:
-    """Raise `ExportError` for a text file below `folder` that holds a secret.
+    """Raise `ExportError` if a text file below `folder` contains a secret.
 
-    Whether a file is text is seen by its content. The secret itself is not shown.
+    Files are recognized as text by content. The message does not show the secret.
     """
     known = known_secrets(os.environ)
     for path in sorted(folder.rglob("*")):
@@ -39,17 +39,17 @@ def check_files(folder: Path) -> None:
 
 
 def _place_in_file(path: Path, known: Sequence[str]) -> str | None:
-    """Return where a file holds a secret, None for one without and for one that is no text."""
+    """Return where a file contains a secret; None if it does not, or is not text."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
         if head.startswith(_SQLITE):
             return _place_in_database(path, known)
         if b"\0" in head and not head.startswith(b"\x93NUMPY"):
-            return None  # a model, an archive
+            return None  # such as a model or an archive
         to_text = _array_text if b"\0" in head else _plain_text
         if path.stat().st_size > _MAX_BYTES:
             if to_text is _array_text and not _TEXTS.search(head):
-                return None  # an array of numbers
+                return None  # a numeric array
             return _place_in_large(path, known, to_text)
         content = head + file.read()
     return place_of_secret(to_text(content), path.suffix, known)
@@ -58,9 +58,9 @@ def _place_in_file(path: Path, known: Sequence[str]) -> str | None:
 def _place_in_large(
     path: Path, known: Sequence[str], to_text: Callable[[bytes], str]
 ) -> str | None:
-    """Return where a large file holds a secret, or None; reads it piece by piece.
+    """Return where a large file contains a secret, or None; reads it in chunks.
 
-    Two pieces share some text, for a secret that lies across their ends.
+    Chunks overlap, in case a secret crosses their boundary.
     """
     piece, line = b"", 1
     with path.open("rb") as file:
@@ -79,13 +79,13 @@ def _plain_text(content: bytes) -> str:
 
 
 def _array_text(content: bytes) -> str:
-    """Return the texts among the bytes of an array, whose letters take four each."""
+    """Decode the text in the bytes of a string array, which stores four bytes per letter."""
     letters = _WIDE_LETTER.sub(rb"\1", content).replace(b"\0", b" ")
     return letters.decode("utf-8", "ignore")
 
 
 def _place_in_database(path: Path, known: Sequence[str]) -> str | None:
-    """Return the table of a store that holds a secret, or None; reads its texts piece by piece."""
+    """Return the table of a store that contains a secret, or None; reads its texts in chunks."""
     url = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
     with suppress(sqlite3.Error), closing(sqlite3.connect(url, uri=True)) as database:
         tables = database.execute(
@@ -99,7 +99,7 @@ def _place_in_database(path: Path, known: Sequence[str]) -> str | None:
 
 
 def _texts_of_table(database: sqlite3.Connection, name: str) -> Iterator[str]:
-    """Yield the texts of a table; its vectors and its index of words are no text."""
+    """Yield the texts of a table, except vectors and the full-text index."""
     described = database.execute("SELECT name, type FROM pragma_table_info(?)", [name])
     columns = [f'"{column}"' for column, kind in described if kind in ("TEXT", "ANY", "")]
     if columns:
@@ -108,7 +108,7 @@ def _texts_of_table(database: sqlite3.Connection, name: str) -> Iterator[str]:
 
 
 def _pieces(texts: Iterable[str]) -> Iterator[str]:
-    """Join texts to pieces of about a megabyte, so that memory is bounded by the longest text."""
+    """Join texts into chunks of about a megabyte; memory is bounded by the longest text."""
     piece: list[str] = []
     size = 0
     for text in texts:

@@ -1,7 +1,7 @@
-"""Session answers: the recorded calls, made in the session once more before they prove anything.
+"""Session answers: repeat the recorded calls in the session before using them as proof.
 
-A call whose answer is another one now is stale, or differs from call to call: neither is a fault
-of the export.
+A changed answer means that the recording is stale, or that the answer varies: neither is a fault of
+the export.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from conduit_lab.serving.request import Request
 
 
 class SessionAnswers:
-    """The answers that the session gives now; a context manager.
+    """The session's current answers; a context manager.
 
-    The calls are made in a forked copy of the session, in the order in which the exported app gets
-    them: so a counter and a generator of random numbers go on there as they do in the export, and
-    stand in the session where they stood. The session itself makes the calls where the code of the
-    `endpoints` changes nothing, as a copy opens its models again; and where a copy cannot be made:
-    then one of the `warnings` says why.
+    The calls are made in a forked copy of the session, in the order in which the exported app
+    receives them: counters and random generators advance in the copy as they do in the export, and
+    remain unchanged in the session. If the code of the `endpoints` changes nothing, the session
+    itself makes the calls, since a copy would have to open its models again. It also makes them if
+    it cannot be forked; one of the `warnings` then says why.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class SessionAnswers:
             self._twin = None
 
     def now(self, example: Example) -> Any:
-        """Return the JSON answer to the request of an example. `ExportError` where it fails."""
+        """Return the JSON answer to an example's request; raise `ExportError` if the call fails."""
         if not self._is_decided:
             self._is_decided = True
             self._fork()
@@ -84,7 +84,7 @@ class SessionAnswers:
         if not reason:
             try:
                 self._twin = SessionTwin(lambda example: _answer(self._app, example))
-            except OSError as error:  # no memory, or too many processes
+            except OSError as error:  # out of memory, or too many processes
                 reason = str(error)
         if reason:
             self._warn(reason)
@@ -97,7 +97,7 @@ class SessionAnswers:
 
 
 def refreshed(session: SessionAnswers, example: Example) -> Example:
-    """Return the example with the session's answer now, if a store that it read has changed."""
+    """Return the example with the session's current answer, if a store that it read has changed."""
     if example.writes or not example.stale:
         return example
     return replace(example, answer=session.now(example))
@@ -106,10 +106,10 @@ def refreshed(session: SessionAnswers, example: Example) -> Example:
 def asked_again(
     session: SessionAnswers, examples: Sequence[Example], warnings: list[str]
 ) -> list[Example]:
-    """Return the examples with the session's answers now: all short calls are made once more.
+    """Return the examples with the session's current answers, repeating all short calls.
 
-    They are made in their order. Of calls that took longer only those are made that read a store
-    which has changed. A call with another answer than it was recorded with is a warning.
+    Calls are repeated in order. Of the longer ones, only those that read a changed store are
+    repeated. A changed answer adds a warning.
     """
     chosen, left = set(), SECOND_ROUND_SECONDS
     for number, example in sorted(enumerate(examples), key=lambda item: item[1].seconds):
@@ -128,15 +128,15 @@ def asked_again(
         if (problem := difference(example.answer, now.answer, comparison(example))) is not None:
             warnings.append(
                 f"{example.method} {example.path} answers differently now than when it was called "
-                f"({problem}): the newer answer is the proof"
+                f"({problem}): the newer answer is used"
             )
     return found
 
 
 def _failed(example: Example, failure: str) -> ExportError:
     return ExportError(
-        f"{example.method} {example.path} answered when it was called, and fails in this "
-        f"session now: {failure}. Run its cells again, and call it"
+        f"{example.method} {example.path} succeeded when it was recorded, but fails in this "
+        f"session now: {failure}. Run its cells again, then call it"
     )
 
 
@@ -144,7 +144,7 @@ def _answer(app: App, example: Example) -> Any:
     endpoint = next(
         e for e in app.endpoints if (e.method, e.path) == (example.method, example.path)
     )
-    kept = list(endpoint._calls)  # its traces stay those of the user's calls
+    kept = list(endpoint._calls)  # keep only the traces of the user's calls
     try:
         with silenced():
             return _called(endpoint, example)
@@ -156,7 +156,7 @@ def _answer(app: App, example: Example) -> Any:
 def _called(endpoint: Endpoint[..., Any], example: Example) -> Any:
     request = Request(codec.dumps(example.payload), path_params=example.path_params)
     call = endpoint.signature.from_request(request)
-    if endpoint.is_async:  # on the package's loop: a notebook's own is busy with the export
+    if endpoint.is_async:  # on the package's loop: the notebook's own loop is running the export
         result = asyncio.run_coroutine_threadsafe(endpoint.ainvoke(call), package_loop()).result()
     else:
         result = endpoint.invoke(call)

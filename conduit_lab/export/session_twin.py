@@ -1,4 +1,4 @@
-"""SessionTwin: a forked copy of the session that makes calls, and leaves the session as it is."""
+"""SessionTwin: a forked copy of the session that makes calls without affecting the session."""
 
 from __future__ import annotations
 
@@ -19,33 +19,35 @@ from conduit_lab.export.state.anatomy import class_name
 from conduit_lab.runtime.sessions.cache import sessions
 from conduit_lab.serving.recorded import Example
 
-MAX_ANSWER_SECONDS = 30.0  # of one call, beside a multiple of the time that it took before
+MAX_ANSWER_SECONDS = 30.0  # per call, besides a multiple of its recorded duration
 
-_SLOWNESS = 20  # a forked copy opens its sessions again, and shares the processor with the export
+# a forked copy reopens its inference sessions, and shares the processor with the export
+_SLOWNESS = 20
 _HOST_DEVICES = ("cpu", "numpy")
-_NOT_FORKED = ("jax", "polars", "tensorflow")  # their threads hold locks that a child waits for
+# their threads hold locks that a child would wait for forever
+_NOT_FORKED = ("jax", "polars", "tensorflow")
 
 
 class TwinLost(Exception):
-    """The copy ended, or gave no answer in time."""
+    """The copy exited, or did not answer in time."""
 
 
 class CallFailed(Exception):
-    """A call raised an error in the copy; the message is its type and text."""
+    """A call raised an error in the copy; the message has its type and text."""
 
 
 class SessionTwin:
-    """A forked process that runs `answer` for one example after the other.
+    """A forked process that runs `answer` for one example at a time.
 
-    Side effects of a call stay there. The copy has no output, uses no socket of a kernel, and ends
-    without running any exit handler.
+    Side effects stay in the copy. It produces no output, does not use the kernel's sockets, and
+    exits without running exit handlers.
     """
 
     def __init__(self, answer: Callable[[Example], Any]) -> None:
         here, there = Pipe()
-        state = random.getstate()  # Python seeds its generator again in a forked process
+        state = random.getstate()  # Python reseeds its generator in a forked process
         with warnings.catch_warnings():
-            # Python 3.12 warns of locks that other threads hold: here a lost copy is replaced
+            # Python 3.12 warns about locks held by other threads: a copy that hangs is replaced
             warnings.simplefilter("ignore", DeprecationWarning)
             self._process = os.fork()
         if not self._process:
@@ -56,7 +58,7 @@ class SessionTwin:
         self._pipe = here
 
     def answer(self, example: Example) -> Any:
-        """Return the JSON answer of one call. Raises `TwinLost` or `CallFailed`."""
+        """Return the JSON answer of one call; raise `TwinLost` or `CallFailed`."""
         try:
             self._pipe.send_bytes(example.to_json().encode())
             if not self._pipe.poll(MAX_ANSWER_SECONDS + _SLOWNESS * example.seconds):
@@ -69,7 +71,7 @@ class SessionTwin:
         return reply["answer"]
 
     def close(self) -> None:
-        """End the copy; idempotent."""
+        """Stop the copy; idempotent."""
         if self._process:
             self._pipe.close()
             with suppress(ProcessLookupError):
@@ -80,8 +82,9 @@ class SessionTwin:
 
 
 def why_not_forked() -> str:
-    """Return why this process cannot be forked, or ""."""
-    if not hasattr(os, "fork") or sys.platform == "darwin":  # Apple's frameworks end a child
+    """Explain why this process cannot be forked; "" if it can."""
+    # Apple's frameworks abort in a forked child
+    if not hasattr(os, "fork") or sys.platform == "darwin":
         return "this system cannot fork a process"
     held = sorted({each.device for each in sessions if each.loaded} - {*_HOST_DEVICES})
     if held:
@@ -94,11 +97,12 @@ def why_not_forked() -> str:
 
 
 def _live(answer: Callable[[Example], Any], pipe: Connection) -> NoReturn:
-    """Answer until the pipe is closed; nothing of this ever returns into the session's code."""
+    """Answer until the pipe is closed; never return into the session's code."""
     try:
-        gc.disable()  # no finalizer of the session's objects runs here
+        gc.disable()  # no finalizers of the session's objects
         with suppress(ValueError):
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a kernel interrupts its whole group
+            # a kernel interrupts its whole process group
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         _be_silent()
         while True:
             pipe.send_bytes(json.dumps(_reply(answer, pipe.recv_bytes())).encode())
@@ -109,7 +113,7 @@ def _live(answer: Callable[[Example], Any], pipe: Connection) -> NoReturn:
 def _reply(answer: Callable[[Example], Any], line: bytes) -> dict[str, Any]:
     try:
         return {"answer": answer(Example.from_json(line.decode()))}
-    except BaseException as error:  # also SystemExit, which a function may raise
+    except BaseException as error:  # including SystemExit, which a function may raise
         return {"error": f"{class_name(type(error))}: {error}"}
 
 

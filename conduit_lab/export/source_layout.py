@@ -1,4 +1,4 @@
-"""Source layout: the lines that the export itself makes, as `ruff format` has them."""
+"""Source layout: format generated lines the way `ruff format` does."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _BRACKETS: dict[type[ast.expr], tuple[str, str]] = {
 
 
 def formatted(source: str) -> str:
-    """Return generated assignments and calls in double quotes, a long one with an item per line.
+    """Format generated assignments and calls: double quotes, and one item per line if too long.
 
-    A comment at the end of a long line goes above it. Other statements stay as they are.
+    A trailing comment on a long line moves above it. Other statements are not changed.
     """
     tree = parse_module(source)
     if not all(isinstance(node, ast.Assign | ast.Expr) for node in tree.body):
@@ -34,7 +34,7 @@ def formatted(source: str) -> str:
     for node in tree.body:
         assert isinstance(node, ast.Assign | ast.Expr)
         assert node.end_lineno is not None
-        parts += lines[done : node.lineno - 1]  # the comments above it
+        parts += lines[done : node.lineno - 1]  # the comments above the statement
         done = node.end_lineno
         comment = lines[done - 1].encode()[node.end_col_offset :].decode().strip()
         targets = node.targets if isinstance(node, ast.Assign) else []
@@ -48,7 +48,7 @@ def formatted(source: str) -> str:
 
 
 def imports(lines: Iterable[str], own: Collection[str]) -> str:
-    """Return import statements sorted in three blocks: Python's, packages', `own` modules'."""
+    """Return sorted imports in three blocks: standard library, packages, `own` modules."""
     blocks: list[tuple[set[str], dict[str, set[str]]]] = [(set(), {}) for _ in range(3)]
     for line in lines:
         module = line.split()[1]
@@ -66,9 +66,9 @@ def imports(lines: Iterable[str], own: Collection[str]) -> str:
 
 
 def spaced(pieces: Sequence[str]) -> str:
-    """Return blocks of source with the blank lines between them, which go before each as well.
+    """Return blocks of source, each preceded by the right number of blank lines.
 
-    Two are around a definition, one is around a block or a comment, none between short lines.
+    Two around definitions, one around multi-line statements and comments, none between short lines.
     """
     text, before = "", 1
     for number, piece in enumerate(pieces):
@@ -95,7 +95,7 @@ def _from(module: str, names: Iterable[str]) -> str:
 
 
 def _exploded(node: ast.expr, used: int, indent: str) -> str:
-    """Return an expression that begins behind `used` characters, in several lines if it must."""
+    """Return an expression that starts after `used` characters, split over lines if necessary."""
     flat = _flat(node)
     if used + len(flat) <= MAX_LINE:
         return flat
@@ -121,7 +121,7 @@ def _exploded(node: ast.expr, used: int, indent: str) -> str:
 
 
 def _items(items: Iterable[tuple[str, ast.expr]], indent: str) -> str:
-    """Return an item per line, each with its comma."""
+    """Return one item per line, each followed by a comma."""
     return "".join(
         f"{indent}{prefix}{_exploded(value, len(indent) + len(prefix) + 1, indent)},\n"
         for prefix, value in items
@@ -143,7 +143,7 @@ def _flat(node: ast.expr) -> str:
 
 
 def _double_quoted(token: str) -> str:
-    """Return a text in double quotes, unless the single ones save more escapes."""
+    """Return a string token in double quotes, unless single quotes avoid more escapes."""
     prefix, quote, body = token.partition("'")
     if not quote or prefix not in ("", "b"):
         return token

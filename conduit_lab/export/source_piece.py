@@ -10,11 +10,12 @@ from conduit_lab.export.statement import Statement
 
 @dataclass(frozen=True)
 class SourcePiece:
-    """One block of source for `name`, with the chain of names that needs it.
+    """A block of source for `name`, with the chain of names that needs it.
 
-    It binds or changes `binds`, and uses `needs`, also inside its functions. `origin` is the
-    session's statement behind it. `order` counts the statements as they ran; None for source that
-    holds the live values. With `changes` it changes objects that other pieces made.
+    It binds or changes `binds`, and uses `needs`, including uses inside its functions. `origin` is
+    the session's statement that it comes from. `order` is the statement's position in execution
+    order; None for source that holds live values. `changes` says that it changes objects that other
+    pieces create.
     """
 
     name: str
@@ -28,18 +29,18 @@ class SourcePiece:
 
     @property
     def place(self) -> tuple[int, int]:
-        """Its place in the notebook; first for an object that no statement made."""
+        """Its position in the notebook; an object without a statement comes first."""
         return (-1, 0) if self.origin is None else self.origin.place
 
     @property
     def key(self) -> int | str:
-        """The same for two pieces that are one statement."""
+        """Equal for two pieces that come from the same statement."""
         if self.origin is not None and self.source == self.origin.text:
             return self.origin.order
         return self.source
 
     def joined(self, other: SourcePiece) -> Self:
-        """Return this piece, joined with the effects of the same statement in `other`."""
+        """Merge the effects that `other` records for the same statement into this piece."""
         return replace(
             self,
             binds=self.binds | other.binds,

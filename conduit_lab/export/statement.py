@@ -17,18 +17,18 @@ from conduit_lab.export.literals import same_literal
 
 _Import = ast.Import | ast.ImportFrom
 
-MAX_LINE = 88  # characters, ruff's default
+MAX_LINE = 88  # ruff's default line length
 
 _ARGUMENT_FLAGS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 
 @dataclass(frozen=True, eq=False)
 class Statement:
-    """One top-level statement: its syntax tree, and its text with the comment lines right above it.
+    """A top-level statement: its syntax tree, and its text with the comment lines just above it.
 
-    `beside` are the imports of the same cell: Python compiles a call on a name differently where it
-    sees that name imported. `cell` is the execution count, `order` counts the statements as they
-    ran, and `place` orders them as the notebook does, where a cell that ran again keeps its place.
+    `beside` are the imports of the same cell, which affect how Python compiles calls on the
+    imported names. `cell` is the execution count, `order` the position in execution order, and
+    `place` the position in the notebook, where a cell that runs again keeps its place.
     """
 
     node: ast.stmt
@@ -40,27 +40,27 @@ class Statement:
 
     @cached_property
     def bound_names(self) -> frozenset[str]:
-        """The names that it binds."""
+        """The names that the statement binds."""
         return frozenset(effects.bound_names(self.node))
 
     @cached_property
     def changes(self) -> dict[str, ChangeKind]:
-        """The names whose objects it changes, and how."""
+        """The names whose objects the statement changes, and how."""
         return effects.changes(self.node)
 
     @cached_property
     def free_names(self) -> list[str]:
-        """The global names that running it, or calling its function, looks up."""
+        """The global names that the statement looks up, including inside its function."""
         return list(dict.fromkeys(_globals(symtable.symtable(self.text, "statement", "exec"))))
 
     @property
     def first_line(self) -> str:
-        """Its first line of code, as errors name it."""
+        """The first line of its code, for error messages."""
         return next(line for line in self.text.split("\n") if not line.startswith("#"))
 
     @property
     def decorated(self) -> bool:
-        """Whether it is a definition below a decorator."""
+        """Whether it is a decorated definition."""
         return bool(getattr(self.node, "decorator_list", []))
 
     @property
@@ -70,25 +70,25 @@ class Statement:
 
     @property
     def awaits(self) -> bool:
-        """Whether it awaits, which a module cannot."""
+        """Whether it uses top-level await, which a module cannot."""
         return any(isinstance(part, ast.Await) for part in effects.run_at_once(self.node))
 
     @property
     def assigned(self) -> ast.expr | None:
-        """The expression that it assigns; None for any other statement, and for `+=`."""
+        """The expression that it assigns; None for other statements, including `+=`."""
         return self.node.value if isinstance(self.node, ast.Assign | ast.AnnAssign) else None
 
     def binds_only(self, name: str) -> bool:
-        """Return whether it assigns one expression to `name` and to nothing else."""
+        """Return whether it assigns one expression to `name` and nothing else."""
         if not isinstance(self.node, ast.Assign | ast.AnnAssign):
             return False
         targets = self.node.targets if isinstance(self.node, ast.Assign) else [self.node.target]
         return [ast.unparse(target) for target in targets] == [name]
 
     def builds_on(self, name: str) -> bool:
-        """Return whether the object that it binds to `name` may go on from the one before.
+        """Return whether the new object of `name` may depend on its previous one.
 
-        So do `x += 1`, `x = f(x)` and an assignment inside an `if` or a loop.
+        True for `x += 1`, `x = f(x)`, and assignments inside an `if` or a loop.
         """
         if isinstance(self.node, ast.AugAssign | ast.If | ast.While | ast.Try):
             return name in self.bound_names
@@ -99,25 +99,25 @@ class Statement:
         return self.assigned is not None and name in _names(self.assigned)
 
     def gives(self, name: str, expression: str) -> bool:
-        """Return whether it assigns this expression to `name`, however it is written."""
+        """Return whether it assigns this expression to `name`, regardless of formatting."""
         same = parse_expression(expression)
         return self.binds_only(name) and ast.dump(self.assigned or self.node) == ast.dump(same)
 
     def mentions(self, text: str) -> bool:
-        """Return whether a decorator of this definition holds the literal `text`."""
+        """Return whether a decorator of this definition contains the literal `text`."""
         decorators = getattr(self.node, "decorator_list", [])
         nodes = [node for decorator in decorators for node in ast.walk(decorator)]
         return any(isinstance(node, ast.Constant) and node.value == text for node in nodes)
 
     def holds(self, text: str) -> bool:
-        """Return whether it has the literal `text` anywhere."""
+        """Return whether it contains the literal `text` anywhere."""
         nodes = ast.walk(self.node)
         return any(isinstance(node, ast.Constant) and node.value == text for node in nodes)
 
     def commented(self, source: str) -> str:
-        """Return another source for the same name, with the comments of this statement.
+        """Return other source for the same name, with this statement's comments.
 
-        The one at its end stays where the line remains short.
+        Its trailing comment stays at the end of the line if that remains short.
         """
         *above, last = self.text.split("\n")
         comments = [line for line in above if line.startswith("#")]
@@ -129,7 +129,7 @@ class Statement:
         return "\n".join([*comments, whole if is_short and "#" not in source else source])
 
     def makes(self, function: FunctionType) -> bool:
-        """Return whether running this statement gives the code of `function`."""
+        """Return whether running this statement creates the code of `function`."""
         codes = [
             compile(ast.Module([*before, self.node], []), "statement", "exec", dont_inherit=True)
             for before in ((), self.beside)
@@ -149,7 +149,7 @@ def _names(node: ast.AST, context: type[ast.expr_context] = ast.expr_context) ->
 
 
 def _globals(table: symtable.SymbolTable) -> Iterator[str]:
-    """Yield the names that a piece of code looks up outside of itself."""
+    """Yield the names that a block of code looks up outside of itself."""
     at_top = table.get_type() == "module"
     for symbol in table.get_symbols():
         free = not symbol.is_assigned() if at_top else symbol.is_global()
@@ -160,7 +160,7 @@ def _globals(table: symtable.SymbolTable) -> Iterator[str]:
 
 
 def _same_code(a: CodeType, b: CodeType) -> bool:
-    """Return whether two code objects do the same, wherever they were compiled."""
+    """Return whether two code objects are equivalent, wherever they were compiled."""
     return (
         _shape(a) == _shape(b)
         and len(a.co_consts) == len(b.co_consts)
@@ -174,9 +174,9 @@ def _same_code(a: CodeType, b: CodeType) -> bool:
 
 
 def _shape(code: CodeType) -> tuple[object, ...]:
-    """Return everything of a code object that its constants do not hold, and no position of it.
+    """Return everything in a code object except constants and positions.
 
-    The variables' names and the counts of arguments are part of it: they are how it is called.
+    Includes variable names and argument counts, which determine how it is called.
     """
     return (
         code.co_code,

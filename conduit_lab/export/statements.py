@@ -1,4 +1,4 @@
-"""Statements: the top-level statements of a session, by the names that they bind and change."""
+"""Statements: the top-level statements of a session, indexed by the names they bind and change."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ _Import = ast.Import | ast.ImportFrom
 _Block = ast.If | ast.Try | ast.With
 _Compound = _Block | ast.For | ast.While
 
-_RUNNING_MAGICS = frozenset({"time", "prun"})  # they run their line as it is
-_LINE_END = re.compile("\r\n|\r|\n")  # Python's; str.splitlines() knows more
+_RUNNING_MAGICS = frozenset({"time", "prun"})  # they run their line unchanged
+# as Python splits lines; str.splitlines() splits at more characters
+_LINE_END = re.compile("\r\n|\r|\n")
 
 
 class Statements:
-    """All top-level statements of some cells or modules, in the order in which they ran.
+    """All top-level statements of some cells or modules, in execution order.
 
-    A text stands for a cell that ran whole. The statement at which a cell stopped is left out: it
-    bound nothing, and its changes are unknown. `all` are the statements, `futures` the names of
-    `from __future__ import`.
+    A string counts as a cell that ran completely. The statement at which a cell stopped is left
+    out: it bound nothing, and its changes are unknown. `all` lists the statements, and `futures`
+    the names of `from __future__ import`.
     """
 
     def __init__(self, cells: Iterable[CellRun | str]) -> None:
@@ -60,7 +61,7 @@ class Statements:
                 self._add(statement, is_inner=part is not node)
 
     def _add(self, statement: Statement, *, is_inner: bool) -> None:
-        """Add a statement; the changes of one inside a block are those of the block."""
+        """Add a statement; changes inside a block are attributed to the block."""
         self.all.append(statement)
         for name in statement.bound_names:
             self._bindings[name].append(statement)
@@ -68,7 +69,7 @@ class Statements:
             self._changes[name].append(statement)
 
     def definitions(self, name: str) -> list[Statement]:
-        """Return the `def` and `class` statements of that name, newest first."""
+        """Return the `def` and `class` statements that define `name`, newest first."""
         return [s for s in self.binding(name) if isinstance(s.node, _Definition)]
 
     def imports(self, name: str) -> list[Statement]:
@@ -84,15 +85,15 @@ class Statements:
         return self._bindings.get(name, [])[::-1]
 
     def holding(self, text: str) -> Statement | None:
-        """Return the last statement with the literal `text`, or None."""
+        """Return the last statement that contains the literal `text`, or None."""
         return next((s for s in reversed(self.all) if s.holds(text)), None)
 
     def reads(self, place: str) -> bool:
-        """Return whether a statement is that of a value which an opened `app.py` reads there."""
+        """Return whether an opened `app.py` has a statement that loads its value from this path."""
         return any(f'HERE / "{place}"' in statement.text for statement in self.all)
 
     def maker(self, name: str) -> Statement | None:
-        """Return the statement that made the object `name`, before it was changed, or None."""
+        """Return the statement that created the object `name`, before any changes, or None."""
         found = self.binding(name)
         for statement in found:
             if not statement.builds_on(name):
@@ -101,33 +102,34 @@ class Statements:
         return first if first is not None and isinstance(first.node, _Compound) else None
 
     def changes_since(self, name: str, made: Statement) -> list[Statement]:
-        """Return the statements after `made` that bound `name` again or changed its object."""
+        """Return the statements after `made` that rebound `name` or changed its object."""
         found = [*self._bindings.get(name, ()), *self._changes.get(name, ())]
         later = {s.order: s for s in found}
         return [later[order] for order in sorted(later) if order > made.order]
 
 
 class _Places:
-    """The place of each cell in its notebook: that of its first run.
+    """The position of each cell in its notebook: that of its first run.
 
-    Without a key, a cell is the earlier one that has its text, or defines a function of it. Each
-    statement of an opened `app.py` is a cell, and the one that binds its names again is that cell.
+    Without a key, a cell is identified with an earlier one that has the same text or defines the
+    same function. Each statement of an opened `app.py` counts as a cell, and a cell that binds one
+    of its names again takes its position.
     """
 
     def __init__(self) -> None:
         self._slots: dict[str, int] = {}
-        self._opened: dict[str, int] = {}  # by bound name
+        self._opened: dict[str, int] = {}  # keyed by bound name
         self._count = 0
 
     def of_opened(self, node: ast.stmt) -> int:
-        """Return the number of a new cell with one statement of an opened `app.py`."""
+        """Number one statement of an opened `app.py` as a new cell."""
         self._count += 1
         for name in effects.bound_names(node):
             self._opened.setdefault(name, self._count)
         return self._count
 
     def slot(self, cell: CellRun, body: Iterable[ast.stmt]) -> int:
-        """Return the number of the cell, counted by first runs."""
+        """Return the number of the cell, in order of first runs."""
         defined = [f"def {node.name}" for node in body if isinstance(node, _Definition)]
         marks = [f"key {cell.key}"] if cell.key else [*defined, f"text {cell.source}"]
         known = [self._slots[mark] for mark in marks if mark in self._slots]
@@ -152,7 +154,7 @@ def _last_line(node: ast.stmt) -> int:
 
 
 def _in_block(node: ast.AST) -> Iterator[ast.stmt]:
-    """Yield the imports and definitions inside of an `if`, `try` or `with`."""
+    """Yield the imports and definitions inside `if`, `try` and `with` blocks."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, _Import | _Definition):
             yield child
@@ -161,7 +163,7 @@ def _in_block(node: ast.AST) -> Iterator[ast.stmt]:
 
 
 def _opened(body: Iterable[ast.stmt], text: str) -> Iterator[tuple[ast.stmt, ast.stmt, list[str]]]:
-    """Yield each statement with that of the cell which holds it, and the lines that it is in.
+    """Yield each statement with its enclosing cell statement, and the lines that contain it.
 
     The code of a line magic such as `%time x = f()` counts as statements. IPython turns it into
     `get_ipython().run_line_magic(name, code)`.
@@ -182,16 +184,16 @@ def _opened(body: Iterable[ast.stmt], text: str) -> Iterator[tuple[ast.stmt, ast
 def _parsed(text: str) -> list[ast.stmt]:
     try:
         return parse_module(text).body
-    except (SyntaxError, ValueError):  # a cell that never ran; a null byte is a ValueError
+    except (SyntaxError, ValueError):  # a cell that never ran; a null byte raises ValueError
         return []
 
 
 def _text(node: ast.stmt, lines: list[str]) -> str:
-    """Return a statement word for word, with the comment lines right above it."""
+    """Return a statement verbatim, with the comment lines just above it."""
     first, last = _first_line(node), _last_line(node)
     behind = lines[last - 1].encode()[node.end_col_offset :].strip()
     before = lines[first - 1].encode()[: node.col_offset].strip()
-    if before or behind.startswith(b";"):  # beside another statement
+    if before or behind.startswith(b";"):  # shares its line with another statement
         return ast.get_source_segment("\n".join(lines), node) or ast.unparse(node)
     indent = lines[first - 1][: node.col_offset]
     while first > 1 and lines[first - 2].startswith(f"{indent}#"):

@@ -1,7 +1,7 @@
-"""Stillness: whether calls of endpoints leave the session's objects as they are, by their code.
+"""Stillness: whether the code of endpoints leaves the session's objects unchanged.
 
 A call that only reads constants and uses the package's own models and stores changes nothing. Any
-other mutable object in reach may be counted up, filled or drawn from.
+other reachable mutable object may be modified.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _CODE = (
     types.ClassMethodDescriptorType, types.GetSetDescriptorType, staticmethod, classmethod,
 )  # fmt: skip
 _RESOURCES = (App, Endpoint, FileModel, Rag, VectorStore)
-_HOLDERS = (types.ModuleType, type)  # of the functions and class methods of a library
+_HOLDERS = (types.ModuleType, type)  # of a library's functions and class methods
 _MAX_OBJECTS = 10_000
 
 
 def is_still(app: App, endpoints: Sequence[Endpoint[..., Any]]) -> bool:
-    """Return whether no call of the endpoints changes an object of the session, for all we see."""
+    """Return whether no call of the endpoints changes an object of the session, as far as known."""
     return all(
         not varying(app, each) and _is_still(each, own_modules(app, each)) for each in endpoints
     )
@@ -58,7 +58,7 @@ def _is_still(endpoint: Endpoint[..., Any], is_own: Callable[[Any], bool]) -> bo
 
 
 def _parts(value: Any, is_own: Callable[[Any], bool]) -> list[Any] | None:
-    """Return the objects that a call uses by this one; None for one that it may change."""
+    """Return the objects that a call reaches through this one; None if it may change it."""
     kind = type(value)
     if kind is types.FunctionType:
         if not is_own(value.__module__):
@@ -83,7 +83,7 @@ def _parts(value: Any, is_own: Callable[[Any], bool]) -> list[Any] | None:
 
 
 def _is_setter(value: Any) -> bool:
-    """Return whether a built-in sets something: by its kind, or as the method of an object."""
+    """Return whether a built-in mutates: by its identity, or as a method of an object."""
     if type(value) is not types.BuiltinFunctionType:
         return False
     holder = value.__self__
@@ -91,7 +91,7 @@ def _is_setter(value: Any) -> bool:
 
 
 def _stores(code: types.CodeType) -> bool:
-    """Return whether code sets a global, an attribute, or a variable of a function around it."""
+    """Return whether code sets a global, an attribute, or a variable of an enclosing function."""
     for each in dis.get_instructions(code):
         if each.opname in _OPERATIONS:
             return True

@@ -1,4 +1,4 @@
-"""Target: a folder that is complete or absent, and that one export at a time replaces."""
+"""Target: a folder that is always complete or absent, replaced by one export at a time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from conduit_lab.core.errors import ExportError
 
 @contextmanager
 def replaced_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `target`, then move it into the place of `target`.
+    """Yield an empty folder beside `target`, then move it to `target`.
 
-    Where the block raises, or the move fails, `target` stays and nothing else is left behind.
-    Raises `ExportError` where another export to `target` is running.
+    If the block raises, or the move fails, `target` is unchanged and nothing else is left behind.
+    Raises `ExportError` if another export to `target` is running.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -38,31 +38,31 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _only_export(target: Path) -> Iterator[None]:
-    """Hold the advisory lock of `target`; `ExportError` where another export holds it."""
+    """Hold the advisory lock of `target`; raise `ExportError` if another export holds it."""
     place = target.parent / f".{target.name}.lock"
     while True:
         file = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if not _lock(file):
                 raise ExportError(
-                    f"another export to {target} is running: wait for its end, or choose another "
+                    f"another export to {target} is running: wait until it ends, or choose another "
                     "folder"
                 )
             if place.exists() and os.path.samestat(os.fstat(file), place.stat()):
                 try:
                     yield
                 finally:
-                    place.unlink(missing_ok=True)  # while it is held
+                    place.unlink(missing_ok=True)  # while still locked
                 return
         finally:
             os.close(file)
 
 
 def _lock(file: int) -> bool:
-    """Lock an open file, unless another one has it locked; the system unlocks it when closed."""
+    """Lock an open file unless it is already locked; the lock ends when the file is closed."""
     try:
         import fcntl
-    except ImportError:  # Windows, where a renamed folder in use fails anyway
+    except ImportError:  # Windows, where renaming a folder in use fails anyway
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

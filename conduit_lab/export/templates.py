@@ -1,4 +1,4 @@
-"""Templates: the texts of the files that an export writes."""
+"""Templates: the text of the files that an export writes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from conduit_lab.export.closure import Closure
 from conduit_lab.serving.app import App
 from conduit_lab.serving.limits import Limits
 
-TEST_REPLAY = '''"""Starts this folder's app in a fresh process and replays the notebook's calls."""
+TEST_REPLAY = '''"""Start this folder's app in a fresh process and replay the notebook's calls."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def test_answers_are_those_of_the_notebook() -> None:
 
 
 def app_source(app: App, closure: Closure) -> str:
-    """Return `app.py`: imports, the app, its pieces in order; `app` is its last line."""
+    """Return `app.py`: imports, the app, its pieces in order, and `app` as the last line."""
     names = ["App"] if app.limits == Limits() else ["App", "Limits"]
     lines = [
         "from pathlib import Path",
@@ -47,7 +47,7 @@ def app_source(app: App, closure: Closure) -> str:
 
 
 def app_options(app: App) -> str:
-    """Return the source of the arguments of `App` that differ from their defaults."""
+    """Return the source of the `App` arguments that differ from their defaults."""
     parts = (
         "" if app.limits == Limits() else f", limits={app.limits!r}",
         "" if app.trace == app.default_trace else f", trace={app.trace!r}",
@@ -60,6 +60,6 @@ def app_options(app: App) -> str:
 
 
 def harmless_line(text: str) -> str:
-    """Return a name on one line, harmless inside a docstring and a heading."""
+    """Return a name on one line, safe inside a docstring and a heading."""
     line = " ".join(text.replace('"""', "'''").replace("\\", "/").split())
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)

@@ -1,4 +1,4 @@
-"""Wheel: this package as a wheel, made from the imported files without network (PEP 427)."""
+"""Wheel: build a wheel of this package from the imported files, without network (PEP 427)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from importlib.util import cache_from_source
 from pathlib import Path
 
 _TAG = "py3-none-any"
-_DATE = (1980, 1, 1, 0, 0, 0)  # fixed: the same package gives the same wheel
+_DATE = (1980, 1, 1, 0, 0, 0)  # fixed, for reproducible wheels
 _PACKAGE = Path(__file__).parents[1]
 
-_Stamp = tuple[str, int, int]  # the place, size and mtime of a file
+_Stamp = tuple[str, int, int]  # the path, size and mtime of a file
 
 # The last wheel, by the version and the files: of several exports of one session
 _made: dict[tuple[str, Sequence[_Stamp]], bytes] = {}
@@ -38,7 +38,7 @@ def write_wheel(folder: Path) -> Path:
 
 
 def unpack_wheel(wheel: Path, folder: Path) -> None:
-    """Unpack a wheel of this package, with the compiled modules of this process.
+    """Unpack a wheel of this package, adding the compiled modules that this process has.
 
     The package of a wheel that this process made, from files as they still are, is a link to them.
     An app that starts from the wheel itself compiles them, which takes a second.
@@ -68,7 +68,7 @@ def _copy_compiled(paths: Iterable[Path], folder: Path) -> None:
             continue
         if source.read_bytes() == path.read_bytes():
             stat = source.stat()
-            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # which the compiled one names
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # recorded in the compiled file
             (path.parent / "__pycache__").mkdir(exist_ok=True)
             shutil.copyfile(compiled, path.parent / "__pycache__" / compiled.name)
 
@@ -84,7 +84,7 @@ def _stamps() -> Iterator[_Stamp]:
 
 
 def _content(version: str, stamps: Sequence[_Stamp]) -> bytes:
-    """Return the bytes of the wheel of the files with these stamps."""
+    """Build the wheel of the files with these stamps, and return its bytes."""
     distribution = metadata.distribution("conduit-lab")
     info = f"conduit_lab-{version}.dist-info"
     files = {f"conduit_lab/{place}": (_PACKAGE / place).read_bytes() for place, *_ in stamps}

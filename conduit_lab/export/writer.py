@@ -1,4 +1,4 @@
-"""Writer: an exported folder, made beside its place, proved, and only then moved there."""
+"""Writer: write an exported folder beside its target, prove it, then move it there."""
 
 from __future__ import annotations
 
@@ -61,18 +61,20 @@ def export_app(
     proof: ProofKind | None = "process",
     optimize: OptimizeKind | None = None,
 ) -> Export:
-    """Write `app` as a folder that runs by itself, and prove that it answers as the `examples` say.
+    """Write `app` as a self-contained folder, and prove that its answers match the `examples`.
 
     `statements` is the source of the session and `namespace` its names, by default those of the
-    module that the endpoints live in. `endpoints` are paths, names or functions: only these are
+    module that defines the endpoints. `endpoints` are paths, names or functions: only these are
     exported, with their dependencies. A relative `folder` starts at the app's root; it must be new,
-    empty, or an older export, which is replaced as a whole at the end. The `proof` runs in a
-    process of this Python, in a new environment of its requirements ("venv"), or not at all (None).
-    With `optimize="int8"` the exported models are in int8, and the proof is the judge: labels,
-    texts, order and whole numbers must be equal, floats within 0.05, vectors within a fifth of
-    their length. A model whose int8 answers are further off stays in float32.
-    Raises `ExportError` for a folder that holds something else, an endpoint without an example, an
-    object that cannot be exported (with the chain of names that needs it), and a different answer.
+    empty, or an older export, which is replaced as a whole at the end. The `proof` runs in another
+    process of this Python, in a new environment with its requirements ("venv"), or not at all
+    (None).
+
+    With `optimize="int8"` the exported models are quantized to int8, and the proof decides: labels,
+    text, order and integers must be equal, floats within 0.05, vectors within a fifth of their
+    length. A model whose int8 answers differ by more stays in float32. Raises `ExportError` for a
+    folder that contains anything else, an endpoint without an example, an object that cannot be
+    exported (with the chain of names that needs it), and an answer that differs.
     """
     check_kind(proof)
     check_optimize(optimize, proof)
@@ -110,13 +112,13 @@ def export_app(
 
 
 def check_target(target: Path) -> None:
-    """Raise `ExportError` for a folder that holds something that is not an export."""
+    """Raise `ExportError` if the folder contains anything but an export."""
     if target.is_file() or (
         target.is_dir() and any(target.iterdir()) and Manifest.of(target) is None
     ):
         raise ExportError(
-            f"{target} expected a new, empty or exported folder, and holds something that is not "
-            "an export: choose another one, or empty it yourself"
+            f"{target} expected a new, empty or exported folder, got one with other files: "
+            "choose another one, or empty it yourself"
         )
 
 
@@ -204,9 +206,8 @@ def _prove(
 ) -> ProofRun:
     """Ask the session again, write its answers and its state, and prove the folder by them.
 
-    The state comes first: where the session makes the calls itself, they may change it. A
-    `quantized` model whose call is answered differently goes back to float32, and the proof begins
-    again.
+    The state comes first: if the session itself makes the calls, they may change it. A `quantized`
+    model whose answers differ goes back to float32, and the proof starts over.
     """
     names = closure.namespace
     here = app_state(app, names.names, app.root, names.is_builtin, closure.endpoints, cells)
@@ -242,9 +243,9 @@ def _prove(
 def _prove_without_parser(
     app: App, closure: Closure, folder: Path, start: Callable[[set[str] | None], ProofRun]
 ) -> ProofRun:
-    """Prove an app without onnx, 48 MB with ml-dtypes: `graphs.json` has the facts of its graphs.
+    """Prove an app without the onnx package: `graphs.json` has the facts of its graphs.
 
-    Only an app that tries to import it, since it changes a graph, requires it.
+    onnx and ml-dtypes take 48 MB; only an app that tries to import onnx requires them.
     """
     needed, missed = folder / "requirements.txt", set[str]()
     needed.write_text(_requirements(app, closure, folder, reads_graphs=False), "utf-8")
@@ -262,7 +263,7 @@ def _prove_without_parser(
 def _write_manifest(
     closure: Closure, folder: Path, proved: ProofRun, quantized: Sequence[QuantizedModel]
 ) -> None:
-    """Write the picture of the proof, and the manifest with the digest of every other file."""
+    """Write the image of the proof, and the manifest with the digest of every other file."""
     digests = file_digests(folder)
     name = closure.namespace.app.name
     own = next((folder / "lib").glob("*.whl")).name.split("-")[1]

@@ -1,4 +1,4 @@
-"""AnswerStream: the stream of a `Rag`'s answer, shown with its sources from the beginning."""
+"""AnswerStream: the stream of a `Rag`'s answer, shown with its sources from the start."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from conduit_lab.models.generation.result import Token
 
 
 class AnswerDraft:
-    """An answer while it is written. One thread writes it, others may read it at any time.
+    """A partial answer. One thread writes it, others may read it at any time.
 
-    `found` has its sources once they were searched, None before.
+    `found` holds its sources once the search is done, None before.
     """
 
     def __init__(self, question: str) -> None:
         self.question = question
         self.found: CitedAnswer | None = None
-        self.first: float | None = None  # of the monotonic clock, like `_last`
+        self.first: float | None = None  # on the monotonic clock, like `_last`
         self._last = 0.0
         self._count = 0
         self._unit = "chunks"
         self._texts: list[str] = []
 
     def add(self, chunk: Any, text: str) -> None:
-        """Add the text of a chunk that the generator gave."""
+        """Add the text of a chunk from the generator."""
         self._last = monotonic()
         if self.first is None:
             self.first = self._last
@@ -46,29 +46,29 @@ class AnswerDraft:
 
     @property
     def answer(self) -> CitedAnswer:
-        """The answer as it is now."""
+        """The answer so far."""
         found = self.found
         if found is None:
             return CitedAnswer("", [], self.question)
-        sources = found.get("sources", [])  # the reader of the result may have taken it out
+        sources = found.get("sources", [])  # the result's reader may have removed the key
         about = (found.question, found.best, found.threshold, found.similarities)
         return CitedAnswer(self.text, sources, *about)
 
     @property
     def tokens(self) -> int:
-        """The tokens that the generator gave; the chunks of one whose tokens are not known."""
+        """Tokens generated so far; counts chunks if the number of tokens is unknown."""
         return self._count
 
     @property
     def rate(self) -> str:
-        """The generator's speed, empty before the second chunk."""
+        """The generator's speed; empty before the second chunk."""
         if self.first is None or self._last <= self.first:
             return ""
         return figures.rate((self._count - 1) / (self._last - self.first), self._unit)
 
 
 class AnswerStream(Stream[dict[str, Any], RagAnswer]):
-    """The chunks of an answer, as `Rag.stream` describes them; its result is the answer.
+    """The chunks of an answer, as described in `Rag.stream`; its result is the answer.
 
     A cell shows the sources as soon as they are found, then the answer as it is written, each
     complete sentence with the number of its source.
@@ -82,7 +82,7 @@ class AnswerStream(Stream[dict[str, Any], RagAnswer]):
 
     @property
     def facts(self) -> list[str]:
-        """The few figures of a header line."""
+        """The header facts."""
         draft = self.draft
         facts = [f"{STATE_MARKS[self.state]} {self.state}"]
         if draft.found is not None:
@@ -93,7 +93,7 @@ class AnswerStream(Stream[dict[str, Any], RagAnswer]):
 
     @property
     def notes(self) -> list[str]:
-        """The lines below the answer: how near an unknown one came, and the error."""
+        """The lines below the answer: the nearest score if there is no answer, and the error."""
         draft, error = self.draft, self.error
         nearest = draft.answer.nearest if draft.found is not None else ""
         failed = "" if error is None else f"{type(error).__name__}: {error}"

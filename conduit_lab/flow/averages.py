@@ -1,9 +1,9 @@
-"""Averages: functions that combine the scores of an ensemble's members, number by number.
+"""Averages: functions that combine the scores of an ensemble's members element-wise.
 
-Each takes the list of answers: `Prediction`s or `Predictions`, whose probabilities are combined
-label by label (0 for a label that a member does not know), arrays of one shape, or plain numbers.
-It raises `InputError` for an empty list, `CompositionError` for answers of several kinds or shapes,
-and `ModelRunError` for a probability that is NaN; in other numbers NaN spreads, as in NumPy.
+Each takes the list of answers: `Prediction`s or `Predictions`, whose probabilities are combined per
+label (0 for a label unknown to a member), arrays of equal shape, or plain numbers. Raises
+`InputError` for an empty list, `CompositionError` for answers of different kinds or shapes, and
+`ModelRunError` for a NaN probability; NaN in other numbers propagates, as in NumPy.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ from conduit_lab.core.spec import Array, describe
 from conduit_lab.flow.decision_profile import DecisionProfile, check_no_nan, holds_predictions
 
 _Sum = Callable[[Array], Array]
-_Reduce = Callable[[Array, _Sum], Array]  # of `[members, …]` over the members
+_Reduce = Callable[[Array, _Sum], Array]  # reduces `[members, …]` over the members
 
 
 def average(answers: Sequence[Any]) -> Any:
-    """Return the mean of the members' scores: the soft vote.
+    """Return the mean of the members' scores (soft voting).
 
-    Of `Prediction`s the label has the highest mean, at a tie the most votes, then the first place
-    among the labels of the first member. Arrays keep their float dtype; those of integers, and
-    numbers, give floats.
+    For `Prediction`s, the label with the highest mean wins; ties go to the label with the most
+    votes, then to the first one among the labels of the first member. Arrays keep their float
+    dtype; integer arrays and numbers become floats.
     """
     return _combined("average", answers, lambda stack, total: total(stack) / len(stack))
 
 
 def maximum(answers: Sequence[Any]) -> Any:
-    """Return the highest score that any member gives; a `Prediction`'s need not sum to 1.
+    """Return the maximum of the members' scores; those of a `Prediction` need not sum to 1.
 
-    Ties are those of `average`.
+    Ties are resolved as in `average`.
     """
     return _combined("maximum", answers, lambda stack, _: np.max(stack, axis=0))
 
 
 def minimum(answers: Sequence[Any]) -> Any:
-    """Return the score that every member gives at least; a `Prediction`'s need not sum to 1.
+    """Return the minimum of the members' scores; those of a `Prediction` need not sum to 1.
 
-    Ties are those of `average`.
+    Ties are resolved as in `average`.
     """
     return _combined("minimum", answers, lambda stack, _: np.min(stack, axis=0))
 
 
 def rank_average(answers: Sequence[Any]) -> Any:
-    """Return the mean rank of each score within its member's answer, for scores of unlike scales.
+    """Return the mean rank of each score in its member's answer, for scores of any scale.
 
-    A rank is the share of the scores that are at most as high, in (0, 1], and the mean of their
-    ranks for equal ones (`rank(pct=True)` of pandas). It is taken along the last axis: the labels
-    of a `Prediction`, the rows of an array `[n]`, the classes of `[n, classes]`. Ties are those of
+    A rank is the fraction of scores that are at most as high, in (0, 1]; equal scores share their
+    mean rank (`rank(pct=True)` in pandas). Ranks are computed along the last axis: the labels of a
+    `Prediction`, the rows of an array `[n]`, the classes of `[n, classes]`. Ties are resolved as in
     `average`; plain numbers have no rank.
     """
     return _combined("rank_average", answers, _mean_ranks)
@@ -63,10 +63,10 @@ def rank_average(answers: Sequence[Any]) -> Any:
 
 @dataclass(frozen=True, init=False, repr=False)
 class weighted:
-    """The mean of the members' scores, each with its weight: `Ensemble(models, weighted([2, 1]))`.
+    """The weighted mean of the members' scores: `Ensemble(models, weighted([2, 1]))`.
 
-    `weights` are finite numbers of at least 0, one per member, not all 0; their scale does not
-    matter. Equal weights give `average`, and ties are decided as there.
+    `weights` are finite, non-negative numbers, one per member and not all 0; their scale does not
+    matter. Equal weights are equivalent to `average`, and ties are resolved the same way.
     """
 
     weights: tuple[float, ...]
@@ -100,7 +100,7 @@ class weighted:
 
 
 def order_free_sum(stack: Array) -> Array:
-    """Return the sum over the first axis in float64, the same for any order along it."""
+    """Return the float64 sum over the first axis, independent of the order along it."""
     return _plain_sum(np.sort(stack, axis=0))
 
 
@@ -109,7 +109,7 @@ def _plain_sum(stack: Array) -> Array:
 
 
 def to_numbers(combine: str, answer: Any, place: int) -> Array:
-    """Return the answer of the member at `place` as an array of numbers."""
+    """Return the answer of member number `place` as a numeric array."""
     try:
         array = np.asarray(answer)
     except ValueError:  # lists of unequal length
@@ -129,14 +129,15 @@ def _combined(combine: str, answers: Sequence[Any], reduce: _Reduce) -> Any:
         profile = DecisionProfile(combine, answers)
         return profile.decide(reduce(profile.scores, order_free_sum))
     stack = _stacked(combine, answers)
-    result = reduce(stack, _plain_sum)  # no tie is decided here, and a sort takes 20 times as long
+    # no ties to resolve here, and sorting takes 20 times as long
+    result = reduce(stack, _plain_sum)
     if not result.ndim:
         return result.item()
     return result.astype(stack.dtype, copy=False) if stack.dtype.kind == "f" else result
 
 
 def _stacked(combine: str, answers: Sequence[Any]) -> Array:
-    """Return the arrays or numbers of all members as one array `[members, …]`."""
+    """Stack the arrays or numbers of all members into one array `[members, …]`."""
     arrays = [to_numbers(combine, answer, place) for place, answer in enumerate(answers, 1)]
     if len({array.shape for array in arrays}) > 1:
         got = ", ".join(describe(array) for array in arrays)

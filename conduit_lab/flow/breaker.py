@@ -1,4 +1,4 @@
-"""CircuitBreaker: skip a stage that keeps failing, and probe it now and then."""
+"""CircuitBreaker: skip a stage that keeps failing, and probe it periodically."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _breakers: WeakSet[CircuitBreaker] = WeakSet()
 
 
 class CircuitBreaker:
-    """Opens after `open_after` failures in a row; then admits one probe per `reset_after` seconds.
+    """Opens after `open_after` failures in a row; then one probe per `reset_after` seconds.
 
-    A probe that succeeds closes the circuit. One without an outcome, such as a probe that hangs,
-    is followed by the next after the same time. Thread-safe; closed in a forked child. Opening and
+    A successful probe closes the circuit. If a probe has no outcome, for example because it hangs,
+    the next one follows after the same interval. Thread-safe; closed in a forked child. Opening and
     closing are logged.
     """
 
@@ -26,8 +26,8 @@ class CircuitBreaker:
         self.name = name
         self.open_after = open_after
         self.reset_after = reset_after
-        self._failures = 0  # in a row; changed under _lock, like _next_probe
-        self._next_probe: float | None = None  # on the monotonic clock, of an open circuit
+        self._failures = 0  # consecutive; changed under _lock, like _next_probe
+        self._next_probe: float | None = None  # on the monotonic clock, while the circuit is open
         self._lock = threading.Lock()
         _breakers.add(self)
 
@@ -54,7 +54,7 @@ class CircuitBreaker:
         with self._lock:
             was_open, self._next_probe, self._failures = self.is_open, None, 0
         if was_open:
-            _log.warning("%s answers again, its circuit is closed", self.name)
+            _log.warning("%s succeeded again, its circuit is closed", self.name)
 
     def fail(self) -> None:
         """Record that an admitted call failed."""
@@ -78,13 +78,13 @@ class CircuitBreaker:
                 self._next_probe = monotonic()
 
     def close(self) -> None:
-        """Forget all failures."""
+        """Reset all failures."""
         self._lock = threading.Lock()
         self._next_probe, self._failures = None, 0
 
 
 def _close_all() -> None:
-    """Close the circuits of a forked child, where another thread may have held a lock."""
+    """Close the circuits in a forked child, where another thread may have held a lock."""
     for breaker in list(_breakers):
         breaker.close()
 

@@ -1,4 +1,4 @@
-"""Cached: a stage whose results are kept, so that an equal call does not run it again."""
+"""Cached: cache a stage's results, so that an equal call does not run it again."""
 
 from __future__ import annotations
 
@@ -33,35 +33,34 @@ from conduit_lab.flow.result_cache import (
 
 MAX_CACHE_BYTES = 64 * 2**20
 
-_INLINE_BYTES = 256 * 2**10  # a larger value is hashed (0.3 ms) and copied off the event loop
+_INLINE_BYTES = 256 * 2**10  # larger values are hashed (0.3 ms) and copied off the event loop
 
-# the calls that this thread or task is part of: one that waits for itself would never end
+# the calls that this thread or task is part of: a call that waits for itself would deadlock
 _computing: ContextVar[tuple[Flight, ...]] = ContextVar("conduit_lab_flights", default=())
 
 
 class _Key(NamedTuple):
-    """The key of a call, and the state of the stages that it was made for."""
+    """The key of a call, and the state of the stages at that time."""
 
     digest: bytes
     state: blake2b
 
 
 class Cached(Combinator):
-    """A stage whose latest used results are kept, at most `bytes` of them; thread-safe.
+    """A stage with an LRU cache of its results, at most `bytes` in size; thread-safe.
 
         answer = Cached(Sequential(embedder, topic))
 
-    An equal call gets a copy of the kept result. Calls are equal where the bytes of their inputs
-    are, and the contents and devices of the models below and the `revision` of the other stages
-    have not changed. Inputs with a key are arrays, text, bytes, numbers, None, and lists, tuples
-    and dicts of them; any other input runs the stage. A result that cannot be copied or exceeds the
-    limit is not kept, nor is an exception; streams pass through. Equal calls at the same time run
-    the stage once.
+    An equal call returns a copy of the cached result. Calls are equal if the bytes of their inputs
+    are equal, and the contents and devices of the models below and the `revision` of the other
+    stages have not changed. Cacheable inputs are arrays, text, bytes, numbers, None, and lists,
+    tuples and dicts of them; any other input runs the stage. Results that cannot be copied or
+    exceed the limit are not cached, nor are exceptions; streams pass through. Concurrent equal
+    calls run the stage once.
 
-    A call that writes to a store is not cached; any other effect is one of the misses alone. A
-    function that reads a store, a file or a model by a global name has inputs that the key does not
-    hold: `clear()` after they change. A hit counts as a use of the stores and files that its miss
-    used.
+    A call that writes to a store is not cached; any other side effect happens only on a miss. If a
+    function reads a store, a file or a model through a global name, the key does not cover it: call
+    `clear()` after it changes. A hit counts as a use of the stores and files that its miss used.
     """
 
     def __init__(self, stage: Any, *, bytes: int = MAX_CACHE_BYTES, name: str = "cached") -> None:
@@ -88,26 +87,26 @@ class Cached(Combinator):
 
     @property
     def hits(self) -> int:
-        """Calls that got a kept result, or that of an equal call at the same time."""
+        """Calls answered from the cache, or by a concurrent equal call."""
         return self._cache.hits
 
     @property
     def misses(self) -> int:
-        """Calls that ran the stage, although their input has a key."""
+        """Calls that ran the stage although their input is cacheable."""
         return self._cache.misses
 
     @property
     def size(self) -> int:
-        """Bytes of the kept results."""
+        """Bytes of the cached results."""
         return self._cache.size
 
     def clear(self) -> None:
-        """Drop all kept results, and those of calls that are running; the counts stay."""
+        """Drop all cached results, and discard those of running calls; keep the counters."""
         self._cache.clear()
 
     @property
     def statistics(self) -> str:
-        """The counts in words: `3 hits, 1 miss, 1.75 KB of 64.0 MB`, and the calls not cached."""
+        """The counters in words: `3 hits, 1 miss, 1.75 KB of 64.0 MB`, and the calls not cached."""
         cache = self._cache
         misses = figures.plural(cache.misses, "miss")
         filled = f"{figures.size(cache.size)} of {figures.size(cache.limit)}"
@@ -120,7 +119,7 @@ class Cached(Combinator):
     # Work
 
     def run(self, value: Any) -> Any:
-        """Return a copy of the kept result, or run the stage."""
+        """Return a copy of the cached result, or run the stage."""
         key = self._key(value)
         while key is not None:
             outcome: Flight | FlightOutcome
@@ -132,7 +131,7 @@ class Cached(Combinator):
                         outcome.outcome = self._keepable(key, result, record)
                     return result
                 self._check_ends(outcome)
-                if outcome.of_task:  # its event loop may need this thread to go on
+                if outcome.of_task:  # its event loop may need this thread to proceed
                     break
                 outcome.landed.result()
                 outcome = outcome.outcome
@@ -146,7 +145,7 @@ class Cached(Combinator):
         return self.stage(value)
 
     async def arun(self, value: Any) -> Any:
-        """Return a copy of the kept result, or await the stage; the event loop stays free."""
+        """Return a copy of the cached result, or await the stage; never block the event loop."""
         if opens_files(self.stage):
             key = await anyio.to_thread.run_sync(self._key, value)
         else:
@@ -175,11 +174,11 @@ class Cached(Combinator):
         return await self.stage.acall(value)
 
     def batch(self, values: Sequence[Any]) -> list[Any]:
-        """Return one result per value: copies of the kept ones, the others in one batch."""
+        """Return one result per value: copies of the cached ones, and the others in one batch."""
         with recorder.span(self.name, self.kind, self, values) as span, self._recorded() as record:
             keys = [self._key(value) for value in values]
             results: list[Any] = [None] * len(values)
-            missing: dict[Any, list[int]] = {}  # the places of each distinct input
+            missing: dict[Any, list[int]] = {}  # the indexes of each distinct input
             for place, key in enumerate(keys):
                 distinct = place if key is None else key.digest
                 kept = None if key is None or distinct in missing else self._cache.take(key.digest)
@@ -216,7 +215,7 @@ class Cached(Combinator):
     def _key(self, value: Any) -> _Key | None:
         here = current()
         if here is not None and here.recording.replay is not None:
-            return None  # a trace that runs again may run other stages than these
+            return None  # a rerun of a trace may replace stages
         state = self._keys.state(self.stage)
         try:
             return _Key(self._keys.of(state, value), state)
@@ -225,7 +224,7 @@ class Cached(Combinator):
             return None
 
     def _keepable(self, key: _Key, result: Any, record: CallRecord) -> Kept | Unkept:
-        """Return a copy to be kept, unless a model was swapped during the call."""
+        """Return a copy to cache, unless a model was swapped during the call."""
         kept: Kept | str = "a result of stages that changed during the call"
         if self._keys.state(self.stage) is key.state:
             kept = self._cache.copy_of(result, record)
@@ -240,7 +239,7 @@ class Cached(Combinator):
 
     @contextmanager
     def _beginning(self, key: _Key, flight: Flight) -> Iterator[CallRecord]:
-        """Run the call that others wait for, and end it with its outcome; gives its record."""
+        """Run the call that others wait for, and publish its outcome; yields its record."""
         token = _computing.set((*_computing.get(), flight))
         try:
             with self._recorded() as record:
@@ -254,7 +253,7 @@ class Cached(Combinator):
 
     @contextmanager
     def _recorded(self) -> Iterator[CallRecord]:
-        """Record the attributes of the block, for the calls that get its results from the cache."""
+        """Record the attributes of the block, for calls that use its results from the cache."""
         here = current()
         if here is not None and here.target is self:
             here.record = CallRecord(here.record)
@@ -267,7 +266,7 @@ class Cached(Combinator):
         """Raise `CompositionError` for a call that would wait for itself."""
         if flight in _computing.get():
             raise CompositionError(
-                f"Cached {self.name!r} expected a stage that ends, and its stage calls it with the "
+                f"Cached {self.name!r} expected a stage that ends, but its stage calls it with the "
                 "same value: let the stage call the stages that it needs, not its own pipeline"
             )
 
@@ -281,7 +280,7 @@ def _record_hit(kept: Kept) -> None:
 
 
 async def _off_loop(size: int, work: Callable[..., Any], *values: Any) -> Any:
-    """Return `work(*values)`, of a large value from a worker thread."""
+    """Return `work(*values)`; for large values, run it on a worker thread."""
     if size > _INLINE_BYTES:
         return await anyio.to_thread.run_sync(work, *values)
     return work(*values)

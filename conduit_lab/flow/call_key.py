@@ -1,4 +1,4 @@
-"""The key of a stage's call: a digest of the models below it and of its input's bytes."""
+"""The cache key of a stage's call: a digest of the models below it and its input's bytes."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from conduit_lab.flow.cited_answer import CitedAnswer
 from conduit_lab.models.file_model import FileModel
 
 _DIGEST_BYTES = 16
-# bytes of this version depend on the value alone; later ones also on which objects are shared
+# in this version the bytes depend only on the value; later ones also encode shared references
 _MARSHAL_VERSION = 2
-_CONTAINER = b"\xff"  # no type of marshal begins with it
+_CONTAINER = b"\xff"  # no marshal type starts with it
 _ATOMS = PLAIN | {bytes}
 
 
 class NoKeyError(TypeError):
-    """An input whose bytes are not known, so that its call has no key."""
+    """An input that cannot be serialized, so that its call has no key."""
 
 
 class _Tree(NamedTuple):
-    """The stages below one, as they are now; `digest` has taken them in."""
+    """The stages below a stage, as included in `digest`."""
 
     number: int
     parts: list[Any]
@@ -43,9 +43,9 @@ class _Tree(NamedTuple):
 class CallKeys:
     """The keys of one stage's calls; thread-safe.
 
-    Two calls of one tenant have one key where the contents and devices of the stage's models, the
+    Two calls of one tenant have the same key if the contents and devices of the stage's models, the
     revisions of its other stages and the bytes of the input are equal. An input is an array, text,
-    bytes, a number, None, or a list, tuple or dict of them.
+    bytes, a number, None, or a list, tuple or dict of these.
     """
 
     def __init__(self) -> None:
@@ -56,10 +56,10 @@ class CallKeys:
 
     @staticmethod
     def of(state: blake2b, value: Any) -> bytes:
-        """Return the key of a call with `value`; `NoKeyError` for any other input."""
+        """Return the key of a call with `value`; raise `NoKeyError` for an unsupported input."""
         digest = state.copy()
         caller = current_caller()
-        if caller is not None and caller.tenant is not None:  # its stores are its own
+        if caller is not None and caller.tenant is not None:  # each tenant has separate stores
             _add(digest, caller.tenant)
         try:
             _add(digest, value)
@@ -70,7 +70,7 @@ class CallKeys:
     def state(self, stage: Stage) -> blake2b:
         """Return a digest of `stage` and the stages below, the same object until one changes.
 
-        Closed models are opened.
+        Opens closed models.
         """
         stages = list(_below(stage))
         parts = [stage, *map(_identity, stages)]
@@ -80,7 +80,7 @@ class CallKeys:
         known = self._tree
         if known is not None and _is_same(known, parts, revisions) and known.contents == contents:
             return known.digest
-        with self._making:  # threads that see one change get one digest
+        with self._making:  # threads that see the same change share one digest
             known = self._tree
             same = known if known is not None and _is_same(known, parts, revisions) else None
             if same is not None and same.contents == contents:
@@ -92,7 +92,7 @@ class CallKeys:
 
 
 def opens_files(stage: Stage) -> bool:
-    """Return whether a key of the stage's call would open a model."""
+    """Return whether computing a key would open a model."""
     return any(each.held is None for each in _below(stage) if isinstance(each, FileModel))
 
 
@@ -103,7 +103,7 @@ def _below(stage: Stage) -> Iterator[Stage]:
 
 
 def _identity(stage: Stage) -> Any:
-    """Return the object that stands for a stage in its tree; some make children at each access."""
+    """Return an object that identifies a stage in its tree; some create children on each access."""
     if isinstance(stage, Function):
         return stage.function
     return stage if isinstance(stage, FileModel) else type(stage)
@@ -114,7 +114,7 @@ def _is_same(known: _Tree, parts: list[Any], revisions: list[Any]) -> bool:
         return False
     try:
         return known.revisions == revisions
-    except Exception:  # of a class whose == gives no truth
+    except Exception:  # a class whose == does not return a bool
         return False
 
 
@@ -145,7 +145,8 @@ def _add_array(digest: blake2b, value: Any) -> None:
         raise NoKeyError("an array of objects")
     text = dtype.str if dtype.names is None else str(dtype.descr)
     digest.update(_header(type(value).__name__, text, value.shape))
-    if dtype.kind in "mM" or not isinstance(value, np.ndarray):  # times give no buffer
+    # datetimes do not support the buffer protocol
+    if dtype.kind in "mM" or not isinstance(value, np.ndarray):
         digest.update(value.tobytes())
     else:
         digest.update(np.ascontiguousarray(value).data)

@@ -1,4 +1,4 @@
-"""Citation: a sentence of an answer, and the sentence of a source that it was taken from."""
+"""Citation: a sentence of an answer, and the source sentence that it was taken from."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _END_MARK = re.compile(r"""[.!?…。！？]["'”’»)\]*_」』）]*\Z""")
 
 @dataclass(frozen=True)
 class Citation:
-    """The sentence `response[at[0]:at[1]]` of an answer, and the place that it was taken from.
+    """The sentence `response[at[0]:at[1]]` of an answer, and the place it was taken from.
 
-    That is `sources[source]["text"][start:end]`, a sentence of the source.
+    That place is `sources[source]["text"][start:end]`, a sentence of the source.
     """
 
     at: tuple[int, int]
@@ -31,21 +31,21 @@ class Citation:
 
 
 class CitationFinder:
-    """Finds the citations of an answer in `texts` while it is written.
+    """Finds the citations of an answer in `texts` while the answer is written.
 
-    A sentence is looked up once, when the next one has begun; the last one when it ends with its
-    mark, and again if it goes on ("3." becomes "3.5").
+    A sentence is looked up once, after the next one has begun. The last one is looked up when it
+    ends with punctuation, and again if it continues ("3." becomes "3.5").
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = texts
         self._complete: list[Citation] = []
-        self._at = 0  # where the last sentence begins
+        self._at = 0  # start of the last sentence
 
     def update(self, response: str, *, ended: bool = False) -> list[Citation]:
-        """Return the citations of `response`, which begins as it did at the last update.
+        """Return the citations of `response`, which extends the one of the previous update.
 
-        Once it has `ended`, its last sentence is complete without a mark too.
+        Once it has `ended`, its last sentence is complete even without punctuation.
         """
         response = response[:MAX_TEXT_CHARACTERS]
         begin = self._at
@@ -79,5 +79,5 @@ class CitationFinder:
 
 
 def citations(response: str, texts: Sequence[str]) -> list[Citation]:
-    """Return the place in `texts` of each sentence of `response` that is found in one of them."""
+    """Return the place in `texts` of each sentence of `response` that occurs in one of them."""
     return CitationFinder(texts).update(response, ended=True)

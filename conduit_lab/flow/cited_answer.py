@@ -1,4 +1,4 @@
-"""CitedAnswer: the answer of a `Rag`, a dict that shows where each of its sentences comes from."""
+"""CitedAnswer: the answer of a `Rag`, a dict that shows the source of each sentence."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from conduit_lab.flow.citation import Citation, citations
 from conduit_lab.flow.packing import Packed
 from conduit_lab.vectors.found_card import heading_of, metadata_facts
 
-_OWN = ("id", "score", "span", "text", "line", "page")  # of a source, not of its document
-_CONTEXT_CHARACTERS = 160  # of a passage, on each side of its marks
+_OWN = ("id", "score", "span", "text", "line", "page")  # keys of a source rather than its document
+_CONTEXT_CHARACTERS = 160  # of a passage, on each side of a highlight
 _WHOLE_PIXELS = 320
 _HEADING = re.compile(r"^[ \t]*#{1,6}[ \t].*$", re.MULTILINE)
 
 
 class RagAnswer(TypedDict):
-    """The generator's text, and the passages that it was given."""
+    """The generator's text, and the passages that it received."""
 
     response: str
     sources: list[dict[str, Any]]
 
 
 class CitedAnswer(Viewed, dict[str, Any]):
-    """A dict of `response` and `sources` that a cell shows as an answer with its sources.
+    """A dict of `response` and `sources`, displayed in a cell as an answer with its sources.
 
-    Attributes that are only shown are no part of the dict: the `question`, the `best` similarity of
-    a passage with the `threshold` that it was compared with, and the `similarities` of the sources
-    by id.
+    Attributes used only for display are not part of the dict: the `question`, the `best` similarity
+    of a passage with the `threshold` that it was compared with, and the `similarities` of the
+    sources by id.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class CitedAnswer(Viewed, dict[str, Any]):
     def citations(self) -> list[Citation]:
         """The sentences of the answer that are found in a source.
 
-        A sentence is that of the source which shares most word stems with it, where that is at
-        least half of its stems; the first source with as many.
+        A sentence is attributed to the source that shares the most word stems with it, provided
+        that is at least half of its stems; the first source wins a tie.
         """
         texts = [source["text"] for source in self.get("sources", ())]
         return citations(self.get("response", ""), texts)
@@ -72,19 +72,19 @@ class CitedAnswer(Viewed, dict[str, Any]):
         return View("Answer", "", facts, pieces=[self.columns(self.citations, self.nearest)])
 
     def columns(self, found: Sequence[Citation], *notes: str, ended: bool = True) -> Columns:
-        """Return the question, the answer with its citations `found` and `notes`; then the sources.
+        """Return the question, the answer with citations `found` and `notes`, and then the sources.
 
-        While the answer is being written it has not `ended`.
+        `ended` is False while the answer is being written.
         """
         numbers = [(cited.at[1], str(cited.source + 1)) for cited in found]
         lead = [Line(self.question, "quiet")] if self.question else []
-        # the reader may have taken a key out
+        # the reader may have removed a key
         left: list[ViewPiece] = [*lead, Cited(self.get("response", ""), numbers)]
         left += [Line(note, "quiet") for note in notes if note]
         return Columns([left, self.source_cards(found, ended=ended)])
 
     def source_cards(self, found: Sequence[Citation], *, ended: bool = True) -> list[Card]:
-        """Return a card per source, in which the sentences that are cited are marked."""
+        """Return a card per source, with the cited sentences highlighted."""
         return [
             self._card(source, place, [c for c in found if c.source == place], ended)
             for place, source in enumerate(self.get("sources", ()))
@@ -92,7 +92,7 @@ class CitedAnswer(Viewed, dict[str, Any]):
 
     @property
     def nearest(self) -> str:
-        """How near the best passage came, of an answer without sources; else empty."""
+        """The score of the best passage, for an answer without sources; otherwise empty."""
         if self.get("sources"):
             return ""
         if self.best is None or self.threshold is None:
@@ -121,10 +121,10 @@ class CitedAnswer(Viewed, dict[str, Any]):
 
 
 def _excerpt(text: str, spans: Sequence[tuple[int, int]]) -> Marked:
-    """Return the marked parts of a passage as they are, and the beginnings of the text around.
+    """Return the highlighted parts of a passage in full, and excerpts of the text around them.
 
-    Without marks it is the beginning of the passage, about as long as an excerpt around one: little
-    moves when the mark of a sentence that was just written is found.
+    Without highlights, return the beginning of the passage, about as long as an excerpt around one,
+    so that little moves when the first citation is found.
     """
     if not spans:
         line = _plain_line(text)
@@ -141,7 +141,7 @@ def _excerpt(text: str, spans: Sequence[tuple[int, int]]) -> Marked:
 
 
 def _between(text: str, after: bool, before: bool, room: int = _CONTEXT_CHARACTERS) -> str:
-    """Return text as a plain line, cut over `room` from a mark `after` or `before` it."""
+    """Return text as one plain line, cut to `room` next to a highlight `after` or `before` it."""
     line = _plain_line(text)
     if not line:
         return " " if after and before else ""
@@ -152,7 +152,7 @@ def _between(text: str, after: bool, before: bool, room: int = _CONTEXT_CHARACTE
 
 
 def _plain_line(text: str) -> str:
-    """Return text on one line without its Markdown and its headings, which a card has above."""
+    """Return text on one line without Markdown and headings, which the card shows above."""
     return " ".join(without_marks(_HEADING.sub("", text)).split())
 
 
@@ -166,11 +166,11 @@ def _copied(answer: CitedAnswer, depth: int) -> CitedAnswer:
     return copied
 
 
-COPIES[CitedAnswer] = _copied  # a trace keeps it as it was, as it does a dict
+COPIES[CitedAnswer] = _copied  # a trace copies it, as it does a dict
 
 
 def passage_source(hit: Any, part: Packed) -> dict[str, Any]:
-    """Return the hit's metadata; the source's own keys are not replaced by it."""
+    """Return the hit's metadata with the source's own keys, which take precedence."""
     begin = _start(hit.metadata, hit.content)
     own = {"id": hit.id, "score": hit.score}
     return {
@@ -183,7 +183,7 @@ def passage_source(hit: Any, part: Packed) -> dict[str, Any]:
 
 
 def _start(metadata: Mapping[str, Any], content: str) -> int:
-    """Return the start of a chunk in its document; 0 for an entry with a `start` of its own."""
+    """Return the offset of a chunk in its document; 0 for an entry with an unrelated `start`."""
     start, end = metadata.get("start"), metadata.get("end")
     offsets = all(isinstance(at, int) and not isinstance(at, bool) for at in (start, end))
     return start if offsets and start >= 0 and end - start == len(content) else 0  # type: ignore[operator,return-value]

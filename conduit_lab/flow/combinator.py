@@ -1,4 +1,4 @@
-"""Combinator: a stage made of stages."""
+"""Combinator: a stage composed of stages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conduit_lab.flow.fit import check_same_value, equal_outputs, shared_inputs
 from conduit_lab.flow.stage_chart import stage_chart
 from conduit_lab.models.file_model import FileModel
 
-# of a shown tree
+# in a displayed tree
 _MAX_STAGES = 30
 _MAX_CHILDREN = 12
 _MAX_DEPTH = 8
@@ -34,39 +34,39 @@ if TYPE_CHECKING:
 
 
 class Combinator(Viewed, Stage):
-    """A stage made of stages; it prints as a tree, and equals another one of the same parts.
+    """A stage composed of stages; displayed as a tree, and equal to one with the same parts.
 
-    A subclass keeps each positional argument as an attribute of the same name: a stage, several, a
+    A subclass stores each positional argument as an attribute of the same name: a stage, several, a
     dict of them, or a function. It calls `check` at the end of its constructor. By default each
-    child takes the combinator's own value.
+    child receives the combinator's own value.
     """
 
-    arrangement: ClassVar[views.Arrangement] = "chain"  # of the children in a drawing
+    arrangement: ClassVar[views.Arrangement] = "chain"  # how a drawing arranges the children
 
-    report: Sequence[CompileStep] | None = None  # of the combinator that `compile` made
+    report: Sequence[CompileStep] | None = None  # set on combinators created by `compile`
 
     def compile(self, samples: Iterable[Any]) -> Combinator:
         """Return a combinator with equal answers that is faster on `samples`, or a copy.
 
-        Its `report` has each step with its reason and times; see `compile_pipeline`.
+        Its `report` lists each step with its reason and times; see `compile_pipeline`.
         """
-        from conduit_lab.flow.compile import compile_pipeline  # which makes combinators
+        from conduit_lab.flow.compile import compile_pipeline  # circular import
 
         return compile_pipeline(self, samples)
 
     def explain(self) -> Explanation:
-        """Return the choices made for each stage, and the measured times; runs nothing."""
+        """Return the choice made for each stage, and the measured times; runs nothing."""
         from conduit_lab.flow.explain import Explanation
 
         return Explanation(self)
 
     def _settings(self) -> dict[str, Any]:
-        """The keyword arguments beside its stages and its name, where they differ from defaults."""
+        """The non-default keyword arguments, except stages and name."""
         return {}
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The positional arguments that make an equal one, by name: stages and functions."""
+        """The positional arguments that recreate it, by name: stages and functions."""
         parameters = inspect.signature(type(self)).parameters.values()
         names = [p.name for p in parameters if p.kind in _POSITIONAL and p.name != "name"]
         return {name: getattr(self, name) for name in names}
@@ -75,27 +75,27 @@ class Combinator(Viewed, Stage):
 
     @property
     def takes(self) -> tuple[TensorSpec, ...] | None:
-        """Specs of the values that its stages take, None where they are not known."""
+        """Specs of the values that its stages take, None if unknown."""
         return shared_inputs(self.children)
 
     @property
     def gives(self) -> ValueSpec:
-        """The values that its stages give, None where they are not known."""
+        """The values that its stages return, None if unknown."""
         return equal_outputs(self.children)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """Specs of the arrays that it takes; empty while its models are not open."""
+        """Specs of its input arrays; empty while its models are not open."""
         return self.takes or ()
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """Specs of the arrays that it gives; empty while its models are not open."""
+        """Specs of its output arrays; empty while its models are not open."""
         gives = self.gives
         return gives if isinstance(gives, tuple) else ()
 
     def check(self) -> None:
-        """Raise `CompositionError` where two of its stages do not fit together; opens nothing."""
+        """Raise `CompositionError` if two of its stages do not fit together; opens nothing."""
         check_same_value(type(self).__name__, self.children)
 
     # Equality
@@ -107,7 +107,7 @@ class Combinator(Viewed, Stage):
             return NotImplemented
         try:
             same = self.arguments == other.arguments
-        except AttributeError:  # a subclass whose arguments are not its attributes
+        except AttributeError:  # a subclass that does not store its arguments as attributes
             return NotImplemented
         return same and self.name == other.name and self._settings() == other._settings()
 
@@ -117,7 +117,7 @@ class Combinator(Viewed, Stage):
     # Showing
 
     def to_mermaid(self) -> str:
-        """Return the text of a Mermaid flowchart of its stages, with specs and last times."""
+        """Return a Mermaid flowchart of its stages, with specs and last durations."""
         return stage_chart(_tree(self))
 
     def _view(self) -> views.View:
@@ -128,7 +128,7 @@ class Combinator(Viewed, Stage):
 
 
 def check_composition(stage: Stage) -> None:
-    """Check every combinator below a stage, such as after its models were opened."""
+    """Check every combinator below a stage, for example after its models were opened."""
     found, known = [stage], {id(stage)}
     for each in found:
         if isinstance(each, Combinator):
@@ -139,7 +139,7 @@ def check_composition(stage: Stage) -> None:
 
 @dataclass
 class _Draft:
-    """A node of a shown tree in the making."""
+    """A node of a displayed tree, in progress."""
 
     stage: Stage
     edge: str = ""
@@ -167,7 +167,7 @@ class _Draft:
 
 
 def _tree(root: Stage) -> views.TreeNode:
-    """Return the tree below a stage: the stages that are nearest to it, at most 30."""
+    """Return the tree below a stage: the nearest stages, at most 30."""
     first, left = _Draft(root), _MAX_STAGES
     queue = deque([first])
     while queue:
@@ -176,7 +176,7 @@ def _tree(root: Stage) -> views.TreeNode:
         fit = min(left, _MAX_CHILDREN) if draft.depth < _MAX_DEPTH else 0
         kept = children[:fit]
         if kept and children[-1][2]:
-            kept[-1] = children[-1]  # the results come together there
+            kept[-1] = children[-1]  # the results converge there
         left -= len(kept)
         draft.more = len(children) - len(kept)
         draft.children = [
@@ -187,7 +187,7 @@ def _tree(root: Stage) -> views.TreeNode:
 
 
 def _edges(stage: Stage) -> Iterator[tuple[str, Stage, bool]]:
-    """Yield the name of each child within the stage, the child, and whether it joins the others."""
+    """Yield each child's name within the stage, the child, and whether it joins the others."""
     arguments, settings = _parts(stage)
     if not arguments:
         yield from (("", child, False) for child in stage.children)
@@ -207,7 +207,7 @@ def _edges(stage: Stage) -> Iterator[tuple[str, Stage, bool]]:
 
 
 def _facts(stage: Stage) -> Iterator[str]:
-    """Yield the settings of a combinator or a function, the state of a model that is not open."""
+    """Yield the settings of a combinator or function, and the state of a model that is not open."""
     if isinstance(stage, FileModel) and stage.held is None:
         yield "not opened"
     if isinstance(stage, Function) and is_dataclass(stage.function):
@@ -222,12 +222,12 @@ def _facts(stage: Stage) -> Iterator[str]:
 
 
 def _parts(stage: Stage) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the arguments and the settings of a combinator by name; of any other stage none."""
+    """Return the arguments and settings of a combinator by name; empty for any other stage."""
     if not isinstance(stage, Combinator):
         return {}, {}
     try:
         return stage.arguments, stage._settings()
-    except AttributeError:  # a subclass whose arguments are not its attributes
+    except AttributeError:  # a subclass that does not store its arguments as attributes
         return {}, {}
 
 
@@ -242,10 +242,10 @@ def _printable(text: str) -> str:
 
 
 def _values(stage: Stage) -> tuple[str, str]:
-    """Return the values that a stage takes and gives, empty where they are not known."""
+    """Return the values that a stage takes and returns, empty if unknown."""
     try:
         values = stage.takes, stage.gives
-    except RecursionError:  # a pipeline that was put into itself
+    except RecursionError:  # a pipeline that contains itself
         return "", ""
     takes, gives = (_printable(describe_values(each)) if each else "" for each in values)
     return takes, gives

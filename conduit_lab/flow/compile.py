@@ -1,4 +1,4 @@
-"""Compiling a pipeline: the same answers in less time, where samples show both."""
+"""Compile a pipeline: equal answers in less time, as verified on samples."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from conduit_lab.flow.sequential import Sequential
 from conduit_lab.models.model import Model
 from conduit_lab.runtime.measuring.timing import Turns, in_turn
 
-MAX_STEP_RATIO = 0.97  # of the pipeline's time with a step to that without: less is noise
+MAX_STEP_RATIO = 0.97  # time with a step divided by time without; a smaller gain is noise
 MAX_TIMED_SAMPLES = 8
-# Good–Turing: the share of values seen once estimates that of calls with a value never seen
+# Good–Turing: the share of values seen once estimates how often a new value occurs
 MAX_SINGLE_SHARE = 0.5
 
 StepKind = Literal["fusion", "unread results", "route table", "answers"]
@@ -45,8 +45,8 @@ _UNREACHED = "no sample reaches it"
 class CompileStep:
     """One step of `compile` on some `parts` of a pipeline: used, or declined for a reason.
 
-    `before` and `after` are the median seconds of a call of the pipeline without and with it, or of
-    the models alone where these are not faster as one graph; None where they were not measured.
+    `before` and `after` are the median seconds per call of the pipeline without and with it, or of
+    the models alone if fusing does not make these faster; None if not measured.
     """
 
     kind: StepKind
@@ -61,20 +61,20 @@ class CompileStep:
 
 
 def compile_pipeline(pipeline: Combinator, samples: Iterable[Any]) -> Combinator:
-    """Return a combinator with equal answers on `samples` that is measured faster, or a copy.
+    """Return a combinator with equal answers on `samples` that is measurably faster, or a copy.
 
-    Models that follow each other become one graph, members of a `Parallel` whose results no stage
-    reads run only when they are read, and a `Route` over few values looks them up in a table. Each
-    step is used only where all answers stay equal and the pipeline becomes faster by more than 3 %,
-    measured in turn; `report` has each with its reason and times. Stages are called with the values
-    of the samples alone, but more than once.
+    Consecutive models become one graph, members of a `Parallel` whose results no stage reads run
+    only on demand, and a `Route` over few values becomes a lookup table. A step is used only if all
+    answers stay equal and the pipeline becomes more than 3 % faster, measured alternately; `report`
+    lists each step with its reason and times. Stages are called only with values from the samples,
+    but more than once.
 
     Raises `InputError` for samples that are missing or that the pipeline cannot answer, and
-    `CompositionError` inside a recorded call, which would time the recording too.
+    `CompositionError` inside a recorded call, since the recording would be timed too.
     """
     if current() is not None:
         raise CompositionError(
-            f"compile() measures {pipeline.name!r} and expected to be outside of a recorded call: "
+            f"compile() measures {pipeline.name!r} and cannot run inside a recorded call: "
             "compile it once, before the endpoint is called"
         )
     values = _checked(pipeline, samples)
@@ -91,7 +91,7 @@ def compile_pipeline(pipeline: Combinator, samples: Iterable[Any]) -> Combinator
 
 
 class _Probe(Stage):
-    """A stage in its place in the pipeline, and the values that it gets."""
+    """A stage at its place in the pipeline, and the values that it receives."""
 
     def __init__(self, stage: Stage, seen: list[Any]) -> None:
         self.stage = stage
@@ -104,7 +104,7 @@ class _Probe(Stage):
 
 
 class _ReadOnDemand(Stage):
-    """A parallel that runs each stage when its result is read, and records the names."""
+    """A parallel that runs each stage when its result is read, and records which."""
 
     def __init__(self, parallel: Parallel, read: set[str]) -> None:
         self.parallel = parallel
@@ -120,9 +120,9 @@ class _ReadOnDemand(Stage):
 
 
 class _Plan:
-    """The steps of one pipeline, tried one after the other; `changes` has those that are used.
+    """The steps of one pipeline, tried one after the other; `changes` holds the accepted ones.
 
-    Caches are left out of all calls, so that these run the stages, and fill and count nothing.
+    Caches are bypassed in all calls: stages really run, and caches and counters do not change.
     """
 
     def __init__(self, pipeline: Combinator, samples: Sequence[Any]) -> None:
@@ -164,7 +164,7 @@ class _Plan:
                 self._leave_unread(node)
             elif type(node) is Route:
                 self._look_up(node)
-        for node in self._nodes:  # last, where its share of the time left is largest
+        for node in self._nodes:  # last, when its share of the remaining time is largest
             if type(node) is Sequential:
                 self._fuse(node)
 
@@ -174,7 +174,7 @@ class _Plan:
         if not self._inputs[id(sequence)]:
             return
         groups, reports = model_groups(sequence.stages)
-        places: list[int | Stage] = []  # the stages that stay by their place, and fused ones
+        places: list[int | Stage] = []  # unchanged stages by index, and fused ones
         fused: list[str] = []
         begin = 0
         for group in groups:
@@ -200,7 +200,7 @@ class _Plan:
         change: Change = lambda new: _ReadOnDemand(new, read)  # noqa: E731
         reason = self._difference(self._with({id(parallel): change}))
         if reason:
-            reason = f"with its stages run when they are read, {reason}"
+            reason = f"with stages run on demand, {reason}"
             return self._decline(kind, parallel.name, reason)
         lazy = [name for name in parallel.stages if name not in read]
         if not lazy:
@@ -227,7 +227,7 @@ class _Plan:
             return self._decline(
                 kind,
                 route.name,
-                f"{singles} of {len(values)} values come once, so most calls may bring new ones: "
+                f"{singles} of {len(values)} values occur once, so most calls may have new ones: "
                 "pass samples in which values repeat, as in real calls",
             )
         parts = f"{figures.plural(len(table), 'value')} of {route.name}"
@@ -242,7 +242,7 @@ class _Plan:
         return rebuilt(self._pipeline, changes, _COMPILED)
 
     def _try(self, kind: StepKind, parts: str, node: Stage, change: Change) -> None:
-        """Use the change where the answers stay equal and the pipeline becomes faster."""
+        """Apply the change if the answers stay equal and the pipeline becomes faster."""
         candidate, best = self._with({id(node): change}), self._best
         reason = self._difference(candidate)
         if reason:
@@ -273,7 +273,7 @@ class _Plan:
             return pipeline(sample)
 
     def _answer(self, number: int) -> Any:
-        """Return the pipeline's answer to a sample, in a run where its stages use `run.values`."""
+        """Return the pipeline's answer to a sample, in a run whose stages may use `run.values`."""
         name, sample = self._pipeline.name, self._samples[number]
         expected = f"compile() of {name!r} expected samples that it can answer, and sample {number}"
         try:
@@ -298,7 +298,7 @@ class _Plan:
         return answer
 
     def _difference(self, candidate: Any) -> str:
-        """Return why the candidate cannot answer for the pipeline, or an empty text."""
+        """Return why the candidate cannot replace the pipeline, or ""."""
         for number, (sample, expected) in enumerate(
             zip(self._samples, self._expected, strict=True)
         ):
@@ -307,7 +307,7 @@ class _Plan:
             except Exception as error:
                 return f"sample {number} raises {type(error).__name__}: {first_line(error)}"
             if not same_results(expected, got):
-                return f"sample {number} has another answer"
+                return f"sample {number} has a different answer"
         return ""
 
 
@@ -316,7 +316,7 @@ def _probe(inputs: list[Any]) -> Change:
 
 
 def _is_of_few(value: Any) -> bool:
-    """Return whether the type of a value has few values, so that one seen once proves nothing."""
+    """Return whether a value's type has few values, so that one seen once proves nothing."""
     return value is None or isinstance(value, bool | Enum)
 
 

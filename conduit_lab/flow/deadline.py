@@ -1,4 +1,4 @@
-"""Calls with a deadline, from a thread and from an event loop."""
+"""Calls with a deadline, from a thread or an event loop."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from conduit_lab.core.streams.ownership import CallScope
 from conduit_lab.core.trace.span import abandon_spans, current
 from conduit_lab.flow.workers import ThreadCall, start_calls
 
-MAX_LATE_CALLS = 16  # per stage: calls past their deadline that still occupy a thread
+MAX_LATE_CALLS = 16  # per stage: late calls that still occupy a thread
 
 _lock = threading.Lock()
-_late: dict[int, set[_LimitedCall]] = {}  # by the id of their stage, which they keep alive
+_late: dict[int, set[_LimitedCall]] = {}  # keyed by the id of their stage, which they keep alive
 
 
 def call_within(stage: Stage, value: Any, seconds: float | None) -> Any:
-    """Return `stage(value)`, or raise `DeadlineExceeded` once it took `seconds`.
+    """Return `stage(value)`, or raise `DeadlineExceeded` after `seconds`.
 
-    The stage runs on a worker thread in a copy of this context. Python cannot end a thread: past
-    the deadline the call is abandoned, which means that its span ends with the error, the streams
-    and generations that it began are cancelled, its thread runs until the function returns, and the
-    late result is dropped. A stage with 16 such threads raises `Overloaded` at once. Without
-    `seconds` the stage runs on this thread.
+    The stage runs on a worker thread in a copy of this context. Python cannot stop a thread: past
+    the deadline the call is abandoned. Its span ends with the error, the streams and generations
+    that it started are cancelled, its thread runs until the function returns, and the late result
+    is dropped. A stage with 16 such threads raises `Overloaded` immediately. If `seconds` is None,
+    the stage runs on this thread.
     """
     return run_within(stage, stage, value, seconds)
 
@@ -39,7 +39,7 @@ def call_within(stage: Stage, value: Any, seconds: float | None) -> Any:
 def run_within(
     stage: Stage, function: Callable[[Any], Any], value: Any, seconds: float | None
 ) -> Any:
-    """Return `function(value)` of a stage, limited as `call_within` limits its call."""
+    """Return `function(value)` for a stage, with the deadline semantics of `call_within`."""
     if seconds is None:
         return function(value)
     ended: SimpleQueue[ThreadCall] = SimpleQueue()
@@ -57,9 +57,9 @@ def run_within(
 
 
 async def acall_within(stage: Stage, value: Any, seconds: float | None) -> Any:
-    """Await `stage.acall(value)`, or raise `DeadlineExceeded` once it took `seconds`.
+    """Await `stage.acall(value)`, or raise `DeadlineExceeded` after `seconds`.
 
-    Past the deadline everything that the call awaits is cancelled, and awaited until it has ended.
+    Past the deadline, everything that the call awaits is cancelled, and awaited until it has ended.
     A function on a worker thread is abandoned as in `call_within`.
     """
     if seconds is None:
@@ -80,7 +80,7 @@ async def _await_thread(stage: Stage, value: Any, seconds: float) -> Any:
         with suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(ended.set)
 
-    call = _LimitedCall(stage, stage, value, end)  # counted, unlike the threads of anyio
+    call = _LimitedCall(stage, stage, value, end)  # counted, unlike anyio's threads
     try:
         async with asyncio.timeout(seconds):
             await ended.wait()
@@ -107,11 +107,11 @@ async def _await_task(stage: Stage, value: Any, seconds: float) -> Any:
             task.cancel()
             await asyncio.wait([task])
             if not task.cancelled():
-                task.exception()  # too late, like the result
+                task.exception()  # discarded, like the late result
 
 
 class _LimitedCall(ThreadCall):
-    """A call that may be abandoned; its thread is then counted until it is free again."""
+    """A call that may be abandoned; its thread is counted until it is free again."""
 
     __slots__ = ("_outer", "_stage", "has_ended")
 
@@ -127,7 +127,7 @@ class _LimitedCall(ThreadCall):
         if late >= MAX_LATE_CALLS:
             raise Overloaded(
                 f"{stage.name!r} has {late} calls that still run past their deadline, each on a "
-                "thread: no other is started until one of them returns. Let the function itself "
+                "thread: no more are started until one of them returns. Make the function itself "
                 "give up, for example with the timeout of its client"
             )
         super().__init__(function, value, on_time)
@@ -135,10 +135,10 @@ class _LimitedCall(ThreadCall):
         self._outer = current()
         self.has_ended = False
         if not start_calls([self]):
-            raise Overloaded(f"{stage.name!r} needs a thread, and the system starts no more")
+            raise Overloaded(f"{stage.name!r} needs a thread, but the system cannot start more")
 
     def abandon(self, error: BaseException) -> bool:
-        """End its span with `error` and drop its later result; False if it has ended already."""
+        """End its span with `error` and drop its late result; return False if it had ended."""
         with _lock:
             if self.has_ended:
                 return False
@@ -147,7 +147,7 @@ class _LimitedCall(ThreadCall):
         return True
 
     def end(self) -> None:
-        """Report that it ended, unless it was abandoned."""
+        """Report its end, unless it was abandoned."""
         with _lock:
             self.has_ended = True
             late = _late.get(id(self._stage), set())
@@ -160,7 +160,7 @@ class _LimitedCall(ThreadCall):
 
 
 def exceeded(stage: Stage, seconds: float) -> DeadlineExceeded:
-    """Return the error of a stage that took longer than `seconds`."""
+    """Return the error for a stage that took longer than `seconds`."""
     return DeadlineExceeded(
         f"{stage.name!r} expected to answer within {seconds:g} s, got no answer: "
         "give it a longer timeout= or a smaller input"
@@ -168,7 +168,7 @@ def exceeded(stage: Stage, seconds: float) -> DeadlineExceeded:
 
 
 def _reset() -> None:
-    """Let a forked child, which has none of these threads, count from 0."""
+    """Reset the counts in a forked child, which has none of these threads."""
     global _lock
     _lock = threading.Lock()
     _late.clear()

@@ -1,4 +1,4 @@
-"""DecisionProfile: the predictions of every member of an ensemble, as one array over all labels."""
+"""DecisionProfile: the predictions of an ensemble's members as one array over all labels."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from conduit_lab.models.prediction import Prediction, Predictions
 
 
 class _Block(NamedTuple):
-    """One member's predictions: float64 `[rows, classes]`, and the labels that it chose.
+    """One member's predictions: float64 `[rows, classes]`, and the chosen labels.
 
-    Without chosen labels each row has its likeliest.
+    Without chosen labels, the most probable one per row counts.
     """
 
     labels: list[str]
@@ -26,10 +26,10 @@ class _Block(NamedTuple):
 class DecisionProfile:
     """The scores and votes of all members for one sample or a batch.
 
-    `labels` are those of all members, in the order of the first, then of the second, and so on.
-    `scores` is float64 `[members, rows, labels]`, 0 where a member does not know a label, and
-    `votes` `[rows, labels]` counts the members that chose it (L. Kuncheva, Combining Pattern
-    Classifiers, 2014, section 5.1). `combine` names the function in errors.
+    `labels` are those of the first member, followed by new ones of the second, and so on. `scores`
+    is float64 `[members, rows, labels]`, 0 if a member does not know a label, and `votes` `[rows,
+    labels]` counts the members that chose it (L. Kuncheva, Combining Pattern Classifiers, 2014,
+    section 5.1). `combine` names the function in errors.
     """
 
     def __init__(self, combine: str, answers: Sequence[Any]) -> None:
@@ -44,7 +44,7 @@ class DecisionProfile:
         known = _union(blocks)
         chosen = [label for block in blocks for label in block.chosen or ()]
         self.labels = list(dict.fromkeys((*known, *chosen)))
-        self._known = len(known)  # the others were chosen, and have no probability
+        self._known = len(known)  # the remaining labels were only chosen, without a probability
         place = {label: column for column, label in enumerate(self.labels)}
         self.scores = np.array([_scores_in(self.labels, place, block) for block in blocks])
         check_no_nan(combine, self.scores)
@@ -52,10 +52,10 @@ class DecisionProfile:
         self.votes = (places[:, :, None] == np.arange(len(self.labels))).sum(axis=0)
 
     def decide(self, scores: Array, *, by_votes: bool = False) -> Prediction | Predictions:
-        """Return the prediction per row with `scores` `[rows, labels]` as its probabilities.
+        """Return one prediction per row, with `scores` `[rows, labels]` as its probabilities.
 
-        It has the label with the highest score, at a tie of these the one with the most votes;
-        `by_votes` the other way round. The earlier label wins a remaining tie.
+        The label with the highest score wins, then the one with the most votes; `by_votes` reverses
+        these criteria. The earlier label wins a remaining tie.
         """
         first, second = (self.votes, scores) if by_votes else (scores, self.votes)
         chosen = [self.labels[place] for place in winners(first, second).tolist()]
@@ -66,8 +66,8 @@ class DecisionProfile:
 
 
 def holds_predictions(answer: Any) -> bool:
-    """Return whether an answer is a `Prediction`, or those of a batch."""
-    if type(answer) is Prediction:  # the usual answer: checks of abstract classes are slow
+    """Return whether an answer is a `Prediction`, or `Predictions` for a batch."""
+    if type(answer) is Prediction:  # fast path: abstract class checks are slow
         return True
     if isinstance(answer, (list, tuple)):
         return bool(answer) and all(isinstance(item, Prediction) for item in answer)
@@ -75,7 +75,7 @@ def holds_predictions(answer: Any) -> bool:
 
 
 def winners(first: Array, second: Array) -> Array:
-    """Return the column per row with the highest `first`, at a tie of these the highest `second`.
+    """Return the column per row with the highest `first`, then the highest `second`.
 
     The earlier column wins a remaining tie.
     """
@@ -84,7 +84,7 @@ def winners(first: Array, second: Array) -> Array:
 
 
 def check_no_nan(combine: str, parts: Iterable[Array]) -> None:
-    """Raise `ModelRunError` that names the members whose array of `parts` holds NaN."""
+    """Raise a `ModelRunError` that names the members whose array in `parts` contains NaN."""
     if isinstance(parts, np.ndarray) and not np.isnan(parts).any():
         return
     places = [
@@ -107,7 +107,8 @@ def _block(combine: str, answer: Any) -> _Block:
         return _Block(answer.labels, scores, answer.chosen)
     if not holds_predictions(answer):
         raise CompositionError(
-            f"{combine} expected answers of one kind, got predictions and {type(answer).__name__}"
+            f"{combine} expected answers of the same kind, got predictions and "
+            f"{type(answer).__name__}"
         )
     rows = [_block(combine, prediction) for prediction in answer]
     labels = _union(rows)
@@ -124,7 +125,7 @@ def _union(blocks: Sequence[_Block]) -> list[str]:
 
 
 def _scores_in(labels: list[str], place: dict[str, int], block: _Block) -> Array:
-    """Return the block's scores in the order of `labels`, 0 for those that it does not know."""
+    """Return the block's scores in the order of `labels`, 0 for unknown labels."""
     if block.labels == labels:
         return block.scores
     scores = np.zeros((len(block.scores), len(labels)))
@@ -133,7 +134,7 @@ def _scores_in(labels: list[str], place: dict[str, int], block: _Block) -> Array
 
 
 def _choices_in(place: dict[str, int], block: _Block) -> Any:
-    """Return the place of the label that each row chose."""
+    """Return the index of the label that each row chose."""
     if block.chosen is not None:
         return [place[label] for label in block.chosen]
     columns = np.array([place[label] for label in block.labels], np.int64)

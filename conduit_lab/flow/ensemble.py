@@ -26,13 +26,13 @@ from conduit_lab.flow.votes import majority_vote
 
 _log = logging.getLogger("conduit_lab")
 
-# these take less time than waking a worker thread for them
+# these take less time than waking a worker thread
 _QUICK = (majority_vote, average, maximum, minimum, rank_average)
-_ARRAYS = (np.ndarray, EnsembleArray)  # of numbers, where NaN may mean a missing one
+_ARRAYS = (np.ndarray, EnsembleArray)  # numeric answers, in which NaN may mean a missing value
 
 
 class _Answers(NamedTuple):
-    """The members with an answer, their answers, the others' reasons, the stage that combines."""
+    """The members that answered, their answers, the others' failures, the combining stage."""
 
     names: Sequence[str]
     answers: list[Any]
@@ -44,14 +44,15 @@ class Ensemble(Combinator):
     """Several models on the same value; `combine` takes the list of their answers.
 
     `combine` is a function, or one of `majority_vote`, `average`, `weighted(weights)`, `maximum`,
-    `minimum`, `rank_average` and `stacking(meta_model)`. Where it gives a `Prediction`,
-    `Predictions` or an array, the answer has `members`, the answers by the models' names,
-    `agreement`, the share of them that chose the same label, and `left_out`.
+    `minimum`, `rank_average` and `stacking(meta_model)`. If it returns a `Prediction`,
+    `Predictions` or an array, the answer has `members`, the answers by model name, `agreement`, the
+    fraction of them that chose the same label, and `left_out`.
 
-    `timeout` is in seconds per member. With `min_members` a member that raises, exceeds the timeout
-    or gives NaN is left out: it is logged, and its reason is in `left_out` and in the trace.
-    `InputError` is the caller's mistake and is raised at once. Fewer answers than `min_members`
-    raise `ModelRunError`, which names each failure. Without it any failure is raised as it is.
+    `timeout` is in seconds per member. With `min_members`, a member that raises, exceeds the
+    timeout or returns NaN is left out; the reason is logged and recorded in `left_out` and in the
+    trace. `InputError` is the caller's mistake and is raised immediately. Fewer answers than
+    `min_members` raise a `ModelRunError` that names each failure. Without `min_members`, failures
+    propagate.
     """
 
     arrangement = "parallel"
@@ -91,13 +92,13 @@ class Ensemble(Combinator):
 
     @property
     def gives(self) -> ValueSpec:
-        """The values that their combination gives; votes and means of predictions are one."""
+        """The values returned by their combination; predictions combine to a prediction."""
         if self._is_quick and equal_outputs(self.models) == "Prediction":
             return "Prediction"
         return self.combine.gives
 
     def check(self) -> None:
-        """Raise `CompositionError` where two models cannot take the same value."""
+        """Raise `CompositionError` if two models cannot take the same value."""
         check_same_value(type(self).__name__, self.models)
 
     @property
@@ -106,7 +107,7 @@ class Ensemble(Combinator):
         return *self.models, self.combine
 
     def run(self, value: Any) -> Any:
-        """Ask every model, then combine."""
+        """Call every model, then combine their answers."""
         if self._is_plain:
             given = self._all([model(value) for model in self.models])
         else:
@@ -118,7 +119,7 @@ class Ensemble(Combinator):
         return self._answer(result, given)
 
     async def arun(self, value: Any) -> Any:
-        """Await all models at once, then combine."""
+        """Await all models concurrently, then combine their answers."""
         if self._is_plain:
             given = self._all(await gather_stages(self.models, value))
         else:
@@ -138,7 +139,7 @@ class Ensemble(Combinator):
 
     @property
     def _function(self) -> Any:
-        """The function of a `combine` that is one, or None."""
+        """The `combine` function, or None if it is a stage."""
         return self.combine.function if type(self.combine) is Function else None
 
     def _check_arguments(self) -> None:
@@ -162,7 +163,7 @@ class Ensemble(Combinator):
         return _Answers(self._names, answers, {}, self.combine)
 
     def _kept(self, answers: list[Any]) -> _Answers:
-        """Leave out the failures; `ModelRunError` where too few answers are left."""
+        """Leave out failures; raise `ModelRunError` if too few answers remain."""
         failures = {
             name: answer
             for name, answer in zip(self._names, answers, strict=True)
@@ -194,7 +195,7 @@ class Ensemble(Combinator):
         return _Answers(names, [answers[place] for place in places], left_out, combine)
 
     def _combine_failed(self, error: Exception) -> NoReturn:
-        """Raise the error of the combine function with the names of both."""
+        """Raise the error of the combine function, naming both it and the ensemble."""
         kind = type(error)
         if kind in (CompositionError, ModelRunError):
             raise kind(f"ensemble {self.name!r}: {error}") from error
@@ -216,8 +217,8 @@ class Ensemble(Combinator):
             return result
         if not self._is_quick and kind not in _ARRAYS and holds_nan(result):
             raise CompositionError(
-                f"ensemble {self.name!r}: its combine function {self.combine.name} gave NaN for a "
-                "probability"
+                f"ensemble {self.name!r}: its combine function {self.combine.name} returned NaN "
+                "for a probability"
             )
         members = dict(zip(given.names, given.answers, strict=True))
         return with_members(result, members, given.left_out)

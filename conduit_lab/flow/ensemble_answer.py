@@ -1,4 +1,4 @@
-"""The answers of an ensemble: each keeps the answers of its members, and how many agree."""
+"""The answers of an ensemble: they include the members' answers, and how many agree."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from conduit_lab.models.prediction import Prediction, Predictions
 
 
 class EnsemblePrediction(Prediction):
-    """The prediction of an ensemble. Its JSON has the keys of every `Prediction`, no more.
+    """The prediction of an ensemble. Its JSON has exactly the keys of a `Prediction`.
 
-    `left_out` are the reasons of the members without an answer, by their names.
+    `left_out` maps the names of members without an answer to the reasons.
     """
 
     __slots__ = ("_given", "_place", "left_out")
 
     left_out: dict[str, str]
-    _given: dict[str, Any]  # the members' answers, to a whole batch where there is a place
-    _place: tuple[int, int] | None  # in a batch: the row, and the number of rows
+    _given: dict[str, Any]  # the members' answers; to a whole batch if `_place` is set
+    _place: tuple[int, int] | None  # in a batch: row index and number of rows
 
     @property
     def members(self) -> dict[str, Any]:
@@ -37,7 +37,7 @@ class EnsemblePrediction(Prediction):
 
     @property
     def agreement(self) -> float | None:
-        """The share of `members` that chose this label, 0 to 1; None where they give no labels."""
+        """The fraction of `members` that chose this label, 0 to 1; None if they have no labels."""
         share: float | None = _agreement(self.label, self.members)
         return share
 
@@ -54,8 +54,8 @@ class EnsemblePrediction(Prediction):
 class EnsemblePredictions(Predictions):
     """The predictions of an ensemble for a batch; each is an `EnsemblePrediction`.
 
-    `members` are the members' answers to the whole batch by name, `left_out` the reasons of those
-    without one.
+    `members` are the members' answers to the whole batch by name; `left_out` maps the names of
+    members without an answer to the reasons.
     """
 
     members: dict[str, Any]
@@ -63,7 +63,7 @@ class EnsemblePredictions(Predictions):
 
     @property
     def agreement(self) -> Array | None:
-        """The share of `members` that chose each row's label, float `[n]`, or None."""
+        """The fraction of `members` that chose each row's label, float `[n]`, or None."""
         share: Array | None = _agreement(ballot(self), self.members)
         return share
 
@@ -79,9 +79,10 @@ class EnsemblePredictions(Predictions):
 
 
 class EnsembleArray(np.ndarray):
-    """The array of an ensemble. A slice, a copy and the result of arithmetic have no members.
+    """The array of an ensemble. Slices, copies and results of arithmetic have no members.
 
-    `members` are the members' answers by name, `left_out` the reasons of those without one.
+    `members` are the members' answers by name; `left_out` maps the names of members without an
+    answer to the reasons.
     """
 
     members: dict[str, Any]
@@ -89,10 +90,10 @@ class EnsembleArray(np.ndarray):
 
     @property
     def agreement(self) -> Any:
-        """The share of `members` with the same best class along the last axis, 0 to 1.
+        """The fraction of `members` with the same best class along the last axis, 0 to 1.
 
-        It is a float for scores `[classes]`, an array `[n]` for `[n, classes]`. An array of labels,
-        which a vote gives, is compared label by label. None where no two classes are compared.
+        A float for scores `[classes]`, an array `[n]` for `[n, classes]`. An array of labels, as a
+        vote returns, is compared label by label. None if there are no classes to compare.
         """
         if self.dtype.kind != "f":
             return _agreement(np.asarray(self), self.members)
@@ -110,11 +111,11 @@ class EnsembleArray(np.ndarray):
 
     def __array_wrap__(
         self, array: Any, context: Any = None, return_scalar: bool = False
-    ) -> Any:  # of a function of NumPy's
+    ) -> Any:  # returned by a NumPy function
         return array[()] if return_scalar else np.asarray(array)
 
 
-# the class of an ensemble's answer, by the type that its combine function returns
+# the class of an ensemble's answer, keyed by the type that its combine function returns
 KINDS_WITH_MEMBERS: dict[type, type] = {
     Prediction: EnsemblePrediction,
     EnsemblePrediction: EnsemblePrediction,
@@ -126,7 +127,7 @@ KINDS_WITH_MEMBERS: dict[type, type] = {
 
 
 def with_members(result: Any, members: dict[str, Any], left_out: dict[str, str]) -> Any:
-    """Return a result of a type in `KINDS_WITH_MEMBERS` with the members' answers."""
+    """Return a result of a type in `KINDS_WITH_MEMBERS` with the members' answers attached."""
     kind = KINDS_WITH_MEMBERS[type(result)]
     if kind is EnsemblePrediction:
         row = EnsemblePrediction.from_array(result.to_array(), result.labels, result.label)
@@ -143,10 +144,10 @@ def with_members(result: Any, members: dict[str, Any], left_out: dict[str, str])
 
 
 def _agreement(label: Any, members: Mapping[str, Any]) -> Any:
-    """Return the share of members that vote for `label`, per row; None if votes are not alike."""
+    """Return the fraction of members that vote for `label`, per row; None for mixed votes."""
     try:
         votes = [np.asarray(ballot(answer)) for answer in members.values()]
-    except (ValueError, CompositionError):  # lists of unequal length, no classes
+    except (ValueError, CompositionError):  # lists of unequal length, or no classes
         return None
     own = np.asarray(label)
     alike = all(v.shape == own.shape and v.dtype.kind == own.dtype.kind for v in votes)
@@ -157,7 +158,7 @@ def _agreement(label: Any, members: Mapping[str, Any]) -> Any:
 
 
 def _rows(answer: Any, index: Any, count: int) -> Any:
-    """Return a member's answer to the rows at `index` of a batch of `count`."""
+    """Return a member's answers for the rows at `index` of a batch of `count`."""
     is_batch = isinstance(answer, Predictions | np.ndarray | list | tuple) and len(answer) == count
     return answer[index] if is_batch else answer
 

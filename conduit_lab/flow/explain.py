@@ -26,7 +26,7 @@ _MAX_DEPTH = 20
 class StageChoice(NamedTuple):
     """The choice made for one stage, `depth` levels below the pipeline, and its reason.
 
-    `seconds` is the time of its last recorded call, None where none was recorded.
+    `seconds` is the duration of its last recorded call, None if there was none.
     """
 
     depth: int
@@ -37,9 +37,9 @@ class StageChoice(NamedTuple):
 
 
 class Explanation(Viewed):
-    """The choices of a pipeline at one moment: fused models, threads, batches, caches, times.
+    """A snapshot of a pipeline's choices: fused models, threads, batches, caches, times.
 
-    `choices` has one entry per stage, `steps` those that `compile` tried. Making and showing it
+    `choices` has one entry per stage, `steps` those that `compile` tried. Creating and showing it
     runs no stage and opens no file.
     """
 
@@ -104,14 +104,14 @@ def _below(root: Stage) -> Iterator[tuple[int, Stage]]:
 
 
 def _chosen(stage: Stage) -> tuple[str, str]:
-    """Return the choice made for one stage and its reason, empty where there was none to make."""
+    """Return the choice made for a stage and its reason; empty if there was no choice."""
     if isinstance(stage, FileModel):
         shared = stage.held
         return ("not opened", "") if shared is None else _chosen_for_model(shared)
     if isinstance(stage, Cached):
         return f"cache of at most {figures.size(stage.bytes)}", stage.statistics
     if isinstance(stage, RouteTable):
-        return f"table of {figures.plural(len(stage.table), 'value')}", "others ask the route"
+        return f"table of {figures.plural(len(stage.table), 'value')}", "other values use the route"
     if isinstance(stage, Parallel | LazyParallel):
         choice, reason = _threads(getattr(stage, "decision", None))
         if isinstance(stage, LazyParallel):
@@ -129,7 +129,7 @@ def _threads(decision: Any) -> tuple[str, str]:
 
 
 def _chosen_for_model(shared: Shared) -> tuple[str, str]:
-    """Return the batches of a model's concurrent calls, and its runs so far."""
+    """Describe how a model's concurrent calls are batched, and its runs so far."""
     batcher = shared.batcher() if shared.batcher is not None else None
     reasons = [shared.statistics() if shared.calls else "no runs yet"]
     if shared.calls:

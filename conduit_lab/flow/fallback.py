@@ -20,22 +20,23 @@ from conduit_lab.flow.deadline import acall_within, call_within, exceeded, run_w
 from conduit_lab.flow.tries import Tries
 
 _RESET_SECONDS = 30.0
-_HOLD_SECONDS = 5.0  # that a stage's stream waits, with a full log, until it is held
+_HOLD_SECONDS = 5.0  # how long a stage's stream waits, with a full log, until it is held
 
 
 class Fallback(Combinator):
-    """The first stage whose call succeeds; bad input is the caller's and is raised at once.
+    """The first stage whose call succeeds; errors of bad input are raised immediately.
 
-    Every other error goes on to the next stage: a failed run, a timeout, a provider's error. The
-    answer itself is not checked: one of NaN is an answer. Each failure is logged with its reason,
-    the trace holds the failed span beside the one that answered, and the attribute `fallback` has
-    the name of the stage that answered for the first. When all fail, the last error is raised; its
-    notes have the others.
+    Any other error, such as a failed run, a timeout or a provider's error, moves on to the next
+    stage. The answer itself is not checked: NaN is a valid answer. Each failure is logged with its
+    reason, the trace holds the failed span beside the successful one, and the attribute `fallback`
+    names the stage that answered instead of the first. If all fail, the last error is raised, with
+    the others as notes.
 
-    A failed stage is tried again up to `retries` times. Each try may take `timeout` seconds, of a
-    stream until its first chunk; see `call_within` for a call past it. After `open_after` failed
-    tries in a row a stage is skipped for `reset_after` seconds, then one call probes it: it is used
-    again once a probe succeeds. The last stage is never skipped, since nothing could answer for it.
+    A failed stage is tried again up to `retries` times. Each try may take `timeout` seconds, for a
+    stream until its first chunk; `call_within` describes what happens to a late call. After
+    `open_after` consecutive failures a stage is skipped for `reset_after` seconds, then one call
+    probes it: it is used again once a probe succeeds. The last stage is never skipped, as it has no
+    fallback.
     """
 
     arrangement = "fallback"
@@ -87,7 +88,7 @@ class Fallback(Combinator):
         return {name: value for name, (value, default) in settings.items() if value != default}
 
     def run(self, value: Any) -> Any:
-        """Return the answer of the first stage that gives one, or raise the last one's error."""
+        """Return the answer of the first stage that succeeds, or raise the last error."""
         tries = None
         if self._plain:
             try:
@@ -109,7 +110,7 @@ class Fallback(Combinator):
         raise tries.error()
 
     async def arun(self, value: Any) -> Any:
-        """Await the stages until one succeeds, as `run` calls them."""
+        """Await the stages until one succeeds; the async version of `run`."""
         tries = None
         if self._plain:
             try:
@@ -131,10 +132,10 @@ class Fallback(Combinator):
         raise tries.error()
 
     def stream(self, value: Any, /) -> Stream[Any, Any]:
-        """Return a stream of the chunks of the first stage whose stream begins.
+        """Return a stream of the chunks of the first stage whose stream starts.
 
-        A stage that fails before its first chunk is followed by the next one; an empty stream is an
-        answer. Later errors are raised by the stream. Its chunks and its result are those of the
+        If a stage fails before its first chunk, the next one is tried; an empty stream is a valid
+        answer. Later errors are raised by the stream. Its chunks and result are those of the
         stage's stream, which ends with it, and which waits for a reader with `hold`.
         """
         with recorder.span(self.name, self.kind, self, value) as span:
@@ -154,7 +155,7 @@ class Fallback(Combinator):
         return Tries(self.name, self.stages, self._breakers, self.retries)
 
     def _open(self, tries: Tries, stages: Iterator[Stage], value: Any) -> _Opened:
-        """Begin the stream of the next stage that can; raise the last error where none can."""
+        """Start the stream of the next stage that can; raise the last error if none can."""
         for stage in stages:
             began = monotonic()
             try:
@@ -191,7 +192,7 @@ class Fallback(Combinator):
 
 
 class _Opened:
-    """A stage's stream that has begun, and its reader; `began` is on the monotonic clock."""
+    """A stage's started stream, and its reader; `began` is on the monotonic clock."""
 
     def __init__(
         self, stage: Stage, reader: Reader[Any], seconds: float | None, began: float
@@ -202,9 +203,9 @@ class _Opened:
         self._deadline = None if seconds is None else began + seconds
 
     def beginning(self) -> list[Any]:
-        """Wait for the first chunk and return it in a list; an empty one for an empty stream.
+        """Wait for the first chunk and return it in a list; the list is empty for an empty stream.
 
-        Raises the stream's error, and `DeadlineExceeded` for one that has no chunk in time.
+        Raises the stream's error, or `DeadlineExceeded` if there is no chunk in time.
         """
         if not self.reader.block(self._deadline) and self._seconds is not None:
             raise exceeded(self.stage, self._seconds)

@@ -1,7 +1,7 @@
-"""Fit: whether the values that one stage gives can be those that another takes.
+"""Fit: whether one stage's output can be another stage's input.
 
-Only a sure misfit counts. A free axis fits any length, a model takes one sample without its batch
-axis, and it casts numbers where that is exact; an unknown spec fits.
+Only certain mismatches count. A free axis fits any length, a model accepts one sample without its
+batch axis, and it casts numbers if the cast is exact; an unknown spec fits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _Shape = tuple[int | str, ...]
 
 
 def check_handover(kind: str, before: Stage, after: Stage) -> None:
-    """Raise `CompositionError` where `after` cannot take the output of `before`."""
+    """Raise `CompositionError` if `after` cannot take the output of `before`."""
     gives, takes = before.gives, after.takes
     if gives is None or takes is None or _fits(gives, takes):
         return
@@ -30,13 +30,13 @@ def check_handover(kind: str, before: Stage, after: Stage) -> None:
         mend = "Pass its probabilities on"
         function = "lambda answer: [*answer.probabilities.values()]"
     raise CompositionError(
-        f"{kind}: {before.name!r} gives {describe_values(gives)}, {after.name!r} expects "
+        f"{kind}: {before.name!r} returns {describe_values(gives)}, {after.name!r} expects "
         f"{describe_values(takes)}. {mend}: Sequential({_code(before)}, {function}, {_code(after)})"
     )
 
 
 def check_same_value(kind: str, stages: Sequence[Stage]) -> None:
-    """Raise `CompositionError` where two stages cannot take the same value."""
+    """Raise `CompositionError` if two stages cannot take the same value."""
     known = [(stage, takes) for stage in stages if (takes := stage.takes)]
     for (one, first), (other, second) in combinations(known, 2):
         if not _agree(first, second):
@@ -53,20 +53,20 @@ def shared_inputs(stages: Sequence[Stage]) -> tuple[TensorSpec, ...] | None:
 
 
 def equal_inputs(stages: Sequence[Stage]) -> tuple[TensorSpec, ...] | None:
-    """Return the inputs of each stage where they are the same, else None."""
+    """Return the inputs of the stages if they are all the same, else None."""
     found = [stage.takes for stage in stages]
     return found[0] if found and all(takes == found[0] for takes in found) else None
 
 
 def equal_outputs(stages: Sequence[Stage]) -> ValueSpec:
-    """Return the values that each stage gives where they are the same, else None."""
+    """Return the outputs of the stages if they are all the same, else None."""
     found = [stage.gives for stage in stages]
     return found[0] if len({_unnamed(gives) for gives in found}) == 1 else None
 
 
 def named_outputs(stages: dict[str, Stage]) -> ValueSpec:
-    """Return the specs of a dict of arrays, one per stage, else `dict`; None for a dict of one."""
-    if len(stages) < 2:  # one spec alone is an array
+    """Return the specs of a dict of arrays, one per stage, else `dict`; None for one stage."""
+    if len(stages) < 2:  # a single spec means a plain array
         return None
     specs = []
     for name, stage in stages.items():
@@ -80,9 +80,10 @@ def named_outputs(stages: dict[str, Stage]) -> ValueSpec:
 def _fits(gives: tuple[TensorSpec, ...] | str, takes: tuple[TensorSpec, ...]) -> bool:
     is_dict = gives == "dict" or (isinstance(gives, tuple) and len(gives) > 1)
     if is_dict and len(takes) == 1 and _is_text(takes[0]):
-        return True  # a pair of texts is a dict
+        return True  # a pair of texts is passed as a dict
     if isinstance(gives, str):
-        return len(takes) > 1  # predictions for a DataFrame are one, with a column per input
+        # predictions for a DataFrame are a DataFrame, with a column per input
+        return len(takes) > 1
     return _fits_as_arrays(gives, takes) or _fits_as_frame(gives, takes)
 
 
@@ -98,13 +99,13 @@ def _fits_as_arrays(gives: tuple[TensorSpec, ...], takes: tuple[TensorSpec, ...]
 
 
 def _fits_as_frame(gives: tuple[TensorSpec, ...], takes: tuple[TensorSpec, ...]) -> bool:
-    """Return whether a model that got a DataFrame may give one that fits the next model."""
+    """Return whether a model given a DataFrame may return one that fits the next model."""
     columns: list[str] = []
     known = True
     for spec in gives:
         width = prod(axis for axis in spec.shape if isinstance(axis, int))
         columns += [spec.name] if width == 1 else [f"{spec.name}_{i}" for i in range(width)]
-        # of one free axis, its rows; others make it a multiple of the width
+        # with one free axis, the rows; other axes multiply the width
         known = known and sum(isinstance(axis, str) for axis in spec.shape) == 1
     if len(takes) > 1:
         return not known or {spec.name for spec in takes} <= set(columns)
@@ -121,7 +122,7 @@ def _fits_as_frame(gives: tuple[TensorSpec, ...], takes: tuple[TensorSpec, ...])
 def _agree(first: tuple[TensorSpec, ...], second: tuple[TensorSpec, ...]) -> bool:
     if len(first) == len(second) == 1:
         pairs = [(first[0], second[0])]
-    else:  # a DataFrame has columns for several inputs, and for others beside them
+    else:  # a DataFrame has columns for several inputs, and may have more
         names = {spec.name: spec for spec in first}
         pairs = [(names[s.name], s) for s in second if s.name in names and len(first) > 1]
         pairs = pairs if len(second) > 1 else []
@@ -133,7 +134,7 @@ def _is_text(spec: TensorSpec) -> bool:
 
 
 def _castable(given: TensorSpec, taken: TensorSpec) -> bool:
-    """Return whether a model may cast the one to the other; some values decide only at run time."""
+    """Return whether a model may cast one to the other; some casts depend on the values."""
     if _is_text(given) != _is_text(taken):
         return _number(given) is None and _number(taken) is None
     had, wanted = _number(given), _number(taken)
@@ -141,7 +142,7 @@ def _castable(given: TensorSpec, taken: TensorSpec) -> bool:
 
 
 def _number(spec: TensorSpec) -> str | None:
-    """Return the kind of a number's dtype, as in `numpy.dtype.kind`, or None for any other."""
+    """Return the kind of a numeric dtype, as in `numpy.dtype.kind`, or None for others."""
     try:
         kind = np.dtype(spec.dtype).kind
     except (TypeError, ValueError):  # bfloat16, or a sequence
@@ -164,7 +165,7 @@ def _same_shape(one: _Shape, other: _Shape) -> bool:
 
 
 def _shapes(shape: _Shape) -> Iterator[_Shape]:
-    """Yield the shape of a batch, and those of one sample."""
+    """Yield the shape of a batch, and the shapes of a single sample."""
     yield shape
     for place, axis in enumerate(shape):
         if isinstance(axis, str) or (place == 0 and axis == 1):

@@ -1,4 +1,4 @@
-"""LazyParallel: a Parallel some of whose members run only when their result is read."""
+"""LazyParallel: a Parallel that runs some members only when their result is read."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from conduit_lab.flow.parallel import Parallel
 class LazyResults(MutableMapping[str, Any]):
     """Results by name, in the order of `names`; a missing one is computed when it is read.
 
-    It is read, changed, merged and unpacked as a dict, and `isinstance` counts it as one. It is no
-    subclass: C code, such as a JSON encoder, would read a dict's own storage, and miss results
-    without an error. Its repr, which debuggers and event loops read, computes none; `str` does.
+    It is read, changed, merged and unpacked like a dict, and `isinstance` accepts it as one. It is
+    not a real subclass: C code, such as a JSON encoder, would access a dict's storage directly and
+    silently miss results. Its repr, which debuggers and event loops call, computes nothing; `str`
+    does.
     """
 
     __slots__ = ("_compute", "_names", "_results")
@@ -63,7 +64,7 @@ class LazyResults(MutableMapping[str, Any]):
         return name in self._names
 
     def popitem(self) -> tuple[str, Any]:
-        """Remove and return the last item, as a dict does."""
+        """Remove and return the last item, like a dict."""
         if not self._names:
             raise KeyError("popitem(): dictionary is empty")
         name = next(reversed(self._names))
@@ -91,7 +92,7 @@ class LazyResults(MutableMapping[str, Any]):
 
     @property
     def nbytes(self) -> int:
-        """The approximate bytes of the results so far, for `weight`, which would read all."""
+        """The approximate size of the results so far; `weight` would otherwise compute all."""
         return weight(self._results)
 
     def __str__(self) -> str:
@@ -106,9 +107,9 @@ class LazyResults(MutableMapping[str, Any]):
 class LazyParallel(Combinator):
     """A Parallel whose members named in `lazy` run only when their result is read.
 
-    `compile` makes it of a Parallel where the samples read only some results. A result that is read
-    all the same is computed then, from the value of the call, and its span lies in that of its
-    reader. An error of a member that nobody reads is never raised.
+    `compile` creates it from a Parallel if the samples read only some results. A lazy result is
+    computed on first access, from the value of the call, and its span is a child of the reader's.
+    Errors of members that are never read are never raised.
     """
 
     def __init__(self, parallel: Parallel, *, lazy: Sequence[str], name: str = "parallel") -> None:
@@ -132,18 +133,18 @@ class LazyParallel(Combinator):
 
     @property
     def decision(self) -> Any:
-        """The threads that the members which are read run on, as `Parallel.decision`."""
+        """The threads used for the members that are read, as in `Parallel.decision`."""
         return getattr(self._read, "decision", None)
 
     def _settings(self) -> dict[str, Any]:
         return {"lazy": self.lazy}
 
     def run(self, value: Any) -> LazyResults:
-        """Run the members that are read."""
+        """Run the members that are not lazy."""
         return self._results(self._read.run(value), value)
 
     async def arun(self, value: Any) -> LazyResults:
-        """Await the members that are read, all at once."""
+        """Await the members that are not lazy, concurrently."""
         return self._results(await self._read.arun(value), value)
 
     def _results(self, read: dict[str, Any], value: Any) -> LazyResults:

@@ -18,7 +18,7 @@ from conduit_lab.models.prediction import Prediction, Predictions
 
 @dataclass(frozen=True)
 class MemberFailure:
-    """The reason why a member has no answer; `error` is None for one that gave NaN."""
+    """The reason why a member has no answer; `error` is None if it returned NaN."""
 
     reason: str
     error: Exception | None = None
@@ -27,8 +27,8 @@ class MemberFailure:
 class Member(Stage):
     """A stage under its name in the ensemble, with at most `timeout` seconds per call.
 
-    With `records_failures` an error, a timeout and an answer with NaN become a `MemberFailure`;
-    `InputError` and `RecursionError` are mistakes of the caller and of the code, and are raised.
+    With `records_failures`, an error, a timeout or an answer with NaN becomes a `MemberFailure`;
+    `InputError` and `RecursionError`, which are mistakes of the caller or the code, are raised.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Member(Stage):
         self.records_failures = records_failures
 
     def run(self, value: Any) -> Any:
-        """Call the stage; the span is the stage's own."""
+        """Call the stage, which records its own span."""
         try:
             return self._checked(call_within(self.stage, value, self.timeout))
         except (InputError, RecursionError):
@@ -58,15 +58,17 @@ class Member(Stage):
             return self._failure(error)
 
     def __call__(self, value: Any) -> Any:
-        """Call the stage without a span of the member."""
+        """Call the stage without a span for the member."""
         return self.run(value)
 
     def acall(self, value: Any) -> Coroutine[Any, Any, Any]:
-        """Await the stage without a span of the member."""
+        """Await the stage without a span for the member."""
         return self.arun(value)
 
     def _checked(self, answer: Any) -> Any:
-        return MemberFailure("gave NaN") if self.records_failures and holds_nan(answer) else answer
+        return (
+            MemberFailure("returned NaN") if self.records_failures and holds_nan(answer) else answer
+        )
 
     def _failure(self, error: Exception) -> MemberFailure:
         if not self.records_failures:
@@ -75,7 +77,7 @@ class Member(Stage):
 
 
 def unique_names(stages: Sequence[Stage]) -> list[str]:
-    """Return the stages' names, each once: `m1`, and `m1 (2)` for its twin."""
+    """Return unique names for the stages: `m1`, and `m1 (2)` for a duplicate."""
     names: list[str] = []
     for stage in stages:
         name, number = stage.name, 1
@@ -87,7 +89,7 @@ def unique_names(stages: Sequence[Stage]) -> list[str]:
 
 
 def holds_nan(answer: Any) -> bool:
-    """Return whether there is NaN in a prediction, a float, an array, or a list or dict of them."""
+    """Return whether a prediction, a float, an array, or a list or dict of these contains NaN."""
     if isinstance(answer, Prediction):
         return math.isnan(answer.score) or bool(np.isnan(answer.to_array()).any())
     if isinstance(answer, Predictions):

@@ -1,4 +1,4 @@
-"""Model fusion: neighbouring ONNX models of a sequence as one graph, where equal and faster."""
+"""Model fusion: merge consecutive ONNX models of a sequence, if the result is equal and faster."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from conduit_lab.runtime.rewriting.graph_fusion import FusionReport, fuse, misfi
 def fused(
     stages: Sequence[Stage], samples: Sequence[Any]
 ) -> tuple[list[Stage], tuple[FusionReport, ...]]:
-    """Fuse neighbouring models where possible; return the stages and a report per neighbourhood.
+    """Fuse consecutive models if possible; return the stages and a report per group of models.
 
-    Stages before the last such neighbours are called on the samples.
+    Stages before the last such group are called with the samples.
     """
     groups, reports = model_groups(stages)
     made: list[Stage] = []
@@ -36,9 +36,9 @@ def fused(
 
 
 def fuse_models(models: Sequence[Any], samples: Sequence[Any]) -> tuple[Model | None, FusionReport]:
-    """Return models as one where that is equal and faster, and a report.
+    """Return the fused model, or None if it is not equal and faster, and a report.
 
-    Each sample is an input of the first of them.
+    Each sample is an input of the first model.
     """
     first, last = models[0], models[-1]
     arrays = [_arrays(first, value) for value in samples]
@@ -59,15 +59,15 @@ def fuse_models(models: Sequence[Any], samples: Sequence[Any]) -> tuple[Model | 
 
 
 def _arrays(model: Model, value: Any) -> dict[str, Array]:
-    """Return the feeds of a graph for `value`, at most as many rows as it takes at once."""
+    """Return the feeds of a graph for `value`, with at most as many rows as it takes at once."""
     arrays = {name: np.asarray(array) for name, array in model.feeds(value).arrays.items()}
     return model.layout.part(arrays, 0, model.layout.size) if model.layout.size else arrays
 
 
 def model_groups(stages: Sequence[Stage]) -> tuple[list[list[Stage]], list[FusionReport]]:
-    """Group the models that may be fused; report why other neighbouring models may not.
+    """Group models that may be fused; report why other consecutive models may not be.
 
-    Any other stage is a group of one.
+    Any other stage becomes a group of one.
     """
     groups: list[list[Stage]] = []
     apart: list[FusionReport] = []
@@ -84,18 +84,18 @@ def model_groups(stages: Sequence[Stage]) -> tuple[list[list[Stage]], list[Fusio
 
 
 def _apart(before: Model, after: Model) -> str:
-    """Return the reason why two neighbouring models cannot be one graph, or an empty text."""
+    """Return the reason why two consecutive models cannot become one graph, or ""."""
     for model in (before, after):
         if model.path.suffix != ".onnx":
-            return f"{model.name} is no ONNX file"
+            return f"{model.name} is not an ONNX file"
     if before.options != after.options or before.device != after.device:
         return (
             f"they are opened differently: on {before.device} and {after.device}, or with other "
             "options"
         )
     if before.labels is not None:
-        return f"{before.name} gives predictions"
+        return f"{before.name} returns predictions"
     wrong = misfit(before.outputs, after.inputs)
     if not wrong and (before.layout.outputs != (0,) or after.layout.inputs != (0,)):
-        return f"{before.name} does not give one row a sample"
+        return f"{before.name} does not return one row per sample"
     return wrong

@@ -1,4 +1,4 @@
-"""Packing: as many passages as fit into a generator's prompt."""
+"""Packing: fit as many passages as possible into a generator's prompt."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ _HEADING = re.compile(r"^#{1,6}\s.*\s*", re.MULTILINE)
 
 @runtime_checkable
 class Counting(Protocol):
-    """A generator with a known context length, and a way to count tokens."""
+    """A generator with a known context length that can count tokens."""
 
     @property
     def context(self) -> int:
-        """The maximum number of tokens of prompt and answer together."""
+        """The maximum number of tokens of prompt and answer combined."""
 
     def count_tokens(
         self, prompt: Any = None, *, query: str | None = None, context: Sequence[str] | None = None
     ) -> int:
-        """Return the number of tokens of a prompt, given as to `generate`."""
+        """Return the number of tokens of a prompt, given as for `generate`."""
 
 
 class Packed(NamedTuple):
-    """The beginning of the text at `place`: all of it, or as many sentences as fit."""
+    """The beginning of the text at index `place`: all of it, or as many sentences as fit."""
 
     place: int
     text: str
 
 
 def pack(texts: Sequence[str], fits: Callable[[list[str]], bool]) -> list[Packed]:
-    """Return the parts of `texts`, best first, that go into a prompt; `fits` says if a list fits.
+    """Return the parts of `texts`, best first, that fit a prompt according to `fits`.
 
-    A text that fits goes in whole. Another one is cut at the last sentence end that fits; the best
-    one at a word, or anywhere, where not even its first sentence fits.
+    A text that fits is included whole. Otherwise it is cut at the last sentence end that fits; if
+    not even the first sentence of the best text fits, that is cut at a word or anywhere.
     """
     packed: list[Packed] = []
     for place, text in enumerate(texts):
@@ -57,11 +57,11 @@ def pack(texts: Sequence[str], fits: Callable[[list[str]], bool]) -> list[Packed
 
 
 def _beginning(text: str, end: re.Pattern[str], fits: Callable[[str], bool]) -> str:
-    """Return the longest beginning that fits and stops at an `end`; a heading is no end."""
+    """Return the longest beginning that fits and stops at an `end`, except after a heading."""
     size = 1024
     while size < len(text) and fits(text[:size]):
         size *= 2
-    text = text[: 2 * size]  # a passage may be a book; an end is known by the text after it
+    text = text[: 2 * size]  # a passage may be a book; recognizing an end takes the text after it
     headings = [found.span() for found in _HEADING.finditer(text)]
     ends = [
         found.end()
@@ -73,6 +73,6 @@ def _beginning(text: str, end: re.Pattern[str], fits: Callable[[str], bool]) -> 
 
 
 def _within(spans: Sequence[tuple[int, int]], place: int) -> bool:
-    """Return whether a place is inside one of the sorted spans, or at its end."""
+    """Return whether an index is inside one of the sorted spans, or at its end."""
     before = bisect_left(spans, place, key=lambda span: span[0])
     return before > 0 and place <= spans[before - 1][1]

@@ -1,4 +1,4 @@
-"""Parallel: several stages on the same value."""
+"""Parallel: apply several stages to the same value."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from conduit_lab.flow.tasks import gather_stages
 from conduit_lab.flow.thread_plan import ThreadDecision, ThreadPlan
 from conduit_lab.flow.workers import ThreadCall, start_calls
 
-MAX_BUSY_THREADS = 64  # of the process, above which members run one after the other
+MAX_BUSY_THREADS = 64  # in the process; above this, members run one after the other
 
 
 class Parallel(Combinator):
-    """Several independent stages on the same value; gives a dict of their results by name.
+    """Several independent stages on the same value; returns a dict of their results by name.
 
-    In an event loop they are awaited at once. A plain call runs them one after the other, or on
-    threads where their measured times say that this is faster: `decision` has the choice, its
+    In an event loop they are awaited concurrently. A plain call runs them one after the other, or
+    on threads if their measured times show that this is faster: `decision` has the choice, its
     reason and the times. The first failure is raised, and cancels the others with their streams and
-    generations. Python cannot end a thread: there a function runs until it returns, and its result
-    is dropped.
+    generations. Python cannot stop a thread: a function on one runs until it returns, and its
+    result is dropped.
     """
 
     arrangement = "parallel"
@@ -43,7 +43,7 @@ class Parallel(Combinator):
 
     @property
     def gives(self) -> ValueSpec:
-        """The dict of the values that its stages give."""
+        """The dict of the values that its stages return."""
         return named_outputs(self.stages)
 
     @property
@@ -53,7 +53,7 @@ class Parallel(Combinator):
 
     @property
     def decision(self) -> ThreadDecision:
-        """Whether a plain call now runs the members on threads, and why."""
+        """Whether a plain call currently runs the members on threads, and why."""
         return self._plan.decision()
 
     def run(self, value: Any) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Parallel(Combinator):
         return results
 
     async def arun(self, value: Any) -> dict[str, Any]:
-        """Await all stages at once; the first failure cancels the others."""
+        """Await all stages concurrently; the first failure cancels the others."""
         results = await gather_stages(self.children, value)
         return dict(zip(self.stages, results, strict=True))
 
@@ -96,7 +96,7 @@ class Parallel(Combinator):
         return results
 
     def _on_threads(self, value: Any, plan: ThreadPlan) -> dict[str, Any] | None:
-        """Run every stage on a thread; None, and none is run, if there are no threads for it."""
+        """Run every stage on a thread; None, having run none, if there are too few threads."""
         began = perf_counter()
         ended: SimpleQueue[ThreadCall] = SimpleQueue()
         outer = current()
@@ -128,7 +128,7 @@ def named_stages(kind: str, name: str, stages: Any) -> dict[str, Stage]:
 
 
 def _cancel(results: dict[str, Any]) -> None:
-    """Cancel the streams among the results of a run that failed: nobody gets them."""
+    """Cancel the streams among the results of a failed run, which nobody will receive."""
     for result in results.values():
         if isinstance(result, Stream):
             result.cancel()

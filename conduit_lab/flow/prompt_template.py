@@ -1,4 +1,4 @@
-"""PromptTemplate: a prompt of one's own, with a place for the question and one for the passages."""
+"""PromptTemplate: a custom prompt with placeholders for the question and the passages."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _PLACE = re.compile(r"\{(query|context)\}")
 
 
 class PromptTemplate:
-    """A text, or the messages of a chat, with `{query}` and `{context}` in it.
+    """A text, or the messages of a chat, that contains `{query}` and `{context}`.
 
-    Raises `ValueError` for a template that lacks one of the two.
+    Raises `ValueError` for a template that lacks either.
     """
 
     def __init__(self, template: TemplateText) -> None:
@@ -46,7 +46,7 @@ class PromptTemplate:
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:
-    """Return a template with the values in their places, as data: a value's braces mean nothing."""
+    """Fill a template with values verbatim: braces in a value have no meaning."""
     parts: list[str] = []
     done = 0
     for place in _PLACE.finditer(template):

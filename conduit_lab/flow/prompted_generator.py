@@ -1,4 +1,4 @@
-"""PromptedGenerator: a generator with the prompt and the options that a `Rag` gives it."""
+"""PromptedGenerator: a generator with the prompt and options of a `Rag`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from conduit_lab.models.generation.sampling_options import SamplingOptions
 
 
 class PromptedGenerator:
-    """Writes answers to questions from passages; without a template in the generator's own prompt.
+    """Answers questions from passages; without a template, it uses the generator's own prompt.
 
-    `options`, such as `max_tokens`, go to each generation.
+    `options`, such as `max_tokens`, are passed to each generation.
     """
 
     __slots__ = ("_generator", "_options", "_template")
@@ -35,9 +35,9 @@ class PromptedGenerator:
         self._options = options
 
     def text(self, question: str, passages: Sequence[str]) -> str:
-        """Return a whole answer."""
+        """Return a complete answer."""
         write = self._generator.generate
-        if isinstance(self._generator, Stage):  # it records itself
+        if isinstance(self._generator, Stage):  # it records its own span
             return self._ask(write, question, passages, **self._options)  # type: ignore[no-any-return]
         with self._span(question, passages) as span:
             answer: str = self._ask(write, question, passages, **self._options)
@@ -46,7 +46,7 @@ class PromptedGenerator:
             return answer
 
     def chunks(self, question: str, passages: Sequence[str]) -> Producer[Any, None, None]:
-        """Yield the generator's chunks; the whole text of one that does not stream."""
+        """Yield the generator's chunks; the whole text if it does not stream."""
         stream = getattr(self._generator, "stream", None)
         if stream is None:
             yield self.text(question, passages)
@@ -59,18 +59,18 @@ class PromptedGenerator:
             finally:
                 if isinstance(tokens, Producer):
                     tokens.close()
-            if isinstance(tokens, Stream):  # raises where somebody else cancelled it
+            if isinstance(tokens, Stream):  # raises if it was cancelled elsewhere
                 result = tokens.result()
                 if span is not None:
                     span.output = result
 
     def tokens(self, question: str, passages: Sequence[str]) -> int:
-        """Return the tokens of a prompt; 0 where the generator does not count them."""
+        """Return the number of tokens of a prompt; 0 if the generator does not count them."""
         count = getattr(self._generator, "count_tokens", None)
         return 0 if count is None else int(self._ask(count, question, passages))
 
     def fits(self, question: str) -> Callable[[list[str]], bool]:
-        """Return a function: do these passages fit beside the question and an answer."""
+        """Return a predicate: whether passages fit beside the question and an answer."""
         generator = self._generator
         if not isinstance(generator, Counting):
             return lambda passages: True

@@ -1,4 +1,4 @@
-"""Rag: answer a question from the passages that a store finds for it."""
+"""Rag: answer a question from passages retrieved from a store."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from conduit_lab.flow.prompted_generator import PromptedGenerator
 from conduit_lab.vectors.search import Mode, Search
 
 UNKNOWN_ANSWER = "I do not know."
-# Cosine of the best passage for all-MiniLM-L6-v2 and the chunks of the handbook. Chosen by balanced
-# accuracy on one half of data/questions.csv it would be 0.40 (0.858 on the other half), on the
-# other half 0.375 (0.823 on the first): tests/flow/test_threshold.py. Refusing a question that has
-# an answer is the worse mistake.
+# Cosine threshold for the best passage, for all-MiniLM-L6-v2 and the chunks of the handbook.
+# Maximizing balanced accuracy on one half of data/questions.csv gives 0.40 (0.858 on the other
+# half), on the other half 0.375 (0.823 on the first): tests/flow/test_threshold.py. Refusing an
+# answerable question is the worse mistake.
 MIN_SCORE = 0.38
 MAX_QUESTION_CHARACTERS = 10_000
-BATCH_QUESTIONS = 16  # answered at once: the sequences that a generator batches by default
+BATCH_QUESTIONS = 16  # answered concurrently; a generator's default batch size
 
-_DISTANCES = ("l2", "manhattan")  # metrics whose better scores are lower
+_DISTANCES = ("l2", "manhattan")  # metrics for which lower is better
 
 
 class Searchable(Protocol):
-    """The part of a store that `Rag` uses."""
+    """The parts of a store's interface that `Rag` uses."""
 
     name: str
 
@@ -57,22 +57,23 @@ class Rag(Viewed, Stage):
         rag.stream("How long does a refund take?")  # the sources first, then the text
 
     The `top_k` best passages of `store`, searched with `mode` and `rerank`, are the context of
-    `generator.generate(query=, context=)`. `options`, such as `max_tokens`, go to the generator.
-    `prompt` replaces the generator's own: a text, or the messages of a chat, with `{context}` and
-    `{query}` in it. Passages that exceed the generator's context are cut at the end of a sentence.
+    `generator.generate(query=, context=)`. `options`, such as `max_tokens`, are passed to the
+    generator. `prompt` replaces the generator's own prompt: a text, or the messages of a chat, that
+    contains `{context}` and `{query}`. Passages that exceed the generator's context are cut at the
+    end of a sentence.
 
-    A source is a hit's metadata with its `id`, its `score`, the `text` that the generator was
-    given, and its `span`: the start and end of that text in its document. For an entry that is no
-    part of a document (its metadata has no `start` and `end` as far apart as the content is long)
-    the span counts in the entry's content.
+    A source is a hit's metadata with its `id`, its `score`, the `text` passed to the generator, and
+    its `span`: the start and end of that text in its document. For an entry that is not part of a
+    document (its metadata lacks a `start` and `end` that match the content's length), the span
+    refers to the entry's content.
 
-    Where the best passage scores below `min_score` nothing is generated and the answer is "I do not
+    If the best passage scores below `min_score`, nothing is generated and the answer is "I do not
     know.", without sources. The score is the store's metric. The default is `MIN_SCORE`, 0.38, for
     cosine and none for other metrics. It was measured with all-MiniLM-L6-v2 on the questions about
-    the handbook: 86 % of the questions that the handbook answers pass, and 84 % of the others are
-    held back (97 % of those about other subjects, 59 % of those that a shop could have answered).
-    Choose your own for another embedder; -1 answers always. Mode "lexical" compares no embeddings,
-    so it has no threshold. Raises `InputError` for settings that could answer no question.
+    the handbook: 86 % of the answerable questions pass, and 84 % of the others are rejected (97 %
+    of those about other subjects, 59 % of those that a shop could have answered). Choose your own
+    for another embedder; -1 always answers. Mode "lexical" does not compare embeddings, so it has
+    no threshold. Raises `InputError` for settings that cannot work.
     """
 
     def __init__(
@@ -89,10 +90,10 @@ class Rag(Viewed, Stage):
         **options: Any,
     ) -> None:
         _check(store, generator, options)
-        Search(top_k, mode=cast(Mode, mode), rerank=rerank)  # raises for settings of no search
+        Search(top_k, mode=cast(Mode, mode), rerank=rerank)  # raises for invalid settings
         if mode != "lexical" and getattr(store, "embedder", store) is None:
             raise InputError(
-                f"the store has no embedder, and mode={mode!r} compares embeddings: give it one, "
+                f"the store has no embedder, and mode={mode!r} compares embeddings: pass one, "
                 "VectorStore(embedder=…), or use mode='lexical'"
             )
         if min_score is not None:
@@ -109,17 +110,17 @@ class Rag(Viewed, Stage):
 
     @property
     def children(self) -> tuple[Stage, ...]:
-        """The reranker and the generator, where they are stages."""
+        """The reranker and the generator, if they are stages."""
         return tuple(part for part in (self.rerank, self.generator) if isinstance(part, Stage))
 
     @property
     def revision(self) -> Any:
-        """The version of the store, which grows with every change; None for one without."""
+        """The version of the store, which grows with every change; None if it has none."""
         return getattr(self.store, "version", None)
 
     @property
     def prompt(self) -> TemplateText | None:
-        """The prompt in place of the generator's own, or None."""
+        """The prompt that replaces the generator's own, or None."""
         return None if self._template is None else self._template.template
 
     @property
@@ -139,31 +140,33 @@ class Rag(Viewed, Stage):
             """Answer one question."""
 
     def run(self, value: Any) -> RagAnswer:
-        """Answer one question; raises `InputError` for anything but a text that asks."""
+        """Answer one question; raises `InputError` for anything but a non-empty text."""
         question = _question(value)
         found = self._found(question)
         sources = found["sources"]
-        found["response"] = self._response(question, sources).lstrip()  # many begin with a space
+        # generated text often begins with a space
+        found["response"] = self._response(question, sources).lstrip()
         return cast(RagAnswer, found)
 
     def stream(self, question: str, /) -> AnswerStream:
         """Return a stream of `{"chunk": text, "complete": False}`; its result is the answer.
 
-        It starts at once. The first chunk has no text and the `sources`; the last one, `complete`,
-        has `response` and `sources`. Raises `InputError` for anything but a text that asks.
+        It starts immediately. The first chunk has no text but the `sources`; the last one,
+        `complete`, has `response` and `sources`. Raises `InputError` for anything but a non-empty
+        text.
         """
         draft = AnswerDraft(_question(question))
         return AnswerStream(self._chunks(question, draft), draft)
 
     def prompt_tokens(self, answer: CitedAnswer) -> int:
-        """Return the tokens of the prompt of an answer; 0 without sources or a known number."""
+        """Return the number of tokens of an answer's prompt; 0 without sources or if unknown."""
         sources = answer.get("sources", ())
         return self._writer.tokens(answer.question, _texts(sources)) if sources else 0
 
     def batch(self, values: Sequence[Any]) -> list[RagAnswer]:
         """Return one answer per question; a generator that streams decodes them as a batch."""
         questions = [_question(value) for value in values]
-        if not hasattr(self.generator, "stream"):  # it may take one call at a time only
+        if not hasattr(self.generator, "stream"):  # it may accept only one call at a time
             return super().batch(questions)
         answers = []
         for start in range(0, len(questions), BATCH_QUESTIONS):
@@ -178,11 +181,11 @@ class Rag(Viewed, Stage):
         return answers
 
     def acall(self, value: Any) -> Coroutine[Any, Any, RagAnswer]:
-        """Answer from an event loop; the stream that is awaited records the span."""
+        """Answer from an event loop; the awaited stream records the span."""
         return self.arun(value)
 
     async def arun(self, value: Any) -> RagAnswer:
-        """Answer from an event loop; cancelling the caller ends the generation too."""
+        """Answer from an event loop; cancelling the caller also cancels the generation."""
         stream = self.stream(value)
         try:
             return await stream
@@ -198,7 +201,7 @@ class Rag(Viewed, Stage):
             draft.found = found
             yield {"chunk": "", "complete": False, "sources": sources}
             response = ""
-            # a generator that is not closed would stay alive in a trace
+            # an unclosed generator would be kept alive by a trace
             with closing(self._written(question, sources)) as chunks:
                 for chunk in chunks:
                     text = chunk_text(chunk)
@@ -218,7 +221,7 @@ class Rag(Viewed, Stage):
     # Retrieving
 
     def _found(self, question: str) -> CitedAnswer:
-        """Return an answer without its text: the passages to answer from, if any is relevant."""
+        """Return an answer without text: the passages to answer from, if any is relevant."""
         with recorder.span("retrieve", "call", self, question) as span:
             found = self.store.search(
                 question, top_k=self.top_k, mode=self.mode, rerank=self.rerank
@@ -241,7 +244,7 @@ class Rag(Viewed, Stage):
                 span.annotate(detail=f"{whole} whole, {cut} cut, {out} left out")
         if not packed:
             raise InputError(
-                f"the question has {len(question)} characters and leaves no room for a passage in "
+                f"the question has {len(question)} characters, leaving no room for a passage in "
                 f"the {self.generator.context} tokens of the generator: ask a shorter one"  # type: ignore[attr-defined]
             )
         sources = [passage_source(hits[part.place], part) for part in packed]
@@ -250,7 +253,7 @@ class Rag(Viewed, Stage):
         )
 
     def _similarities(self, hits: Any, sources: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Return the cosine similarities of the sources by id, as far as they are known."""
+        """Return the known cosine similarities of the sources by id."""
         if self.store.metric != "cosine":
             return {}
         if self.mode == "dense" and self.rerank is None:
@@ -260,7 +263,7 @@ class Rag(Viewed, Stage):
 
     def _is_relevant(self, hits: Any) -> bool:
         """Return whether the best passage reaches the threshold."""
-        # a fused or reranked score orders passages, and does not say whether any is relevant
+        # a fused or reranked score orders passages, but does not show whether any is relevant
         best, threshold = hits.best, self.threshold
         if best is None or threshold is None:
             return True
@@ -331,8 +334,8 @@ def _check(store: Any, generator: Any, options: Mapping[str, Any]) -> None:
         inspect.signature(generator.generate).bind(query="", context=[], **options)
     except TypeError as error:
         raise InputError(
-            f"{type(generator).__name__}.generate(query=, context=) does not take what this Rag "
-            f"gives it: {error}"
+            f"{type(generator).__name__}.generate(query=, context=) does not accept the "
+            f"arguments of this Rag: {error}"
         ) from None
     except ValueError:  # a built-in has no signature
         pass

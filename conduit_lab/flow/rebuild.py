@@ -1,4 +1,4 @@
-"""Rebuilding a tree of combinators with some of its stages changed."""
+"""Rebuild a tree of combinators with some of its stages changed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from conduit_lab.core.errors import CompositionError
 from conduit_lab.core.stage import Stage
 from conduit_lab.flow.combinator import Combinator
 
-Change = Callable[[Any], Stage]  # from a stage, its children changed already, to the one in place
+# maps a stage, whose children are already changed, to its replacement
+Change = Callable[[Any], Stage]
 
-# raised for a subclass whose constructor takes other arguments than the combinators here
+# raised by a subclass whose constructor has a different signature
 _OTHER_CONSTRUCTOR = (AttributeError, TypeError, ValueError, CompositionError)
 _POSITIONAL = (
     inspect.Parameter.POSITIONAL_ONLY,
@@ -23,9 +24,9 @@ _POSITIONAL = (
 
 
 def rebuilt(stage: Stage, changes: Mapping[int, Change], opaque: tuple[type, ...] = ()) -> Any:
-    """Return the tree with each stage in `changes`, by its `id`, replaced; the rest is shared.
+    """Return the tree with each stage in `changes`, keyed by `id`, replaced; the rest is shared.
 
-    `opaque` combinators are changed as a whole only.
+    `opaque` combinators are only changed as a whole.
     """
     made: dict[int, Stage] = {}
 
@@ -42,7 +43,7 @@ def rebuilt(stage: Stage, changes: Mapping[int, Change], opaque: tuple[type, ...
 
 
 def duplicate(stage: Combinator) -> Any:
-    """Return another combinator of the same stages."""
+    """Return another combinator with the same stages."""
     kind: Any = type(stage)
     try:
         return kind(*_arguments(stage), name=stage.name, **stage._settings())
@@ -51,7 +52,7 @@ def duplicate(stage: Combinator) -> Any:
 
 
 def combinators(stage: Stage, opaque: tuple[type, ...] = ()) -> list[Combinator]:
-    """Return the distinct combinators of a tree, the inner ones first."""
+    """Return the distinct combinators of a tree, inner ones first."""
     found: dict[int, Combinator] = {}
     seen: set[int] = set()
 
@@ -69,7 +70,7 @@ def combinators(stage: Stage, opaque: tuple[type, ...] = ()) -> list[Combinator]
 
 
 def _with_stages(stage: Combinator, change: Callable[[Stage], Stage]) -> Combinator:
-    """Return a combinator with each stage changed: itself where none is, or where it cannot be."""
+    """Return a combinator with each stage changed, or itself if none changes or none can."""
     if all(change(inner) is inner for inner in _stages(stage)):
         return stage
 
@@ -90,7 +91,7 @@ def _with_stages(stage: Combinator, change: Callable[[Stage], Stage]) -> Combina
 
 
 def _arguments(stage: Combinator) -> list[Any]:
-    """Return the positional arguments of a combinator, which are attributes of the same names."""
+    """Return the positional arguments of a combinator, stored as attributes of the same names."""
     arguments: list[Any] = []
     for parameter in inspect.signature(type(stage)).parameters.values():
         if parameter.kind not in _POSITIONAL or parameter.name == "name":
@@ -106,7 +107,7 @@ def _arguments(stage: Combinator) -> list[Any]:
 def _stages(stage: Combinator) -> Iterator[Stage]:
     try:
         yield from _stages_in([*_arguments(stage), *stage._settings().values()])
-    except AttributeError:  # a subclass whose arguments are not its attributes
+    except AttributeError:  # a subclass that does not store its arguments as attributes
         return
 
 

@@ -1,4 +1,4 @@
-"""ResultCache: kept results by key, the latest used of them; equal calls at once are one call."""
+"""ResultCache: an LRU cache of results by key; concurrent equal calls are made once."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from conduit_lab.core.trace.call_record import CallRecord
 from conduit_lab.core.trace.span import Span
 from conduit_lab.core.weight import PLAIN, weight
 
-_ENTRY_BYTES = 256  # of a key and its place in the table
+_ENTRY_BYTES = 256  # of a key and its table entry
 _IMMUTABLE = PLAIN | {bytes}
 
 
 class Kept(NamedTuple):
-    """A copy of a result that only the cache holds, and its bytes; each reader copies it again.
+    """A copy of a result owned by the cache, and its size; each reader copies it again.
 
-    `touched` has the stores, files and fallbacks of the call that gave it.
+    `touched` has the stores, files and fallbacks of the call that returned it.
     """
 
     value: Any
@@ -33,7 +33,7 @@ class Kept(NamedTuple):
 
 
 class Unkept(Enum):
-    """The end of a call without a kept result: equal calls run by themselves, or try again."""
+    """Why a call ended without a cached result: equal calls then run themselves, or try again."""
 
     ALONE = "its result cannot be kept"
     CANCELLED = "it was cancelled"
@@ -43,10 +43,10 @@ FlightOutcome = Kept | Unkept | Exception
 
 
 class Flight:
-    """A running call, which equal calls wait for, and its outcome.
+    """A running call that equal calls wait for, and its outcome.
 
-    `of_task` is a call in an event loop. `landed` is done once there is an outcome; it is never
-    cancelled, so that a caller which leaves changes nothing for the others.
+    `of_task` marks a call in an event loop. `landed` is done once there is an outcome; it is never
+    cancelled, so a caller that leaves does not affect the others.
     """
 
     __slots__ = ("landed", "of_task", "outcome", "waiters")
@@ -63,10 +63,10 @@ _caches: weakref.WeakSet[ResultCache] = weakref.WeakSet()
 
 
 class ResultCache:
-    """Kept results by key, at most `limit` bytes; thread-safe.
+    """Cached results by key, at most `limit` bytes; thread-safe.
 
-    `hits`, `misses` and `size` (bytes) are counted, and in `unkept` the reasons why a call was not
-    cached.
+    `hits`, `misses` and `size` (bytes) are counters, and `unkept` counts the reasons why calls were
+    not cached.
     """
 
     def __init__(self, limit: int) -> None:
@@ -77,14 +77,14 @@ class ResultCache:
         _caches.add(self)
 
     def reset(self) -> None:
-        """Begin empty: at the start, and in a forked child, where no other thread ends a call."""
-        self._lock = threading.Lock()  # guards all below, and the counters
-        self._kept: OrderedDict[bytes, Kept] = OrderedDict()  # the latest used last
+        """Start empty; also in a forked child, where no other thread can end a call."""
+        self._lock = threading.Lock()  # guards all attributes below, and the counters
+        self._kept: OrderedDict[bytes, Kept] = OrderedDict()  # most recently used last
         self._flights: dict[bytes, Flight] = {}
         self.size = 0
 
     def clear(self) -> None:
-        """Drop all kept results; those of running calls, which may be old, are not kept."""
+        """Drop all cached results; do not cache those of running calls, which may be outdated."""
         with self._lock:
             self._kept.clear()
             self._flights.clear()
@@ -94,9 +94,9 @@ class ResultCache:
         return len(self._kept)
 
     def find(self, key: bytes, *, of_task: bool) -> tuple[Kept | Flight, bool]:
-        """Return the kept result or the running call; True says that the caller begins that call.
+        """Return the cached result or the running call; True if the caller must run that call.
 
-        Its beginner ends it with `land`.
+        The caller that runs it ends it with `land`.
         """
         with self._lock:
             kept = self._kept.get(key)
@@ -116,7 +116,7 @@ class ResultCache:
             return flight, True
 
     def land(self, key: bytes, flight: Flight) -> None:
-        """End a call with the outcome that is set: keep a result, and wake the waiting calls."""
+        """End a call whose outcome is set: cache the result, and wake the waiting calls."""
         with self._lock:
             is_known = self._flights.get(key) is flight
             if is_known:
@@ -127,11 +127,11 @@ class ResultCache:
                 if is_known:  # not cleared since
                     self._keep(key, outcome)
             elif isinstance(outcome, Exception) and not flight.waiters:
-                flight.outcome = Unkept.CANCELLED  # its traceback refers to the flight
+                flight.outcome = Unkept.CANCELLED  # its traceback references the flight
         flight.landed.set_result(None)
 
     def take(self, key: bytes) -> Kept | None:
-        """Return the kept result, or count a miss."""
+        """Return the cached result, or count a miss."""
         with self._lock:
             kept = self._kept.get(key)
             if kept is None:
@@ -142,13 +142,13 @@ class ResultCache:
             return kept
 
     def put(self, key: bytes, kept: Kept, *, more_hits: int) -> None:
-        """Keep a result that `more_hits` equal calls of its batch share."""
+        """Cache a result shared by `more_hits` equal calls in its batch."""
         with self._lock:
             self._keep(key, kept)
             self.hits += more_hits
 
     def _keep(self, key: bytes, kept: Kept) -> None:
-        """Keep a result and drop those used the longest ago above the limit, with the lock held."""
+        """Cache a result and evict the least recently used ones above the limit; holds the lock."""
         replaced = self._kept.pop(key, None)
         self._kept[key] = kept
         self.size += kept.size - (0 if replaced is None else replaced.size)
@@ -157,7 +157,7 @@ class ResultCache:
             self.size -= oldest.size
 
     def copy_of(self, result: Any, record: CallRecord) -> Kept | str:
-        """Return a copy of a result to be kept, or the reason why there is none."""
+        """Return a copy of a result to cache, or the reason why it cannot be cached."""
         if record.written:
             return "a call that writes to a store"
         size = _ENTRY_BYTES + weight(result)
@@ -165,11 +165,11 @@ class ResultCache:
             return "a result above the limit"
         try:
             return Kept(copied(result), size, touched(record))
-        except Exception:  # of any class's own way to copy itself
+        except Exception:  # raised by a class's own copy method
             return f"a result of the type {type(result).__name__}"
 
     def reasons(self) -> list[tuple[str, int]]:
-        """Return the three most frequent reasons why a call was not cached, with their counts."""
+        """Return the three most frequent reasons why calls were not cached, with counts."""
         with self._lock:
             return self.unkept.most_common(3)
 
@@ -180,7 +180,7 @@ class ResultCache:
 
 
 def touched(record: CallRecord) -> CallRecord | None:
-    """Return a copy of the record without the calls around it, None where it is empty."""
+    """Return a copy of the record without its parents, or None if it is empty."""
     if not (record.read or record.files or record.fallbacks or record.on_cpu):
         return None
     alone = CallRecord()
@@ -190,7 +190,7 @@ def touched(record: CallRecord) -> CallRecord | None:
 
 
 def touch_again(here: Span, touched: CallRecord) -> None:
-    """Add the touched stores, files and fallbacks to the records of the span and around it."""
+    """Add the touched stores, files and fallbacks to the record of the span and its parents."""
     for store in touched.read.values():
         here.record.add(here.name, {"store_read": store})
     for file in touched.files.values():
@@ -204,8 +204,8 @@ def touch_again(here: Span, touched: CallRecord) -> None:
 def copied(value: Any) -> Any:
     """Return a copy that shares no array or container with `value`.
 
-    The usual results are copied faster than `copy.deepcopy` copies them: a vector of 384 float32
-    in 0.2 µs, a list of as many floats in 1 µs.
+    Common results are copied faster than by `copy.deepcopy`: a vector of 384 float32 in 0.2 µs, a
+    list of as many floats in 1 µs.
     """
     kind = type(value)
     if kind in _IMMUTABLE:
@@ -220,7 +220,7 @@ def copied(value: Any) -> Any:
     if kind is dict:
         return {key: copied(item) for key, item in value.items()}
     result = copy.deepcopy(value)
-    if isinstance(value, np.ndarray):  # whose own copy drops the attributes of a subclass
+    if isinstance(value, np.ndarray):  # its own copy method drops the attributes of a subclass
         vars(result).update({name: copied(item) for name, item in vars(value).items()})
     return result
 

@@ -19,10 +19,10 @@ _MAX_NAMES = 10  # in an error
 
 
 class Route(Combinator):
-    """One of several stages, chosen by `choose(value)`, which returns its name.
+    """One of several stages, selected by `choose(value)`, which returns its name.
 
-    A name that is not in `stages` goes to the stage `default`; without one it raises
-    `CompositionError`, which names the choices. An error of `choose` is raised as it is.
+    A name that is not in `stages` selects the stage `default`; without one it raises
+    `CompositionError`, which lists the names. Errors of `choose` propagate.
     """
 
     arrangement = "choice"
@@ -50,11 +50,11 @@ class Route(Combinator):
 
     @property
     def takes(self) -> tuple[TensorSpec, ...] | None:
-        """Specs of the values that its stages take, where they are the same."""
+        """Specs of the values that its stages take, if they are all the same."""
         return equal_inputs(self.children)
 
     def check(self) -> None:
-        """Do nothing: each stage gets values of its own."""
+        """Do nothing: each stage receives different values."""
 
     @property
     def children(self) -> tuple[Stage, ...]:
@@ -108,5 +108,5 @@ class Route(Combinator):
         for near in difflib.get_close_matches(str(key), texts, 1):
             text += f" Did you mean {texts[near]!r}?"
         if self.default is None:
-            text += " Route(…, default=stage) takes all other names."
+            text += " Route(…, default=stage) handles all other names."
         return CompositionError(text)

@@ -16,19 +16,20 @@ _EXACT = frozenset({str, bytes, int, bool, type(None)})
 
 
 def table_key(value: Any) -> Hashable:
-    """Return the key of a value in a table: its type and itself, since 1 equals True.
+    """Return a value's key in a table: its type and itself, since 1 equals True.
 
-    None for a value that can change or that is equal to others of its type, such as 0.0 to -0.0.
+    None for a mutable value, or one that equals others of its type, such as 0.0 and -0.0.
     """
     kind = type(value)
     return (kind, value) if kind in _EXACT or isinstance(value, Enum) else None
 
 
 class RouteTable(Combinator):
-    """A Route with the names that its `choose` gives for known values, looked up in `table`.
+    """A Route with a `table` of the names that its `choose` returns for known values.
 
-    `compile` makes it of a Route whose samples have few values. A key of `table` is a text, bytes,
-    an integer, a boolean, None or a member of an `Enum`; any other value is chosen by the route.
+    `compile` creates it from a Route whose samples have few values. A key of `table` is a text,
+    bytes, an integer, a boolean, None or a member of an `Enum`; for any other value the route
+    decides.
     """
 
     def __init__(self, route: Route, *, table: Mapping[Any, str], name: str = "route") -> None:

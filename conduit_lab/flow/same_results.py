@@ -1,4 +1,4 @@
-"""Equality of two results of a pipeline: of any Python values, numbers within rounding."""
+"""Equality of two pipeline results: any Python values, with numbers compared up to rounding."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import numpy as np
 from conduit_lab.core.equality import same_answer
 from conduit_lab.core.frames import is_frame
 
-# fused kernels sum in another order, and later stages multiply the difference
+# fused kernels sum in a different order, and later stages amplify the difference
 _RELATIVE_TOLERANCE = 1e-4
-_ABSOLUTE_TOLERANCE = 1e-5  # of an array's largest number
+_ABSOLUTE_TOLERANCE = 1e-5  # relative to an array's largest number
 
 _EXACT = (str, bytes, bytearray, range)
 
 
 def same_results(expected: Any, got: Any) -> bool:
-    """Return whether two results have the same types and contents, numbers within rounding.
+    """Return whether two results have the same types and contents, up to rounding.
 
-    Of objects without an `==` of their own the attributes are compared.
+    Objects without their own `==` are compared by attributes.
     """
     try:
         return _same(expected, got)
-    except Exception:  # of a class's own ==, or nested too deeply
+    except Exception:  # raised by a class's own ==, or nested too deeply
         return False
 
 
 def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, Mapping) and isinstance(b, Mapping):  # a lazy one has a type of its own
+    if isinstance(a, Mapping) and isinstance(b, Mapping):  # a lazy result has its own type
         return list(a) == list(b) and all(_same(a[key], b[key]) for key in a)
     kind = type(a)
     if kind is not type(b):

@@ -16,12 +16,12 @@ from conduit_lab.runtime.rewriting.graph_fusion import FusionReport
 
 
 class Sequential(Combinator):
-    """One stage after the other: each takes the output of the one before.
+    """One stage after the other: each takes the output of the previous one.
 
-    Raises `CompositionError` where a stage cannot take that output: at once where the specs of both
-    are known, else at the first value that does not fit.
+    Raises `CompositionError` if a stage cannot take that output: immediately if both specs are
+    known, or else at the first value that does not fit.
 
-    `fusion` reports on each neighbourhood of models, for a sequence that `fused` made.
+    `fusion` reports on each group of consecutive models, for a sequence created by `fused`.
     """
 
     arrangement = "chain"
@@ -33,7 +33,7 @@ class Sequential(Combinator):
         self.check()
 
     def check(self) -> None:
-        """Raise `CompositionError` where a stage cannot take the output of the one before."""
+        """Raise `CompositionError` if a stage cannot take the output of the previous one."""
         for stage, following in pairwise(self.stages):
             check_handover(type(self).__name__, stage, following)
 
@@ -44,7 +44,7 @@ class Sequential(Combinator):
 
     @property
     def gives(self) -> ValueSpec:
-        """The values that the last stage gives."""
+        """The values that the last stage returns."""
         return self.stages[-1].gives if self.stages else None
 
     @property
@@ -53,13 +53,13 @@ class Sequential(Combinator):
         return self.stages
 
     def run(self, value: Any) -> Any:
-        """Pass `value` through all stages; between two models of one device it stays there."""
+        """Pass `value` through all stages; between two models on one device it stays there."""
         try:
             for stage, following in pairwise(self.stages):
                 value = stage.hand_on(value, following)
             return self.stages[-1](value) if self.stages else value
         except InputError:
-            self.check()  # by now the models are open: the mistake may be the composition's
+            self.check()  # the models are now open: the composition may be wrong
             raise
 
     async def arun(self, value: Any) -> Any:
@@ -73,7 +73,7 @@ class Sequential(Combinator):
             raise
 
     def stream(self, value: Any, /) -> Stream[Any, Any]:
-        """Run all stages but the last, and return the stream of the last."""
+        """Run all stages but the last, and return the last one's stream."""
         try:
             for stage, following in pairwise(self.stages):
                 value = stage.hand_on(value, following)
@@ -83,13 +83,13 @@ class Sequential(Combinator):
             raise
 
     def fused(self, sample: Any, *more: Any) -> Sequential:
-        """Return this sequence with neighbouring ONNX models fused where that is equal and faster.
+        """Return this sequence with consecutive ONNX models fused if that is equal and faster.
 
         Each sample is an input of the sequence; equality is checked on all of them, speed on the
-        first. A fused graph lies beside the first of its models as `a+b.onnx`, is a `Model` like
-        any other, and is reused while they stay the same. Models with labels are not fused with
-        the next stage, since they give predictions. `.fusion` reports each fusion, or the reason
-        against it.
+        first. A fused graph is saved beside the first of its models as `a+b.onnx`, is a `Model`
+        like any other, and is reused while they stay the same. Models with labels are not fused
+        with the next stage, since they return predictions. `.fusion` reports each fusion, or the
+        reason against it.
         """
         stages, report = fused(self.stages, (sample, *more))
         sequence = Sequential(*stages, name=self.name)

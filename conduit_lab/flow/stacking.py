@@ -1,4 +1,4 @@
-"""stacking: a model that takes the answers of an ensemble's members."""
+"""stacking: combine the answers of an ensemble's members with a model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from conduit_lab.models.prediction import Prediction, Predictions
 class stacking(Combinator):
     """Combine answers with a model: `Ensemble(models, stacking(meta_model))`.
 
-    The input of `meta_model` is one array of features, the members' outputs one after the other:
-    the probabilities of a `Prediction` in its model's order, the values of an array, a number. It
-    is `[features]`, or `[n, features]` for answers to a batch: `Predictions`, and arrays of at
-    least two axes. Its dtype is that of the meta model's input, float64 for a plain function.
+    The input of `meta_model` is one array of features, the concatenated outputs of the members: the
+    probabilities of a `Prediction` in its model's order, the values of an array, or a number. Its
+    shape is `[features]`, or `[n, features]` for a batch of answers: `Predictions`, and arrays with
+    at least two axes. Its dtype is that of the meta model's input, float64 for a plain function.
     """
 
     def __init__(self, meta_model: Any, *, name: str = "stacking") -> None:
@@ -41,7 +41,7 @@ class stacking(Combinator):
 
     @property
     def gives(self) -> ValueSpec:
-        """The values that the meta model gives."""
+        """The values that the meta model returns."""
         return self.meta_model.gives
 
     def run(self, value: Sequence[Any]) -> Any:
@@ -53,9 +53,9 @@ class stacking(Combinator):
         return await self.meta_model.acall(self.features(value))
 
     def features(self, answers: Sequence[Any]) -> Array:
-        """Return the meta model's input for the members' answers, for training it too.
+        """Return the meta model's input for the members' answers, also useful for training it.
 
-        Raises `CompositionError` for text and other answers without numbers, and for batches of
+        Raises `CompositionError` for text and other non-numeric answers, and for batches of
         different lengths.
         """
         if len(answers) == 0:

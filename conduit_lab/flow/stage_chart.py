@@ -8,11 +8,11 @@ from conduit_lab.core import views
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.mermaid import NodeShape, flowchart
 
-_Ends = list[tuple[str, str]]  # nodes that lead on, each with the label of its edge
+_Ends = list[tuple[str, str]]  # nodes to continue from, each with the label of its edge
 
 
 def stage_chart(root: views.TreeNode) -> str:
-    """Return the text of the flowchart: the values that come in and go out, the stages between."""
+    """Return the flowchart source: input values, stages, output values."""
     return _Chart().text(root)
 
 
@@ -28,7 +28,7 @@ class _Chart:
         return flowchart(self.nodes, self.edges)
 
     def _draw(self, node: views.TreeNode, ends: _Ends) -> _Ends:
-        """Draw a node after `ends`; return the ends that lead on from it."""
+        """Draw a node after `ends`; return the ends to continue from."""
         children = [child for child in node.children if not child.joins]
         if node.leaf:
             about = " · ".join(part for part in (node.kind, node.time) if part)

@@ -1,4 +1,4 @@
-"""Awaiting several stages at once."""
+"""Await several stages concurrently."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from conduit_lab.core.streams.ownership import CallScope
 async def gather_stages(stages: Sequence[Stage], value: Any) -> list[Any]:
     """Return each stage's result for `value`, in order; the first failure cancels the others.
 
-    That failure is raised as it is, not in an `ExceptionGroup`. Streams and generations that the
-    stages began are cancelled too, and a function on a worker thread is abandoned: it runs until it
-    returns, and its result is dropped. The same happens when this task is cancelled.
+    That failure is raised itself, not in an `ExceptionGroup`. Streams and generations that the
+    stages started are cancelled too, and a function on a worker thread is abandoned: it runs until
+    it returns, and its result is dropped. The same happens if this task is cancelled.
     """
     results: list[Any] = [None] * len(stages)
     failures: list[BaseException] = []
@@ -39,12 +39,12 @@ async def gather_stages(stages: Sequence[Stage], value: Any) -> list[Any]:
     with CallScope():
         async with asyncio.TaskGroup() as group:
             for place, stage in enumerate(stages):
-                if failures:  # an eager task has run already
+                if failures:  # an eager task has already run
                     break
                 tasks.append(group.create_task(run(place, stage)))
         if failures:
             try:
                 raise failures[0]
             finally:
-                failures.clear()  # an error refers to this frame, which refers to it
+                failures.clear()  # break the reference cycle between an error and this frame
     return results

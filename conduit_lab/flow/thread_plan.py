@@ -1,4 +1,4 @@
-"""ThreadPlan: whether threads pay for the members of a Parallel, by their measured times."""
+"""ThreadPlan: decide by measured times whether a Parallel's members should run on threads."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from conduit_lab.core.views import figures
 
 HOP_SECONDS = 1e-4  # per member: to another thread and back, `benchmarks/threads.py`
-MEASURE_EVERY = 256  # runs, where the members are too fast to gain
+MEASURE_EVERY = 256  # runs, if the members are too fast to gain from threads
 TRIAL_RUNS = 3
-_NEWEST_WEIGHT = 0.25  # of the newest run in a mean
-_WAITING_RATIO = 0.2  # of CPU time to time, below which members wait
-_TRIAL_RATIO = 0.9  # of the time on threads to that in order, below which threads are used
+_NEWEST_WEIGHT = 0.25  # of the newest run in an exponential mean
+_WAITING_RATIO = 0.2  # CPU time / time; members below it mostly wait
+_TRIAL_RATIO = 0.9  # time on threads / time in order; threads are used below it
 
 
 @dataclass(frozen=True)
 class ThreadDecision:
     """Whether a Parallel runs its members on threads.
 
-    `seconds` is the mean time of a call of each member by name, as it runs now; empty before the
-    first run. `reason` says in words why it was chosen.
+    `seconds` is the mean duration of each member's calls by name, in the current mode; empty before
+    the first run. `reason` explains the choice in words.
     """
 
     threaded: bool
@@ -29,11 +29,11 @@ class ThreadDecision:
 
 
 class ThreadPlan:
-    """The measured times of the members of one Parallel, and the decision that follows from them.
+    """The measured times of one Parallel's members, and the resulting decision.
 
-    `threaded` is how the next measured run is done. `unmeasured` runs come before it, in order; one
+    `threaded` is the mode of the next measured run. `unmeasured` runs come before it, in order; one
     that takes longer than `worthwhile` seconds ends them. Threads may share a plan: a lost update
-    only makes a mean older.
+    only makes a mean slightly older.
     """
 
     def __init__(self, members: int) -> None:
@@ -48,7 +48,7 @@ class ThreadPlan:
         self._runs = 0
 
     def decision(self) -> ThreadDecision:
-        """Return the present choice."""
+        """Return the current choice."""
         means = self._on_threads if self.threaded and self._on_threads.runs else self._in_order
         return ThreadDecision(self.threaded, dict(means.seconds), self._reason)
 
@@ -60,7 +60,7 @@ class ThreadPlan:
         self._choose(self._in_order)
 
     def ran_on_threads(self, seconds: Mapping[str, float], elapsed: float) -> None:
-        """Add a run on threads, which took `elapsed` seconds as a whole."""
+        """Add a run on threads, which took `elapsed` seconds in total."""
         self._on_threads.add(seconds, elapsed)
         self._choose(self._on_threads)
 
@@ -81,7 +81,7 @@ class ThreadPlan:
             self._compare()
 
     def _compare(self) -> None:
-        """Choose the way that was measured to be faster: the times in order do not show the GIL."""
+        """Choose the faster mode by measurement: times in order do not reveal the GIL's effect."""
         in_order, on_threads = self._in_order, self._on_threads
         if on_threads.runs < TRIAL_RUNS:
             self.threaded, self._reason = True, "a trial on threads is running"
@@ -94,13 +94,13 @@ class ThreadPlan:
             f"{self._cpu_ratio:.0%} of it on the CPU"
         )
         self.threaded = faster
-        # the next run is done the other way; not in order where the members wait: that is slow
+        # the next run uses the other mode, unless that means running waiting members in order: slow
         if self._runs % MEASURE_EVERY == 0 and not (faster and waits):
             self.threaded = not faster
 
 
 class _Means:
-    """Exponential means of the times of runs that are done in one way."""
+    """Exponential means of the times of runs in one mode."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -109,7 +109,7 @@ class _Means:
 
     def add(self, seconds: Mapping[str, float], whole: float) -> None:
         self.runs += 1
-        if self.runs <= 2:  # the first run may have loaded a model, the second replaces it
+        if self.runs <= 2:  # the first run may have loaded a model, so the second replaces it
             self.seconds, self.whole = dict(seconds), whole
             return
         self.whole += _NEWEST_WEIGHT * (whole - self.whole)

@@ -15,10 +15,10 @@ _log = logging.getLogger("conduit_lab")
 
 
 class Tries:
-    """The tries of one call of the Fallback `name`; iterating gives the stage of each.
+    """The tries of one call of the Fallback `name`; iterating yields the stage of each.
 
-    After each stage either `failed` or `succeeded` is to be called; a failure before the first one
-    is that of the first stage. `breakers` has None for a stage without a circuit.
+    Call either `failed` or `succeeded` after each stage; a failure before iterating counts for the
+    first stage. `breakers` has None for a stage without a circuit.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Tries:
         self._retries = retries
         self._place = 0
         self._error: Exception | None = None
-        self._notes: dict[str, None] = {}  # each once, in order
+        self._notes: dict[str, None] = {}  # distinct, in order
 
     def __iter__(self) -> Iterator[Stage]:
         stages = self._stages
@@ -58,9 +58,9 @@ class Tries:
                     break
 
     def failed(self, error: BaseException) -> bool:
-        """Record the failure of the present try; return False if the call ends with it.
+        """Record the failure of the current try; return False if the call ends with it.
 
-        Bad input ends the call, and so does an interrupt or a cancellation of the call.
+        Bad input, an interrupt or a cancellation ends the call.
         """
         breaker = self._breakers[self._place]
         if isinstance(error, InputError) or not isinstance(error, Exception) or cancelled():
@@ -75,7 +75,7 @@ class Tries:
         return True
 
     def succeeded(self) -> None:
-        """Record that the present try gave the answer."""
+        """Record that the current try succeeded."""
         self._drop_error()
         if (breaker := self._breakers[self._place]) is not None:
             breaker.succeed()
@@ -85,7 +85,7 @@ class Tries:
             _log.info("%s: %s answered", self._name, name)
 
     def _drop_error(self) -> None:
-        """Forget an error that another try makes up for.
+        """Discard an error once another try replaces it.
 
         Its frames hold the values of the call, and the future of a thread that holds the error.
         """
@@ -94,7 +94,7 @@ class Tries:
             self._error = None
 
     def error(self) -> Exception:
-        """Return the last error, with a note on each earlier one; `self` no longer holds it."""
+        """Return the last error, with a note for each earlier one; drop it from `self`."""
         error, self._error = self._error, None
         if error is None:
             raise RuntimeError(f"{self._name}: no try has failed")
@@ -104,11 +104,11 @@ class Tries:
     def _annotate(self, error: BaseException) -> None:
         present = getattr(error, "__notes__", ())
         for note in self._notes:
-            if note not in present:  # one exception object may be raised by many calls
+            if note not in present:  # the same exception object may be raised by many calls
                 error.add_note(note)
 
     def _report(self, stage: Stage, error: Exception, following: str) -> None:
-        text = str(error)  # a log record must not keep the error's frames, and their values
+        text = str(error)  # a log record must not keep the error's frames and their values alive
         _log.warning("%s: %s failed, trying %s: %s", self._name, stage.name, following, text)
         self._notes[f"{self._name}: {stage.name} failed before: {_described(error)}"] = None
 

@@ -21,17 +21,17 @@ from conduit_lab.models.prediction import Prediction, Predictions
 
 
 def majority_vote(predictions: Sequence[Any]) -> Any:
-    """Return the label with the most votes; a tie goes to the one with the higher mean score.
+    """Return the label with the most votes; ties go to the higher mean score.
 
     `predictions` are `Prediction`s, arrays of scores, plain labels or class numbers, each one vote.
-    Of `Prediction`s the result is a `Prediction` whose probabilities are their mean; a label that a
-    member does not know counts as 0 there, and a tie in votes and mean goes to the label that the
-    first member has first. A float array counts as its best class, the earliest at a tie, and the
-    result is that class's number. Plain labels have no score: the earliest vote wins a tie.
+    For `Prediction`s, the result is a `Prediction` with their mean probabilities; a label unknown
+    to a member counts as 0, and a tie in both votes and mean goes to the first member's earlier
+    label. A float array votes for its best class, the earliest in a tie, and the result is the
+    class number. Plain labels have no score: the earliest vote wins a tie.
 
-    Answers to a batch are combined row by row: `Predictions`, float arrays `[n, classes]`, arrays
-    of integers, booleans or text `[n]`, which hold one label per row. Raises `InputError` for an
-    empty list, `CompositionError` for answers of several kinds or sizes, `ModelRunError` for NaN.
+    Batches are combined row by row: `Predictions`, float arrays `[n, classes]`, and arrays of
+    integers, booleans or text `[n]`, which hold one label per row. Raises `InputError` for an empty
+    list, `CompositionError` for answers of different kinds or sizes, and `ModelRunError` for NaN.
     """
     if len(predictions) == 0:
         raise InputError("majority_vote expected at least one prediction, got none")
@@ -52,9 +52,9 @@ def majority_vote(predictions: Sequence[Any]) -> Any:
 
 
 def ballot(answer: Any) -> Any:
-    """Return the label that an answer votes for; of a batch an array of them, one per row.
+    """Return the label that an answer votes for; for a batch, an array with one label per row.
 
-    A float array votes for its best class per row, by number.
+    A float array votes for the number of its best class, per row.
     """
     if isinstance(answer, Prediction):
         return answer.label
@@ -73,12 +73,12 @@ def ballot(answer: Any) -> Any:
 
 
 def _has_scores(array: Array) -> bool:
-    """Return whether an array holds scores; one of integers, booleans or text holds labels."""
+    """Return whether an array holds scores; integers, booleans and text are labels."""
     return array.ndim > 0 and array.dtype.kind == "f"
 
 
 def _best_class(stack: Array) -> Any:
-    """Return the class with the most votes of scores `[members, …, classes]`."""
+    """Return the class with the most votes, from scores `[members, …, classes]`."""
     classes = np.arange(stack.shape[-1])
     votes = (stack.argmax(axis=-1)[..., None] == classes).sum(axis=0)
     best = winners(votes, order_free_sum(stack))
@@ -104,7 +104,7 @@ def _most_frequent(ballots: list[Any]) -> Any:
 
 
 def _kind(vote: Any) -> str:
-    """Return the kind of a vote; votes of two kinds are never the same label."""
+    """Return the kind of a vote; votes of different kinds are never the same label."""
     kind = np.asarray(vote).dtype.kind
     return _KINDS.get(kind, type(vote).__name__)
 

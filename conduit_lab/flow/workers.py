@@ -1,6 +1,6 @@
-"""Workers: daemon threads that run calls beside their caller, and are used again.
+"""Workers: reusable daemon threads that run calls beside their caller.
 
-An idle thread ends by itself, so nothing has to be closed.
+Idle threads exit by themselves, so nothing has to be closed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from conduit_lab.core.errors import StreamCancelled
 from conduit_lab.core.forking import in_forked_child
 from conduit_lab.core.streams.ownership import cancelled
 
-_LINGER_SECONDS = 1.0  # of an idle thread, so that successive calls do not start one each
+_LINGER_SECONDS = 1.0  # idle threads stay this long, so that successive calls can reuse them
 
 _lock = threading.Lock()
 _idle: list[_Worker] = []  # guarded by _lock
@@ -24,11 +24,11 @@ _busy = 0  # guarded by _lock
 
 
 class ThreadCall:
-    """`function(value)` on a thread, in a copy of the context that made it.
+    """`function(value)` on a thread, in a copy of the creator's context.
 
-    `ended` is called with this object on that thread; then `result` or `error` is set, and
-    `seconds` and `cpu_seconds`, the time and the CPU time of the thread, which other threads that
-    the function uses are not part of.
+    `ended` is called with this object on that thread; then `result` or `error` is set, as are
+    `seconds` and `cpu_seconds`, the elapsed and CPU time of that thread, which exclude other
+    threads used by the function.
     """
 
     __slots__ = ("_ended", "_work", "context", "cpu_seconds", "error", "result", "seconds")
@@ -44,7 +44,7 @@ class ThreadCall:
         self.seconds = self.cpu_seconds = 0.0
 
     def run(self) -> None:
-        """Call the function and keep its result or error."""
+        """Call the function and store its result or error."""
         work, self._work = self._work, None
         began, cpu_began = perf_counter(), thread_time()
         try:
@@ -52,10 +52,10 @@ class ThreadCall:
         except BaseException as error:
             self.error = error
         self.seconds, self.cpu_seconds = perf_counter() - began, thread_time() - cpu_began
-        del self, work  # the error refers to this frame, which must not refer to it
+        del self, work  # break the reference cycle: the error references this frame
 
     def end(self) -> None:
-        """Report that it ended."""
+        """Report the end of the call."""
         ended, self._ended = self._ended, None
         if ended is not None:
             ended(self)
@@ -67,21 +67,21 @@ class ThreadCall:
         try:
             raise self.error
         finally:
-            self.error = None  # it refers to this frame, which refers to it
+            self.error = None  # break the reference cycle: the error references this frame
 
 
 def _begin(work: Any) -> Any:
     function, value = work
-    if cancelled():  # the stream or call around it, before a thread began this one
+    if cancelled():  # the enclosing stream or call, before a thread started this one
         raise StreamCancelled(getattr(function, "name", "call"), None)
     return function(value)
 
 
 def start_calls(calls: Sequence[ThreadCall], *, limit: int | None = None) -> bool:
-    """Run each call on a thread of its own, at once; return False if no thread can be had.
+    """Run each call on its own thread, concurrently; return False if no threads are available.
 
-    Then none of them is run: more than `limit` threads of the process would be busy, or the system
-    starts no more.
+    Then none of them runs: more than `limit` threads of the process would be busy, or the system
+    cannot start more.
     """
     global _busy
     workers: list[_Worker] = []
@@ -112,12 +112,12 @@ class _Worker:
                 call = self.inbox.get(timeout=_LINGER_SECONDS)
             except Empty:
                 with _lock:
-                    if self in _idle:  # else a call for it is on the way
+                    if self in _idle:  # otherwise a call for it is on its way
                         _idle.remove(self)
                         return
                 continue
             call.run()
-            with _lock:  # before its end is reported, so that the caller finds it idle
+            with _lock:  # before reporting the end, so that the caller finds it idle
                 _busy -= 1
                 _idle.append(self)
             call.end()
@@ -125,7 +125,7 @@ class _Worker:
 
 
 def _reset() -> None:
-    """Let a forked child, where only the forking thread lives on, start threads of its own."""
+    """Let a forked child, where only the forking thread survives, start its own threads."""
     global _lock, _busy
     _lock, _busy = threading.Lock(), 0
     _idle.clear()

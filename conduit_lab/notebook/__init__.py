@@ -1,1 +1,1 @@
-"""The only room that knows IPython and widgets."""
+"""Notebook integration: the only package that imports IPython and widgets."""

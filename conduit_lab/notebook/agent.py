@@ -1,4 +1,4 @@
-"""An agent beside the notebook: tools that show it the session, and no secret of it."""
+"""An agent paired with the notebook: tools that show it the session, without secrets."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from conduit_lab.serving.tool import Tool
 if TYPE_CHECKING:
     from conduit_lab.notebook.lab import Lab
 
-MAX_FORM_CHARACTERS = 16_000  # of one object
+MAX_FORM_CHARACTERS = 16_000  # per object
 MAX_LISTED_NAMES = 200
 MAX_READ_TRACES = 20
 _MAX_LINE_CHARACTERS = 120
 _HIDDEN = "[secret]"
-# a name as `looks_secret` knows them, and its text in quotes, which a short form may have cut
+# a name that `looks_secret` would flag, and its quoted text, which may have been truncated
 _NAMED = re.compile(
     r"((?:api_?key|secret|password|passwd|token|credential)s?[\"']?\s*[:=]\s*)([\"'])(.+?)(?:\2|$)",
     re.IGNORECASE | re.MULTILINE,
@@ -33,10 +33,10 @@ _NAMED = re.compile(
 
 
 def session_tools(lab: Lab) -> list[Tool[..., Any]]:
-    """Return the tools with which an agent reads the session of a lab.
+    """Return the tools with which an agent reads a lab's session.
 
-    Their answers are Markdown of bounded length. Texts that are named as a secret, in the
-    environment or in the session, are left out of them.
+    They return Markdown of bounded length, without texts that are named like a secret in the
+    environment or in the session.
     """
 
     def lab_overview() -> str:
@@ -44,7 +44,7 @@ def session_tools(lab: Lab) -> list[Tool[..., Any]]:
         return _markdown(lab)
 
     def lab_names() -> str:
-        """List the objects of the session by name: the notebook's, and the lab's own."""
+        """List the objects of the session by name: the notebook's and the lab's."""
         rows = [
             f"- `{name}`: {type(value).__name__}"
             for name, value in sorted(_objects(lab).items())[:MAX_LISTED_NAMES]
@@ -52,16 +52,16 @@ def session_tools(lab: Lab) -> list[Tool[..., Any]]:
         return "\n".join(rows) or "nothing yet"
 
     def lab_show(name: str) -> str:
-        """Show one object of the session by a name that `lab_names` lists."""
+        """Show one object of the session, by a name from `lab_names`."""
         objects = _objects(lab)
         if name not in objects:
             raise InputError(f"nothing is named {clip(name, 80)!r}{did_you_mean(name, objects)}")
         return _markdown(objects[name])
 
     def lab_traces(endpoint: str, count: int = 3) -> str:
-        """Show the traces of the newest calls of an endpoint or tool, the newest first.
+        """Show the traces of an endpoint's or tool's newest calls, newest first.
 
-        `endpoint` is its path or its name, `count` at most 20.
+        `endpoint` is its path or name, `count` at most 20.
         """
         if not 0 < count <= MAX_READ_TRACES:
             raise InputError(f"count expects 1 to {MAX_READ_TRACES}, got {count}")
@@ -78,7 +78,7 @@ def session_tools(lab: Lab) -> list[Tool[..., Any]]:
 
 
 def _objects(lab: Lab) -> dict[str, Any]:
-    """Return the objects that an agent may see, by name; the notebook's go before the lab's."""
+    """Return the objects that an agent may see, by name; the notebook's take precedence."""
     own = {
         **{each.name: each for each in lab.models},
         **lab.stores,
@@ -88,7 +88,7 @@ def _objects(lab: Lab) -> dict[str, Any]:
 
 
 def _public(names: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the names that users gave: no module, class or function of others, and no secret."""
+    """Yield the user's names, excluding imported modules, classes and functions, and secrets."""
     own = names.get("__name__")
     for name, value in names.items():
         hidden = name.startswith("_") or name in ("In", "Out", "exit", "quit", "open")
@@ -100,7 +100,7 @@ def _public(names: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _markdown(value: Any, limit: int = MAX_FORM_CHARACTERS) -> str:
-    """Return the static form of a value as Markdown, without secrets, of bounded length."""
+    """Return the static form of a value as Markdown of bounded length, without secrets."""
     text = value._view().plain() if isinstance(value, Viewed) else reprlib.repr(value)
     head, _, rest = redacted(text).partition("\n")
     title = f"**{one_line(head, _MAX_LINE_CHARACTERS)}**"
@@ -113,8 +113,8 @@ def _markdown(value: Any, limit: int = MAX_FORM_CHARACTERS) -> str:
 def redacted(text: str) -> str:
     """Return `text` without secrets.
 
-    Secrets are the texts that the environment or the session names so, and the quoted text after
-    such a name.
+    Secrets are texts that are named like one in the environment or the session, and quoted texts
+    after such a name.
     """
     names: list[tuple[str, Any]] = [*os.environ.items(), *(history.namespace() or {}).items()]
     for name, value in names:

@@ -1,4 +1,4 @@
-"""CellRecorder: the cells that ran in a session, in order, and where each stopped."""
+"""CellRecorder: the cells that a session ran, in order, and where each stopped."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from weakref import WeakKeyDictionary, ref
 from conduit_lab.core.syntax import parse_module
 from conduit_lab.export.cell_run import CellRun
 
-_RUNNING_MAGICS = frozenset({"time", "capture", "prun"})  # they run their cell as it is
+_RUNNING_MAGICS = frozenset({"time", "capture", "prun"})  # they run their cell unchanged
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_MARKED_LINE = re.compile(r"^-+> (\d+)", re.MULTILINE)  # the outermost frame's comes first
+# the line of the outermost frame comes first
+_MARKED_LINE = re.compile(r"^-+> (\d+)", re.MULTILINE)
 
-_Frame = tuple[CodeType, int]  # with its line
-_recorders: WeakKeyDictionary[Any, CellRecorder] = WeakKeyDictionary()  # by shell
+_Frame = tuple[CodeType, int]  # code and current line
+_recorders: WeakKeyDictionary[Any, CellRecorder] = WeakKeyDictionary()  # keyed by shell
 
 
 @dataclass(eq=False)
 class _Run:
-    """A cell that runs now: its raw text, its Python source and the cells that it runs itself."""
+    """A running cell: its raw text, its Python source, and the cells that it runs itself."""
 
     number: int
     raw: str
@@ -37,9 +38,9 @@ class _Run:
 
 
 class CellRecorder:
-    """The runs of a shell's cells, oldest first: texts alone, no object of the user.
+    """The runs of a shell's cells, oldest first: only text, no user objects.
 
-    The cells that ran before it was made come from the input history.
+    Cells that ran before the recorder was created come from the input history.
     """
 
     def __init__(self, shell: Any) -> None:
@@ -52,7 +53,7 @@ class CellRecorder:
 
     @classmethod
     def of(cls, shell: Any) -> CellRecorder:
-        """Return the recorder of `shell`, which starts at the first call."""
+        """Return the recorder of `shell`, creating it on first use."""
         found = _recorders.get(shell)
         if found is None:
             found = _recorders[shell] = cls(shell)
@@ -60,12 +61,12 @@ class CellRecorder:
 
     @property
     def cells(self) -> list[CellRun]:
-        """The cells so far; the ones that run now end at the statement that runs."""
+        """The cells so far; running cells end at their current statement."""
         running = [self._cell(run, list(_frames())) for run in list(self._running)]
         return [*self._cells, *running]
 
     def add(self, source: str) -> None:
-        """Record the `app.py` of an export that the cell which runs now has opened."""
+        """Record the `app.py` of an export opened by the running cell."""
         number = self._running[0].number if self._running else len(self._cells) + 1
         self._cells.append(CellRun(number, source, opened=True))
 
@@ -98,7 +99,7 @@ class CellRecorder:
 
     def _after(self, result: Any) -> None:
         raw = result.info.raw_cell if result.info is not None else None
-        raw = None if raw is None else raw.rstrip("\n")  # as the input history has it
+        raw = None if raw is None else raw.rstrip("\n")  # as in the input history
         run = next((r for r in reversed(self._running) if r.raw.rstrip("\n") == raw), None)
         if run is None:  # an empty cell
             return
@@ -124,15 +125,15 @@ class CellRecorder:
 
 
 def _frames() -> Iterator[_Frame]:
-    """Yield the frames of this thread, the outermost first."""
+    """Yield the frames of this thread, outermost first."""
     found = [(frame.f_code, line) for frame, line in traceback.walk_stack(sys._getframe())]
     yield from reversed(found)
 
 
 def _line_in(frames: Iterable[_Frame], source: str, *, wrapped: bool) -> int | None:
-    """Return the line at which a cell is, None for frames outside of it.
+    """Return a cell's current line, or None for frames outside of it.
 
-    That of a cell `wrapped` in a magic is the line of the code below the magic.
+    For a cell `wrapped` in a magic, the line refers to the code below the magic.
     """
     modules = iter([each for each in frames if each[0].co_name == "<module>"])
     lines = source.splitlines()
@@ -143,7 +144,7 @@ def _line_in(frames: Iterable[_Frame], source: str, *, wrapped: bool) -> int | N
 
 
 def _recorded_line(error: Any) -> int | None:
-    """Return the line of an input of which IPython kept the traceback, None where it has none."""
+    """Return the failing line of an input from the traceback that IPython kept, or None."""
     if not error:
         return None
     text = _ANSI.sub("", "\n".join(map(str, error.get("traceback", ()))))
@@ -152,7 +153,7 @@ def _recorded_line(error: Any) -> int | None:
 
 
 def _body(shell: Any, source: str) -> str | None:
-    """Return the Python source below a magic such as `%%time`, None without such a magic."""
+    """Return the Python source below a magic such as `%%time`, or None without one."""
     body = _magic_body(source)
     if body is None:
         return None
@@ -161,7 +162,7 @@ def _body(shell: Any, source: str) -> str | None:
 
 
 def _magic_body(source: str) -> str | None:
-    """Return the text below a magic that runs it, None without one.
+    """Return the text below a magic that runs it, or None without one.
 
     IPython turns a cell magic into `get_ipython().run_cell_magic(name, line, text)`.
     """

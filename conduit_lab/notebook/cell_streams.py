@@ -1,4 +1,4 @@
-"""Streams that cells show: stopped when their cell runs again, unless a name keeps them."""
+"""Streams shown by cells: stopped when their cell runs again, unless a variable refers to them."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.views.pieces import Line
 from conduit_lab.notebook import history
 
-_shown: dict[str, WeakSet[Stream[Any]]] = {}  # by the id of the cell
+_shown: dict[str, WeakSet[Stream[Any]]] = {}  # keyed by cell ID
 
 
 def register_cell_streams(shell: Any) -> None:
-    """Stop the streams that a cell of `shell` showed when it runs again; idempotent."""
+    """Stop the streams that a cell of `shell` showed when that cell runs again; idempotent."""
     shell.events.register("pre_run_cell", _before)
     shell.events.register("post_run_cell", _after)
 
 
 def shown_streams() -> list[Stream[Any]]:
-    """Return the running streams that a cell's output shows."""
+    """Return the running streams shown in cell outputs."""
     return [each for streams in _shown.values() for each in streams if not each.finished]
 
 
 def stop_unnamed(stream: Stream[Any, Any]) -> None:
-    """Stop a stream whose output is gone, unless a name of the session keeps it."""
+    """Stop a stream whose output is gone, unless a session variable refers to it."""
     if not stream.finished and _name_of(stream) is None:
         stream.cancel()
 
 
 def _before(info: Any) -> None:
-    """Stop the streams of the cell's earlier run that no name keeps."""
-    if info.cell_id is not None:  # a terminal's lines have none
+    """Stop the streams of the cell's previous run to which no variable refers."""
+    if info.cell_id is not None:  # cells in a terminal have no ID
         for stream in _running(info.cell_id):
             stop_unnamed(stream)
 
 
 def _after(result: Any) -> None:
-    """Note the streams that the cell shows; stop those of its earlier run, or name them."""
+    """Record the streams that the cell shows; stop those of its previous run, or name them."""
     cell = result.info.cell_id if result.info is not None else None
     found = list(_streams_in(result.result))
     for stream in [] if cell is None else _running(cell):
@@ -48,7 +48,7 @@ def _after(result: Any) -> None:
         if name is None:
             stream.cancel()
         else:
-            line = f"● the stream of this cell's earlier run goes on: {name}.cancel() stops it"
+            line = f"● the stream of this cell's previous run continues: {name}.cancel() stops it"
             history.publish(Line(line, "quiet"))
     _shown.setdefault(cell or "", WeakSet()).update(found)
     for key in [key for key in _shown if not _running(key)]:
@@ -60,7 +60,7 @@ def _running(cell: str | None) -> list[Stream[Any]]:
 
 
 def _name_of(stream: Stream[Any, Any]) -> str | None:
-    """Return the code of the session's name that keeps a stream, IPython's own names apart."""
+    """Return the session variable that refers to a stream, ignoring IPython's own, as code."""
     for name, value in list((history.namespace() or {}).items()):
         if name.startswith("_") or name == "Out":
             continue

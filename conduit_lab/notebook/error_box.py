@@ -1,4 +1,4 @@
-"""The box above an error's traceback: its sentence, the fix to copy, the hidden frames folded."""
+"""The box above an error's traceback: its message, the fix to copy, and folded hidden frames."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def error_bundle(
 
 
 def split_fix(sentence: str) -> tuple[str, str]:
-    """Return an error's sentence and, where code after a colon ends it, that code alone."""
+    """Split an error message into the sentence and the code that follows its last colon, if any."""
     for start, end in code_spans(sentence):
         alone = sentence[end:].strip(" .?") == "" and sentence[:start].endswith(": ")
         if alone and "…" not in sentence[start:end]:
@@ -68,9 +68,10 @@ def split_fix(sentence: str) -> tuple[str, str]:
 
 
 def respelled(sentence: str, users: FrameSummary) -> str:
-    """Return the user's statement with the name that the sentence proposes, or an empty text.
+    """Return the user's statement corrected to the suggested name, or "".
 
-    It takes the place of the most similar of the statement's names and texts that the sentence has.
+    The suggestion replaces the most similar name or string of the statement that the message also
+    contains.
     """
     proposed = _PROPOSED.search(sentence)
     lines = getlines(users.filename)[(users.lineno or 1) - 1 : users.end_lineno]
@@ -79,7 +80,7 @@ def respelled(sentence: str, users: FrameSummary) -> str:
     meant, statement = proposed[1], dedent("".join(lines)).rstrip()
     try:
         tokens = list(tokenize.generate_tokens(StringIO(statement).readline))
-    except (tokenize.TokenError, SyntaxError):  # only a part of a statement
+    except (tokenize.TokenError, SyntaxError):  # only part of a statement
         return ""
     named = {token: _text(token) for token in tokens if token.type in _NAMES}
     near = nearest(meant, [each for each in named.values() if each != meant and each in sentence])
@@ -98,7 +99,7 @@ def _text(token: tokenize.TokenInfo) -> str:
 
 
 def code_spans(sentence: str) -> Iterator[tuple[int, int]]:
-    """Yield where a sentence has code: calls, `name=value` and `pip install`, left to right."""
+    """Yield the spans of code in a sentence: calls, `name=value` and `pip install`, in order."""
     place = 0
     while place < len(sentence):
         call, plain = _CALL.search(sentence, place), _PLAIN_CODE.search(sentence, place)
@@ -116,7 +117,7 @@ def code_spans(sentence: str) -> Iterator[tuple[int, int]]:
 
 
 def _end_of_call(sentence: str, start: int, opened: int) -> int | None:
-    """Return the end of the longest chain of calls from `start`, None where none is code."""
+    """Return the end of the longest chain of calls from `start`, or None if it is not code."""
     ends = [opened + each.start() + 1 for each in re.finditer(r"\)", sentence[opened:])]
     found = None
     for end in ends[:8]:
@@ -131,7 +132,7 @@ def _end_of_call(sentence: str, start: int, opened: int) -> int | None:
 
 
 def _with_code(sentence: str) -> str:
-    """Return the sentence as HTML, its code in a code font."""
+    """Return the sentence as HTML, with code in a code font."""
     parts, place = [], 0
     for start, end in code_spans(sentence):
         code = f'<code style="{_MONO}">{escape(sentence[start:end])}</code>'
@@ -148,7 +149,7 @@ def _listed(hidden: Sequence[FrameSummary]) -> str:
 
 
 def _short(file: str) -> str:
-    """Return a file's path from its package on: a saved notebook need not tell where it lies."""
+    """Return a file's path from its package on: saved notebooks should not reveal locations."""
     if file.startswith(f"{_PACKAGE}/"):
         return file.removeprefix(f"{_PACKAGE}/")
     return re.split(r"-packages/|/lib/python[\d.]+/", file)[-1]

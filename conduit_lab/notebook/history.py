@@ -12,14 +12,14 @@ from conduit_lab.notebook.cell_recorder import CellRecorder
 
 
 def record_cells() -> None:
-    """Record the cells of the session from now on; idempotent, does nothing outside of IPython."""
+    """Record the cells of the session from now on; idempotent, a no-op outside of IPython."""
     shell = _shell()
     if shell is not None:
         CellRecorder.of(shell)
 
 
 def add_opened(source: str) -> None:
-    """Record the `app.py` of an opened export as a cell; does nothing outside of IPython."""
+    """Record the `app.py` of an opened export as a cell; a no-op outside of IPython."""
     shell = _shell()
     if shell is not None:
         CellRecorder.of(shell).add(source)
@@ -32,13 +32,13 @@ def cells() -> list[CellRun] | None:
 
 
 def namespace() -> dict[str, Any] | None:
-    """Return the names that the cells share; None outside of IPython."""
+    """Return the namespace that the cells share; None outside of IPython."""
     shell = _shell()
     return None if shell is None else shell.user_ns
 
 
 def publish(piece: ViewPiece) -> None:
-    """Show a piece in the output of the cell that runs; does nothing outside of IPython."""
+    """Show a piece in the output of the running cell; a no-op outside of IPython."""
     shell = _shell()
     if shell is not None:
         shell.display_pub.publish(html.bundle(piece.plain(), piece.html()))

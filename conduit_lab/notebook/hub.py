@@ -1,16 +1,16 @@
-"""Hub: the one channel between the live views of a session and the pages that show them.
+"""Hub: the single channel between the live views of a session and the pages that show them.
 
-A notebook's outputs never hold a widget. The hub's is the only one, is shown nowhere, and carries
-the messages of every view, so that a page needs one message per tick however many views there are.
-To a page goes
+A notebook's outputs never contain a widget. The hub's widget is the only one and is never
+displayed; it carries the messages of all views, so a page needs one message per tick regardless of
+the number of views. The kernel sends
 
     {"views": {key: [message, ...], ...}}
 
-and from a page come `{"page": id, "open": [key, ...]}` when it begins to listen (the keys are those
-in its notebook) and `{"to": key, "message": {...}}`. A message `{"end": bundle}` ends a view: the
-page writes the static bundle into its own notebook, which works after a reload too, when it no
-longer follows the kernel's display updates. `{"static": packed}` does so while the view stays; it
-holds the bundle as gzipped JSON in base64, a tenth of its size.
+and a page sends `{"page": id, "open": [key, ...]}` when it starts to listen, with the keys in its
+notebook, and `{"to": key, "message": {...}}`. A message `{"end": bundle}` ends a view: the page
+writes the static bundle into its own notebook, which also works after a reload, when it no longer
+receives the kernel's display updates. `{"static": packed}` does the same while the view stays; it
+contains the bundle as gzipped JSON in base64, a tenth of its size.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ import anywidget
 
 from conduit_lab.serving.faces.docs import form_style
 
-FLUSH_SECONDS = 0.025  # a page shows 60 frames/s, and the Jupyter server drops above 1,000 messages
-IDLE_TICK_SECONDS = 0.5  # between two looks at views that only answer
-MAX_ENDED = 64  # views whose end is kept for a page that opens later
+# a page renders 60 frames/s, and the Jupyter server drops above 1,000 messages/s
+FLUSH_SECONDS = 0.025
+IDLE_TICK_SECONDS = 0.5  # between two checks of views that only respond to the page
+MAX_ENDED = 64  # ended views retained for pages that open later
 MAX_ENDED_BYTES = 8 * 2**20
 
 _VIEWS = Path(__file__).parent / "views"
@@ -41,19 +42,19 @@ _log = logging.getLogger(__name__)
 
 
 class HubView(Protocol):
-    """A view as its hub sees it: a `Mount`."""
+    """The hub's interface to a view; implemented by `Mount`."""
 
     key: str
 
     def tick(self, watched: bool) -> bool:
-        """Send due updates, to the hub's pages where `watched`; return False at the end."""
+        """Send due updates, to the hub's pages if `watched`; return False at the end."""
 
     @property
     def running(self) -> bool:
-        """Whether updates come by themselves; else the view only answers."""
+        """Whether the view sends updates on its own, rather than only responding."""
 
     def opened(self) -> None:
-        """Send everything again: a page has begun to listen."""
+        """Send everything again, because a page has started to listen."""
 
     def receive(self, message: dict[str, Any]) -> None:
         """Handle a message from a page, on any thread."""
@@ -66,9 +67,9 @@ class HubWidget(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget has no 
 class Hub:
     """Ticks the views of a session and carries their messages.
 
-    `connect` opens the channel: it takes the function that handles a page's messages and returns
-    the one that sends. One thread ticks all views, every 25 ms while one of them is running; it
-    lives only while there are views. Thread-safe.
+    `connect` opens the channel: it takes the handler of a page's messages and returns a function
+    that sends one. One thread ticks all views, every 25 ms while any of them is running; it exits
+    when there are no views. Thread-safe.
     """
 
     def __init__(
@@ -85,11 +86,11 @@ class Hub:
         self._thread: threading.Thread | None = None
         self._wakeup = threading.Event()
         self._sender: Callable[[dict[str, Any]], object] | None = None
-        self._outbox: dict[str, list[dict[str, Any]]] = {}  # only the ticking thread's
+        self._outbox: dict[str, list[dict[str, Any]]] = {}  # used only by the ticking thread
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs."""
+        """Whether the thread is running."""
         return self._thread is not None
 
     @property
@@ -112,21 +113,21 @@ class Hub:
         self._wakeup.set()
 
     def remove(self, view: HubView) -> None:
-        """Forget a view; idempotent."""
+        """Remove a view; idempotent."""
         with self._lock:
             self._views.pop(view.key, None)
         self._wakeup.set()
 
     def send(self, key: str, message: dict[str, Any]) -> None:
-        """Send a view's message: with those of the others in a tick, else at once."""
+        """Send a view's message: batched with others during a tick, otherwise immediately."""
         if threading.current_thread() is self._thread:
             self._outbox.setdefault(key, []).append(message)
         elif self._sender is not None:
             self._sender({"views": {key: [message]}})
-            self._wakeup.set()  # the answer of a view may be a value that runs again
+            self._wakeup.set()  # the reply may come from a value that runs again
 
     def end(self, key: str, bundle: dict[str, Any]) -> None:
-        """Send the static bundle that replaces a view, and keep it for pages that open later."""
+        """Send the static bundle that replaces a view, and retain it for pages that open later."""
         size = sum(len(value) for value in bundle.values() if isinstance(value, str))
         with self._lock:
             self._ended[key] = (bundle, size)
@@ -179,7 +180,7 @@ class Hub:
                 self._wakeup.clear()
 
     def _current(self) -> list[HubView]:
-        """Return the views; without any, give up the thread under the lock that `add` takes."""
+        """Return the views; if there are none, end the thread under the lock that `add` takes."""
         with self._lock:
             if not self._views:
                 self._thread = None
@@ -188,15 +189,15 @@ class Hub:
     def _tick(self, view: HubView) -> bool:
         try:
             return view.tick(bool(self.pages))
-        except Exception:  # a chunk's own repr may raise, and the other views must go on
-            _log.exception("a live view could not be updated and was given up")
+        except Exception:  # a chunk's repr may raise, and other views must continue
+            _log.exception("a live view could not be updated and was removed")
             return False
 
 
 def connect_widget(
     receive: Callable[[dict[str, Any]], None],
 ) -> Callable[[dict[str, Any]], object]:
-    """Open the session's widget, which no output shows; return its function that sends."""
+    """Open the session's widget, which is never displayed, and return its send function."""
     kind = type("HubWidget", (HubWidget,), {"_esm": joined_script(), "_css": joined_style()})
     widget = kind()
     widget.on_msg(lambda _widget, content, _buffers: receive(content))
@@ -211,9 +212,9 @@ def rooms() -> list[Path]:
 
 
 def joined_script(*, default: bool = True) -> str:
-    """Return `shared.js`, then the class of every view as `VIEWS[noun]`, then the hub's script.
+    """Return `shared.js`, then each view's class as `VIEWS[noun]`, then the hub's script.
 
-    Without `default` the hub's script and its default export are left out.
+    Without `default`, the hub's script and its default export are left out.
     """
     shared = _read(_VIEWS / "shared.js").replace("\nexport ", "\n")
     views = "\n".join(
@@ -226,9 +227,9 @@ def joined_script(*, default: bool = True) -> str:
 def _as_function(room: Path) -> str:
     """Return a view's script as the body of a function that returns its class.
 
-    Each import is a statement on lines of its own: of `../shared.js`, of a file that is no view's,
-    which is joined too, once and before its importer, or of the class of a view whose folder comes
-    before.
+    Each import must be a statement on its own lines. It may import `../shared.js`, a helper file,
+    which is inlined once before its first importer, or the class of a view whose folder sorts
+    earlier.
     """
     return _joined(room / "view.js", set()).replace("\nexport default ", "\nreturn ")
 
@@ -276,10 +277,10 @@ def _read(file: Path) -> str:
 
 
 def _answer_while_busy(comm: Any) -> None:
-    """Let the page's messages be handled while a cell blocks.
+    """Handle the page's messages even while a cell blocks.
 
-    ipykernel 7.4 sends them to the thread that last sent on the comm, here the one that runs cells,
-    unless this private hook is off; the front end then picks a thread of its own for them.
+    Unless this private hook is disabled, ipykernel 7.4 sends them to the thread that last sent on
+    the comm, here the one that runs cells; with it disabled, the front end uses a separate thread.
     """
     with suppress(AttributeError):
         if hasattr(comm, "_reply_subshell_for"):

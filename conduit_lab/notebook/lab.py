@@ -1,4 +1,4 @@
-"""Lab: an `App` with notebook powers."""
+"""Lab: an `App` with notebook features."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ STREAM_SECONDS = 60.0
 _NOTE = "call once, to export:"
 
 _Key = tuple[type[App], str, Path]
-_labs: WeakValueDictionary[_Key, Lab] = WeakValueDictionary()  # of this session
+_labs: WeakValueDictionary[_Key, Lab] = WeakValueDictionary()  # labs of this session
 
 
 class Lab(App):
-    """An app to explore with: opens models at once, traces and records calls, serves and exports.
+    """An app for interactive work: opens models immediately, records calls, serves and exports.
 
-    Works in a notebook and in a script. In a notebook, a `Stream` as a cell's last line is a live
-    view. Running a cell again replaces its endpoint, and `Lab(name)` again returns the lab of that
-    name and root with all that it has, so that its endpoints and servers go on.
+    Works in notebooks and scripts. In a notebook, a `Stream` on a cell's last line is a live view.
+    Running a cell again replaces its endpoint, and `Lab(name)` returns the existing lab of that
+    name and root, so its endpoints and servers keep running.
     """
 
     records = True
     _lazy = False
     _session_tools: Sequence[Tool[..., Any]] = ()
     default_trace = "always"
-    opened: OpenedApp | None = None  # the export that it comes from
+    opened: OpenedApp | None = None  # the export that it was opened from
 
     def __new__(cls, name: str, *, root: str | Path | None = None, **options: Any) -> Self:
-        """Return the session's lab of this name and root, or a new one; in a script a new one."""
+        """Return the session's lab of this name and root, or a new one; scripts get a new one."""
         known = _labs.get((cls, name, _root(root))) if history.namespace() is not None else None
         return super().__new__(cls) if known is None else known  # type: ignore[return-value]
 
@@ -80,14 +80,14 @@ class Lab(App):
 
     @classmethod
     def open(cls, folder: str | Path, *, names: dict[str, Any] | None = None) -> Self:
-        """Bring an exported app back into the session: models, stores, endpoints and examples.
+        """Load an exported app into the session: models, stores, endpoints and examples.
 
-        Its `app.py` runs as a cell does: in a notebook its names are then those of the notebook,
-        in a script those of a module of its own, unless `names` such as `globals()` are given. A
-        later `export` writes the app with the changes of the session. The folder itself stays as it
-        is: its stores are copied, and the copies last as long as the lab. A relative `folder`
-        starts where those of `load_model` start. Raises `ExportError` for a folder that is no whole
-        export, that a newer version wrote, or whose `app.py` fails.
+        Its `app.py` runs like a cell: in a notebook it defines the notebook's names, in a script
+        those of a separate module, unless `names` such as `globals()` are given. A later `export`
+        writes the app with the session's changes. The folder itself is not changed: its stores are
+        copied, and the copies last as long as the lab. A relative `folder` is resolved like the
+        paths of `load_model`. Raises `ExportError` for a folder that is not a complete export, that
+        a newer version wrote, or whose `app.py` fails.
         """
         from conduit_lab.notebook.opened_app import OpenedApp
 
@@ -95,23 +95,23 @@ class Lab(App):
 
     @property
     def examples(self) -> Examples:
-        """The recorded calls of this session, newest last; requests over HTTP are not among them.
+        """The recorded calls of this session, newest last, excluding requests over HTTP.
 
-        One per request, at most 20 and 16 MiB per endpoint.
+        One per distinct request, at most 20 and 16 MiB per endpoint.
         """
         return Examples(self._recorder.examples(self.endpoints))
 
     @property
     def streams(self) -> Streams:
-        """The streams that run now, the oldest first: those of endpoints, and those in outputs."""
+        """The running streams, oldest first: those of endpoints, and those shown in outputs."""
         shown = cell_streams.shown_streams()
         return Streams([*self._recorder.running, *self.open_streams, *shown])
 
     def remove(self, path: str) -> None:
-        """Take back the endpoints at `path`, with their recorded calls.
+        """Unregister the endpoints at `path`, and drop their recorded calls.
 
-        Both endpoints of a `Rag` go together. A running server answers 404 from then on. Raises
-        `EndpointError` where nothing is served.
+        Both endpoints of a `Rag` are removed together. A running server returns 404 from then on.
+        Raises `EndpointError` if nothing is served there.
         """
         removed = {id(e) for e in self.endpoints if e.path == path}
         for endpoint in self.endpoints:
@@ -138,10 +138,10 @@ class Lab(App):
     ) -> Server:
         """Serve the app on a background thread and return the running `Server`.
 
-        `port=0` takes a free one. Endpoints that are registered or replaced later are served too.
-        With `mcp` an agent may pair with this session at `/mcp`: beside the endpoints it has tools
-        that show the session's objects and traces. Raises `ServeError` for a port in use, and for a
-        `host` that others can reach where the lab has no keys, unless `insecure`.
+        `port=0` picks a free port. Endpoints registered or replaced later are served too. With
+        `mcp`, an agent may pair with this session at `/mcp`: besides the endpoints, it has tools
+        that show the session's objects and traces. Raises `ServeError` if the port is in use, or
+        for a `host` that others can reach if the lab has no keys, unless `insecure`.
         """
         from conduit_lab.serving.run.thread import Server
 
@@ -149,12 +149,12 @@ class Lab(App):
             from conduit_lab.notebook.agent import session_tools
 
             self._session_tools = session_tools(self)
-            self._gate = None  # built again, with the route of that protocol
+            self._gate = None  # rebuilt, with the protocol's route
         return Server(self, host=host, port=port, insecure=insecure)
 
     @property
     def spoken(self) -> Sequence[str]:
-        """The protocols that its servers speak."""
+        """The protocols served by its servers."""
         spoken = super().spoken
         return [*spoken, "mcp"] if self._session_tools and "mcp" not in spoken else spoken
 
@@ -172,19 +172,18 @@ class Lab(App):
         target: Literal["app", "web"] = "app",
         runtime: str | Path | None = None,
     ) -> Export:
-        """Write the app as a folder that runs by itself, and prove that it answers as it did here.
+        """Write the app as a self-contained folder, and prove that its answers match.
 
         Every endpoint must have been called once. The folder is started in a fresh process and
-        receives the recorded requests; a different answer is an `ExportError`, and then an older
-        export in `folder` stays. With `proof="venv"` it runs in a new environment of its
-        requirements, with None not at all. With `endpoints`, paths or decorated functions, only
-        these are exported, with their dependencies. With `optimize="int8"` the exported models are
-        in int8 where the proof finds their answers close enough. Running streams are awaited, 60 s
-        each.
+        receives the recorded requests; a different answer raises `ExportError`, and an older export
+        in `folder` is not replaced. With `proof="venv"` it runs in a new environment with its
+        requirements, with None not at all. `endpoints`, paths or decorated functions, restricts the
+        export to these and their dependencies. With `optimize="int8"` the exported models are in
+        int8 if the proof finds their answers close enough. Running streams are awaited, 60 s each.
 
-        With `target="web"` the folder is a static page, whose models run in the reader's browser on
+        With `target="web"` the folder is a static page whose models run in the browser on
         onnxruntime-web; it is proved in headless Chromium. `runtime` is then a folder of that npm
-        package, which npm gets once by default. An endpoint that cannot run there is an
+        package, which npm downloads once by default. An endpoint that cannot run there raises
         `ExportError` with the reason.
         """
         if target not in ("app", "web"):
@@ -193,7 +192,7 @@ class Lab(App):
             folder = resolve(folder, self.opened.base)
         if target == "web":
             if optimize is not None:
-                raise ExportError("a page has its models as they are: leave optimize= out")
+                raise ExportError("a page uses its models unchanged: remove optimize=")
             from conduit_lab.export.web.web_writer import export_web
 
             return export_web(
@@ -224,9 +223,9 @@ class Lab(App):
         )
 
     def export_plan(self, endpoints: Selection | None = None) -> ExportPlan:
-        """Return the plan of an export: each object that it would write or refuse; writes nothing.
+        """Plan an export: each object that it would write or refuse; writes nothing.
 
-        With `endpoints`, paths or decorated functions, only for these.
+        `endpoints`, paths or decorated functions, restricts the plan to these.
         """
         from conduit_lab.export.export_plan import plan_app
 
@@ -240,7 +239,7 @@ class Lab(App):
         )
 
     def _session(self) -> tuple[list[CellRun] | None, dict[str, Any] | None]:
-        """Return the cells and names of the session; of a script, those of the opened app."""
+        """Return the cells and names of the session; in a script, those of the opened app."""
         cells, names = history.cells(), history.namespace()
         if cells is None and self.opened is not None:
             return self.opened.cells, self.opened.names
@@ -249,23 +248,23 @@ class Lab(App):
     def restore_call(
         self, endpoint: Endpoint[..., Any], line: str, example: Callable[[], Example]
     ) -> None:
-        """Keep a call of an opened export, from its line of `examples.jsonl`."""
+        """Retain a call of an opened export, from its line of `examples.jsonl`."""
         self._recorder.restore(endpoint, line, example)
 
     def observe(self, endpoint: Endpoint[..., Any], call: Call, result: Any, body: bytes) -> None:
-        """Keep a call of the session as an example for the export.
+        """Retain a call of the session as an example for the export.
 
-        Calls of clients are no examples: they would push out the author's own.
+        Calls by clients are not recorded, as they would displace the author's own.
         """
         if not is_silenced():
             self._recorder.add(endpoint, call, result, body)
 
     def proof(self, endpoint: Endpoint[..., Any]) -> Proof:
-        """Return whether an export has a call of `endpoint` to replay, or will have one."""
+        """Return whether an export has, or will have, a call of `endpoint` to replay."""
         return self._recorder.proof(endpoint)
 
     def glance(self) -> Glance:
-        """Return the state of the session now, with the calls that an export still needs."""
+        """Return the current state of the session, with the calls that an export still needs."""
         from conduit_lab.serving.glance import MAX_MISSING_CALLS, Glance
 
         proofs = {id(each): self.proof(each) for each in self.endpoints}
@@ -310,11 +309,11 @@ class Lab(App):
             from conduit_lab.core.views.pieces import Line
 
             listed = " and ".join(filter(None, [", ".join(counts[:-1]), counts[-1]]))
-            line = f"Lab {self.name!r} goes on with {listed}; lab.remove(path) takes one back"
+            line = f"Lab {self.name!r} still has {listed}; lab.remove(path) removes an endpoint"
             history.publish(Line(line, "quiet"))
 
     def _replaces(self, new: Endpoint[..., Any], old: Endpoint[..., Any]) -> bool:
-        """Replace an endpoint by the function of the same name: its cell was run again."""
+        """Replace an endpoint with the function of the same name when its cell runs again."""
         if new.name != old.name:
             return False
         self._recorder.forget(old.method, old.path)

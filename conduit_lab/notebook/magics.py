@@ -1,4 +1,4 @@
-"""`%%stream writer`: the cell's text is the prompt, its value the stream."""
+"""`%%stream writer`: stream a generation; the cell's text is the prompt."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EXAMPLE = "%%stream writer --max-tokens 64 --temperature 0.8"
 
 
 def register_magics(shell: Any) -> None:
-    """Give `shell`, IPython's, the cell magic `%%stream` and its completion; idempotent."""
+    """Register the cell magic `%%stream` and its completion with IPython's `shell`; idempotent."""
 
     def stream(line: str, cell: str) -> Any:
         """Stream a generation from the cell's text.
@@ -25,9 +25,9 @@ def register_magics(shell: Any) -> None:
             %%stream writer --max-tokens 64 --temperature 0.8
             Once upon a time
 
-        The options are the keywords of `writer.stream`. With `--chat` the text is a user's message.
-        The stream is the cell's value, so it is shown live, and is `_` in the next cell. Anything
-        with a method `stream` will do, such as an endpoint.
+        The options are the keyword arguments of `writer.stream`. With `--chat` the text is a user
+        message. The stream is the cell's value, so it is shown live, and is `_` in the next cell.
+        Works with anything that has a `stream` method, such as an endpoint.
         """
         return stream_cell(line, cell, shell.user_ns)
 
@@ -37,9 +37,9 @@ def register_magics(shell: Any) -> None:
 
 
 def stream_cell(line: str, cell: str, namespace: dict[str, Any]) -> Any:
-    """Return the stream that a cell asks for; `line` follows `%%stream`.
+    """Return the stream that a cell requests; `line` is the text after `%%stream`.
 
-    Raises `InputError` for a name without a method `stream`, an unknown option, an option without a
+    Raises `InputError` for a name without a `stream` method, an unknown option, an option without a
     value, and a cell without a prompt.
     """
     try:
@@ -62,7 +62,7 @@ def stream_cell(line: str, cell: str, namespace: dict[str, Any]) -> Any:
 
 
 def completions(line: str, namespace: dict[str, Any]) -> list[str]:
-    """Return the words that may come next on the line: names, then the options of the named."""
+    """Return completions for the line: names first, then the options of the named object."""
     words = line.split()
     if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
         return sorted(name for name, value in namespace.items() if _streams(name, value))
@@ -91,7 +91,7 @@ def _stream_method(name: str, namespace: dict[str, Any]) -> Callable[..., Any]:
 
 
 def _streams(name: str, value: Any) -> bool:
-    """Return whether a name of the session is the user's, of something that streams."""
+    """Return whether a session name is the user's and refers to something that streams."""
     method = getattr(type(value), "stream", None)
     return not name.startswith("_") and callable(method) and method is not Stage.stream
 
@@ -104,7 +104,7 @@ def _keywords(method: Callable[..., Any]) -> list[str]:
 
 
 def _options(words: list[str], generator: str, keywords: list[str]) -> Iterator[tuple[str, Any]]:
-    """Yield the options of a line, `--name value` or `--name=value`, values as in Python."""
+    """Yield the options of a line, `--name value` or `--name=value`, as Python literals."""
     pending = iter(words)
     for word in pending:
         flag, joined, text = word.partition("=")
@@ -122,7 +122,7 @@ def _options(words: list[str], generator: str, keywords: list[str]) -> Iterator[
 
 
 def _literal(text: str) -> Any:
-    """Return a Python literal, or the text where it is none."""
+    """Return a Python literal, or the text if it is not one."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

@@ -1,7 +1,7 @@
-"""Mount: opens, updates, freezes and releases any live view of a value in a cell's output.
+"""Mount: open, update, freeze and release the live view of a value in a cell's output.
 
-Every output is static `text/html` from its first moment to its last, so that a notebook that is
-saved at any time reads the same without a kernel. Three ways keep it up to date:
+Every output is always static `text/html`, so a notebook saved at any time reads the same without a
+kernel. It is kept up to date in one of three ways:
 
 - In a page of JupyterLab the session's hub (`hub.py`) puts a live view in the output's place. It
   is an element of the page only; at the end the page writes the final form into its notebook.
@@ -25,17 +25,17 @@ from conduit_lab.notebook.hub import Hub, connect_widget
 T = TypeVar("T")
 Send = Callable[[dict[str, Any]], object]
 
-REPEAT_SECONDS = 1.0  # between two static forms in a front end whose page does not answer
+REPEAT_SECONDS = 1.0  # between static updates for a front end whose page does not respond
 
 hub = Hub(connect_widget)
 _unwatched: list[Mount[Any]] = []
 
 
 class LiveView(Protocol):
-    """The kernel's half of a live view: it sends due updates to the page and takes its messages."""
+    """The kernel's half of a live view: it sends updates to the page and handles messages."""
 
     def opened(self) -> None:
-        """Send everything again from now on: a page has begun to listen; on any thread."""
+        """Send everything again, because a page has started to listen; from any thread."""
 
     def flush(self) -> None:
         """Send due updates; called by the hub's thread every 25 ms while the view is running."""
@@ -53,13 +53,13 @@ def _never(_value: Any) -> bool:
 
 @dataclass(frozen=True)
 class LiveForm(Generic[T]):
-    """How values of one type are shown live.
+    """How to show values of one type live.
 
-    `noun` names the folder of `view.js` and `view.css`, the page's half. `view` makes the kernel's
-    half of a value and a function that sends one message. `ended` says whether nothing more will
-    come; the output then becomes the value's own static form. Updates of a view that is not
-    `running` come only as answers to the page. `release` is called with a value whose cell runs
-    again or was deleted.
+    `noun` names the folder of `view.js` and `view.css`, the page's half. `view` creates the
+    kernel's half from a value and a function that sends one message. `ended` says whether the value
+    is final; the output then becomes its static form. A view that is not `running` sends updates
+    only in response to the page. `release` is called with a value whose cell runs again or was
+    deleted.
 
     With `lasting`, the live view stays in the page after the end, above the static form in the
     notebook, until this many newer ones of the form have ended.
@@ -76,20 +76,20 @@ class LiveForm(Generic[T]):
 def register_live(shell: Any, kind: type[T] | str, form: LiveForm[T]) -> None:
     """Make `shell`, the kernel's IPython shell, show values of this type live; idempotent.
 
-    A type may be given by its full name, so that its module is not imported.
+    A type may be given by its full name, to avoid importing its module.
     """
     formatter = shell.display_formatter.ipython_display_formatter
     formatter.for_type(kind, lambda value: show(value, form, shell))
-    shell.events.register("post_run_cell", settle)  # registers a function once only
+    shell.events.register("post_run_cell", settle)  # registers a function only once
     shell.events.register("pre_run_cell", release_outputs)
 
 
 def show(value: T, form: LiveForm[T], shell: Any) -> None:
-    """Show `value` in the output of the cell that is running in `shell`."""
+    """Show `value` in the output of the cell that `shell` is running."""
     request = shell.kernel.get_parent()
     mount = Mount(value, form, shell.display_pub, str(_metadata(request).get("cellId", "")))
     watched = _watched(request)
-    ended = form.ended(value)  # read first: a value may end while it is shown
+    ended = form.ended(value)  # checked first: a value may end while it is being shown
     mount.show(lasting=watched and form.lasting > 0)
     if ended and not mount.lasting:
         return
@@ -105,7 +105,7 @@ def settle(_result: Any = None) -> None:
 
 
 def release_outputs(info: Any) -> None:
-    """Release the views in the outputs of the cell that is about to run, and of deleted cells."""
+    """Release the views in the outputs of the cell about to run, and of deleted cells."""
     gone = {getattr(info, "cell_id", None)}
     if (kernel := _kernel()) is not None:
         gone |= set(_metadata(kernel.get_parent()).get("deletedCells", ()))
@@ -115,16 +115,16 @@ def release_outputs(info: Any) -> None:
 
 
 def _kernel() -> Any:
-    from IPython import get_ipython  # a cell runs, so IPython is loaded
+    from IPython import get_ipython  # a cell is running, so IPython is loaded
 
     return getattr(get_ipython(), "kernel", None)
 
 
 class Mount(Generic[T]):
-    """One output of one value, in the cell with the ID `cell` (empty where it is not known).
+    """One output of one value, in the cell with the ID `cell` (empty if unknown).
 
-    `publisher` is the shell's display publisher when the value is shown. It is kept because another
-    cell may capture the shell's outputs when the value ends.
+    `publisher` is the shell's display publisher at the time of display; another cell may capture
+    the shell's outputs when the value ends.
     """
 
     def __init__(self, value: T, form: LiveForm[T], publisher: Any, cell: str = "") -> None:
@@ -138,26 +138,27 @@ class Mount(Generic[T]):
         self._view: LiveView | None = None
         self._repeat_at = monotonic() + REPEAT_SECONDS
         self._repeated = ""
-        self._changed = True  # since the last static form; set again by all that the view sends
+        # since the last static form; set again by everything that the view sends
+        self._changed = True
 
     @property
     def running(self) -> bool:
-        """Whether updates come by themselves."""
+        """Whether the view sends updates on its own."""
         return self.form.running(self.value)
 
     def show(self, lasting: bool = False) -> None:
-        """Show the value as it is now; a `lasting` live view stays after the end."""
+        """Show the value in its current state; a `lasting` live view stays after the end."""
         self.lasting = lasting
         self._publish(self._bundle())
 
     def open(self, hub: Hub) -> None:
-        """Begin to send updates to the pages of `hub`."""
+        """Start sending updates to the pages of `hub`."""
         self._hub = hub
         self._view = self.form.view(self.value, self._send)
         hub.add(self)
 
     def opened(self) -> None:
-        """Send everything again: a page has begun to listen."""
+        """Send everything again, because a page has started to listen."""
         self._repeated = ""
         if self._view is not None:
             self._view.opened()
@@ -168,8 +169,8 @@ class Mount(Generic[T]):
             self._view.receive(message)
 
     def tick(self, watched: bool) -> bool:
-        """Send due updates to the page; return False once the output is static for good."""
-        ended = self.form.ended(self.value)  # read first: the last flush then sends the rest
+        """Send due updates to the page; return False once the output is permanently static."""
+        ended = self.form.ended(self.value)  # checked first: the last flush then sends the rest
         if ended and not self.lasting:
             self.freeze()
             return False
@@ -187,7 +188,7 @@ class Mount(Generic[T]):
         return True
 
     def freeze(self) -> None:
-        """Replace the output by the value's final static form and close the view."""
+        """Replace the output with the value's final static form and close the view."""
         try:
             bundle = sendable_bundle(self._static())
             # first for front ends that follow it: the page then finds nothing left to replace
@@ -223,7 +224,7 @@ class Mount(Generic[T]):
             self._hub.send(self.key, message)
 
     def _freeze_older(self) -> None:
-        """Let the oldest lasting views of the form end at their next tick, above its number."""
+        """End the oldest lasting views of the form beyond its limit at their next tick."""
         views = self._hub.views if self._hub is not None else []
         mounts = [view for view in views if isinstance(view, Mount) and view.form is self.form]
         ended = [mount for mount in mounts if mount.lasting and self.form.ended(mount.value)]
@@ -237,8 +238,8 @@ class Mount(Generic[T]):
             self._publish(bundle, update=True)
 
     def _bundle(self) -> dict[str, Any]:
-        """Return the static form, marked as the place of the live one while there is one."""
-        live = self.lasting or not self.form.ended(self.value)  # before the value may end
+        """Return the static form, marked as the place of the live view while there is one."""
+        live = self.lasting or not self.form.ended(self.value)  # before the value ends
         bundle = self._static()
         if live:
             bundle["text/html"] = f'<div data-conduit-view="{self.key}">{bundle["text/html"]}</div>'
@@ -253,12 +254,12 @@ class Mount(Generic[T]):
 
 
 def sendable(text: str) -> str:
-    """Return `text` with each lone surrogate replaced by `?`: a message cannot carry them."""
+    """Return `text` with lone surrogates replaced by `?`, as messages cannot encode them."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def sendable_bundle(data: dict[str, Any]) -> dict[str, Any]:
-    """Return a MIME bundle whose texts a message can carry."""
+    """Return a MIME bundle whose texts a message can encode."""
     return {
         mime: sendable(value) if isinstance(value, str) else value for mime, value in data.items()
     }
@@ -270,9 +271,9 @@ def _metadata(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _watched(request: dict[str, Any]) -> bool:
-    """Return whether a front end shows this cell's outputs as they come.
+    """Return whether a front end shows this cell's outputs as they arrive.
 
-    The request to execute says whether its sender can answer `input()`: notebook front ends can,
+    The execute request says whether its sender can answer `input()`: notebook front ends can,
     executors cannot.
     """
     return bool(request.get("content", {}).get("allow_stdin", False))

@@ -1,4 +1,4 @@
-"""OpenedApp: an exported folder in a session, whose `app.py` ran as one of its cells."""
+"""OpenedApp: an exported folder opened in a session, whose `app.py` ran like a cell."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ _log = logging.getLogger("conduit_lab")
 
 
 class OpenedApp:
-    """An export that is open in a session: its `folder`, and the `names` in which its app lives.
+    """An export opened in a session: its `folder`, and the `names` in which its app lives.
 
-    `stores` is a folder of copies of its stores: writes of the session do not change the
-    export. Relative paths of new exports start at `base`. `cells` is the source that ran.
+    `stores` is a folder with copies of its stores: writes by the session do not change the export.
+    Relative paths of new exports are resolved against `base`. `cells` is the source that ran.
     """
 
     def __init__(self, folder: Path, names: dict[str, Any] | None) -> None:
@@ -59,7 +59,7 @@ class OpenedApp:
         self._end = finalize(self, _remove, self.stores, os.getpid())
 
     def run(self, kind: type[Lab]) -> Lab:
-        """Run `app.py`, whose `App` becomes a lab of this `kind`, and return the lab."""
+        """Run `app.py`, creating its `App` as a lab of this `kind`, and return the lab."""
         try:
             _import_own_modules(self.folder, self.manifest)
             self._copy_stores()
@@ -92,15 +92,13 @@ class OpenedApp:
             lines = [frame.lineno for frame in frames if frame.filename == str(place)]
             at = f", line {lines[0]}" if lines else ""
             keys = self.folder / ENVIRONMENT_FILE
-            mend = (
-                f"set the variables that {keys} names, or mend it" if keys.exists() else "mend it"
-            )
+            mend = f"set the variables of {keys}, or fix it" if keys.exists() else "fix it"
             raise ExportError(f"{place}{at}: {type(error).__name__}: {error}: {mend}") from error
         self.cells = [CellRun(1, source, opened=True)]
         history.add_opened(source)
 
     def _copy_stores(self) -> None:
-        """Copy the stores as they are now; a server may be writing to them."""
+        """Copy the stores in their current state; a server may be writing to them."""
         for place in self.folder.glob("indexes/*.sqlite"):
             copy = self.stores / "indexes" / place.name
             copy.parent.mkdir(exist_ok=True)
@@ -114,7 +112,7 @@ class OpenedApp:
                 source.backup(target)
 
     def _restore_calls(self, lab: Lab) -> None:
-        """Give the lab the recorded calls of the export as examples."""
+        """Restore the recorded calls of the export as the lab's examples."""
         text = (self.folder / _EXAMPLES).read_text("utf-8")
         versions = {name: store.version for name, store in lab.stores.items()}
         for line in filter(None, text.split("\n")):
@@ -151,14 +149,14 @@ class OpenedApp:
 
 
 def _new_module(folder: Path) -> dict[str, Any]:
-    """Return the names of a new module; classes and annotations find it by its name."""
+    """Return the namespace of a new module, registered so that classes and annotations find it."""
     name = "opened_" + "".join(c if c.isalnum() else "_" for c in folder.name)
     sys.modules[name] = module = ModuleType(name)
     return vars(module)
 
 
 def _import_own_modules(folder: Path, manifest: Manifest) -> None:
-    """Let the modules of the export be imported from its folder, as they are there now."""
+    """Make the export's modules importable from its folder in their current state."""
     tops = {
         place.partition("/")[0].removesuffix(".py")
         for place in manifest.digests
@@ -171,8 +169,8 @@ def _import_own_modules(folder: Path, manifest: Manifest) -> None:
         file = getattr(sys.modules[top], "__file__", None) or ""
         if file and not Path(file).is_relative_to(folder):
             raise ExportError(
-                f"{top} is imported from {file}, and {folder.name} has a module of that name: "
-                "restart the kernel, and open the export before the import"
+                f"{top} was imported from {file}, but {folder.name} has a module with that name: "
+                "restart the kernel, and open the export before importing it"
             )
     for name in [each for each in sys.modules if each.partition(".")[0] in tops]:
         del sys.modules[name]
@@ -182,7 +180,7 @@ def _import_own_modules(folder: Path, manifest: Manifest) -> None:
 
 @contextmanager
 def _named(names: dict[str, Any], place: Path) -> Iterator[None]:
-    """Set `__file__` while `app.py` runs; processes that a session starts must not run it."""
+    """Set `__file__` while `app.py` runs; processes started by a session must not run it."""
     before = names.get("__file__")
     names["__file__"] = str(place)
     try:
@@ -194,5 +192,5 @@ def _named(names: dict[str, Any], place: Path) -> Iterator[None]:
 
 
 def _remove(folder: Path, process: int) -> None:
-    if os.getpid() == process:  # not in a forked child, whose parent uses it
+    if os.getpid() == process:  # not in a forked child: the parent uses it
         shutil.rmtree(folder, ignore_errors=True)

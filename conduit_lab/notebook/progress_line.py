@@ -13,9 +13,9 @@ from conduit_lab.core.views.progress_bar import ProgressBar
 
 
 class NotebookLine:
-    """A progress line in the output of the cell that is running.
+    """A progress line in the output of the running cell.
 
-    It never holds a widget, so that a saved notebook reads the same without a kernel.
+    It never contains a widget, so a saved notebook reads the same without a kernel.
     """
 
     def __init__(self, publisher: Any) -> None:
@@ -28,7 +28,7 @@ class NotebookLine:
         self._publish(ProgressBar(state.name, state.amounts, state.share), state)
 
     def end(self, state: ProgressState) -> None:
-        """Leave one quiet line."""
+        """Show the final line in muted text."""
         self._publish(Line(str(state), "quiet"), state)
 
     def _publish(self, piece: ViewPiece, state: ProgressState) -> None:
@@ -42,7 +42,7 @@ def register_progress(shell: Any) -> None:
     """Show the progress of long jobs in the cells of `shell`, a kernel's IPython shell."""
 
     def new_line() -> NotebookLine | None:
-        # a cell that captures its outputs would keep every state
+        # a cell that captures its outputs would record every state
         captured = hasattr(shell.display_pub, "outputs")
         return None if captured else NotebookLine(shell.display_pub)
 

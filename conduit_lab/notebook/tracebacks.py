@@ -1,6 +1,6 @@
-"""Tracebacks of a cell's error: the user's frames; those of the package are hidden.
+"""Tracebacks of a cell's error: show the user's frames and hide those of the package.
 
-Only the displayed traceback changes: `%tb`, `%debug` and scripts have every frame.
+Only the displayed traceback changes: `%tb`, `%debug` and scripts show every frame.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _LIBRARIES = (
     *(f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("stdlib", "purelib", "platlib")),
     f"{site.getusersitepackages()}{os.sep}",
     "<frozen ",
-    "<string>",  # the methods of dataclasses and named tuples
+    "<string>",  # generated methods of dataclasses and named tuples
 )
 
 
 def register_tracebacks(shell: Any) -> None:
-    """Show the errors of `shell`'s cells without the frames of the package; idempotent.
+    """Show errors of `shell`'s cells without the package's frames; idempotent.
 
-    The handler of another tool stays: IPython has one.
+    A handler of another tool is kept: IPython supports only one.
     """
     if not shell.custom_exceptions:
         shell.set_custom_exc((Exception, KeyboardInterrupt), _show)
@@ -54,9 +54,9 @@ def _show(
                 users = extract_tb(error.__traceback__)
                 shell.display_pub.publish(error_box.error_bundle(error, users[-1], hidden))
             shell.showtraceback(shown, tb_offset=tb_offset, running_compiled_code=True)
-        except Exception:  # a message that raises, for which IPython would remove this handler
+        except Exception:  # the message itself raises; IPython would remove this handler
             print_exception(*shown)
-    # showtraceback stored the shortened one for %tb and %debug
+    # for %tb and %debug, where showtraceback stored the shortened one
     sys.last_traceback = shell.InteractiveTB.tb = traceback
 
 
@@ -64,8 +64,8 @@ def _show(
 def _users_frames(error: BaseException) -> Iterator[list[FrameSummary]]:
     """Shorten the tracebacks of an error and its chain; yield the hidden frames.
 
-    All is restored at the end. IPython has many ways to format a traceback, and all read it from
-    the exceptions.
+    Everything is restored at the end. IPython has several ways to format a traceback, all of which
+    read it from the exceptions.
     """
     chain = _chain(error)
     before = [
@@ -94,7 +94,7 @@ def _users_frames(error: BaseException) -> Iterator[list[FrameSummary]]:
     finally:
         for each, traceback, cause, context, suppressed in before:
             each.__traceback__, each.__cause__, each.__context__ = traceback, cause, context
-            each.__suppress_context__ = suppressed  # setting a cause sets it
+            each.__suppress_context__ = suppressed  # setting a cause also sets this
         if notes is None:
             error.__dict__.pop("__notes__", None)
         else:
@@ -102,7 +102,7 @@ def _users_frames(error: BaseException) -> Iterator[list[FrameSummary]]:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """Return an error, and those of its group, causes and contexts that are shown with it."""
+    """Return an error, and the errors of its group, causes and contexts that are shown with it."""
     found: dict[int, BaseException] = {}
     pending = [error]
     while pending:
@@ -124,9 +124,9 @@ def _inner(error: BaseException) -> BaseException | None:
 
 
 def _unlink(error: BaseException) -> None:
-    """Skip the causes of an error of the package that have none of the user's frames.
+    """Hide the causes of a package error that contain none of the user's frames.
 
-    They are how the package came to its own error, which says all that they do.
+    They show how the package arrived at its own error, whose message says it all.
     """
     inner = _inner(error)
     if inner is None or _ends_in_user(error):
@@ -145,7 +145,7 @@ def _unlink(error: BaseException) -> None:
 
 
 def _split(traceback: TracebackType | None) -> tuple[TracebackType | None, list[FrameSummary]]:
-    """Return a traceback without the package's frames and those of the libraries it calls."""
+    """Return a traceback without the frames of the package and of the libraries it calls."""
     kept: list[TracebackType] = []
     dropped: list[TracebackType] = []
     for each, shown in _frames(traceback):
@@ -175,7 +175,7 @@ def _owner(frame: FrameType) -> str:
 
 
 def _has_user(error: BaseException) -> bool:
-    """Return whether a frame of the user, or of a group's error, is in a traceback."""
+    """Return whether a traceback, or one of a group's errors, has a frame of the user."""
     if isinstance(error, BaseExceptionGroup) and any(map(_has_user, error.exceptions)):
         return True
     return any(_owner(each.tb_frame) == _USER for each, _ in _frames(error.__traceback__))

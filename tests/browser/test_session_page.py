@@ -118,7 +118,7 @@ def test_a_lab_follows_its_session_stops_its_streams_and_stays(
     expect(shown.get_by_role("button")).to_have_count(0)
     expect(shown).to_contain_text("wait(1)")  # a stream that was stopped is no proof
     lab_page.run_to_end(3)
-    expect(lab_page.output(3).first).to_contain_text("goes on with 1 endpoint")
+    expect(lab_page.output(3).first).to_contain_text("still has 1 endpoint")
     lab_page.wait_for("panel.sessionContext.session.kernel.restart()")
     expect(shown).to_contain_text("■ the kernel was restarted")
     expect(shown).to_contain_text("POST /wait")

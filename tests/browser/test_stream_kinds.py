@@ -131,7 +131,7 @@ def test_a_text_keeps_its_height_with_what_is_left_out(
     assert live == static
     left_out = shown.page.locator("#live").get_by_text("left out here; all")
     assert left_out.count() == (words == 9000)
-    dropped = shown.page.locator("#live").get_by_text("are no longer kept")
+    dropped = shown.page.locator("#live").get_by_text("are no longer available")
     assert dropped.count() == (words == 9000)
 
 

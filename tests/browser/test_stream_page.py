@@ -22,6 +22,7 @@ MOUNT = """async (source) => {
     window.receive = (message) => view.receive(message);
     window.view = view;
 }"""
+NOTE = "The first 12 chunks are no longer available."
 SOURCE = f"{joined_script(default=False)}\nexport default VIEWS.stream;"
 
 DELIVER = """(message) => {
@@ -93,9 +94,11 @@ def test_a_gap_is_noticed_and_filled_by_a_replay(shown: StreamPage) -> None:
 
 def test_a_snapshot_replaces_the_text_and_says_what_is_missing(shown: StreamPage) -> None:
     shown.receive("one ", offset=0)
-    shown.receive("late", offset=0, dropped=12, notes=["The first 12 chunks are no longer kept."])
+    shown.receive(
+        "late", offset=0, dropped=12, notes=["The first 12 chunks are no longer available."]
+    )
     assert shown.text == "late"
-    assert shown.page.get_by_text("The first 12 chunks are no longer kept.").is_visible()
+    assert shown.page.get_by_text(NOTE).is_visible()
 
 
 def test_text_is_never_markup(shown: StreamPage) -> None:

@@ -87,7 +87,7 @@ def test_a_table_that_came_back_can_be_changed(tmp_path: Path) -> None:
         (pd.Series(pd.arrays.SparseArray([0, 1])), "has the type Sparse"),
         (pd.Index([(1, 2), "a"]), "the index holds a tuple"),
         (pd.Series([1], name=datetime.date(2026, 1, 1)), "holds a date"),
-        (type("Geo", (pd.DataFrame,), {})({"a": [1]}), "a Geo is a table of another library"),
+        (type("Geo", (pd.DataFrame,), {})({"a": [1]}), "a Geo is a subclass from another library"),
     ],
 )
 def test_other_objects_are_refused(table: Any, words: str, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_every_run_begins_empty() -> None:
 
 
 def test_outside_of_a_run_the_error_says_where_to_use_it() -> None:
-    with pytest.raises(LookupError, match="none runs here: use it in a stage that an endpoint"):
+    with pytest.raises(LookupError, match="none is active: use it in a stage that an endpoint"):
         put(1)
 
 

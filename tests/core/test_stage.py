@@ -97,7 +97,7 @@ def test_an_async_function_is_awaited_on_the_callers_loop() -> None:
 def test_a_leaf_has_no_children_and_does_not_stream() -> None:
     stage = Function(double)
     assert stage.children == ()
-    with pytest.raises(InputError, match=r"'double' expects a call.*Use double\(value\)"):
+    with pytest.raises(InputError, match=r"'double' does not stream.*Use double\(value\)"):
         stage.stream(1)
 
 

@@ -1,4 +1,4 @@
-"""docs/architecture.md names files that exist, and every room of the package."""
+"""docs/architecture.md names files that exist, and every package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 
 
 def named() -> Iterator[tuple[Path, str]]:
-    """Yield each (folder, file name) of the tree of rooms; a room itself has an empty name."""
+    """Yield each (folder, file name) of the tree; a package itself has an empty file name."""
     folders = {0: ROOT}
     for line in PAGE.split("```")[1].strip().splitlines():
         if "<" in line:  # a folder for each noun
@@ -19,8 +19,8 @@ def named() -> Iterator[tuple[Path, str]]:
         indent = len(line) - len(line.lstrip())
         folders = {depth: folder for depth, folder in folders.items() if depth < max(indent, 1)}
         folder = folders[max(folders)]
-        if room := re.match(r"\s*(\w+)/(\s|$)", line):
-            folder = folders[max(indent, 1)] = folder / room[1]
+        if package := re.match(r"\s*(\w+)/(\s|$)", line):
+            folder = folders[max(indent, 1)] = folder / package[1]
             yield folder, ""
         for name in re.findall(r"\b\w+\.py\b", line):
             yield folder, name
@@ -32,8 +32,8 @@ def test_every_file_of_the_page_exists() -> None:
     assert [path for path in places if not path.exists()] == []
 
 
-def test_every_room_is_on_the_page() -> None:
+def test_every_package_is_on_the_page() -> None:
     shown = {folder for folder, name in named() if not name}
-    rooms = {path.parent for path in (ROOT / "conduit_lab").rglob("__init__.py")}
+    packages = {path.parent for path in (ROOT / "conduit_lab").rglob("__init__.py")}
     views = ROOT / "conduit_lab" / "notebook" / "views"
-    assert {room for room in rooms - shown if not room.is_relative_to(views)} == set()
+    assert {each for each in packages - shown if not each.is_relative_to(views)} == set()

@@ -50,8 +50,8 @@ def in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
         ("if x > 9: display(x)", "ask uses display, which exists only in a notebook"),
         ("if x > 9: get_ipython().run_line_magic('time', '')", "ask uses get_ipython"),
         ("x = x if x < 9 else globals()['K']", "ask looks names up in globals()"),
-        ("x = x if x < 9 else eval('K')", r"ask runs a text by eval\(\)"),
-        ("if x > 9: exec('x = 1')", r"ask runs a text by exec\(\)"),
+        ("x = x if x < 9 else eval('K')", r"ask passes text to eval\(\)"),
+        ("if x > 9: exec('x = 1')", r"ask passes text to exec\(\)"),
         ("import __main__", "ask looks names up in __main__"),
         ("from __main__ import K", "ask looks names up in __main__"),
         ("import sys; x if x < 9 else sys.modules['__main__'].K", "ask looks names up in __main__"),
@@ -203,7 +203,7 @@ def test_globals_that_are_set_and_texts_that_run_are_warnings(session: Session) 
         "ask(0)",
     )
     first, second = sorted(warnings_of(session))
-    assert first.startswith("ask runs a text by eval()")
+    assert first.startswith("ask passes text to eval()")
     assert second.startswith("ask sets the global count: each worker process has its own")
 
 

@@ -96,7 +96,7 @@ def test_a_part_of_a_connected_app_is_refused(session: Session, url: str) -> Non
         '@lab.post("/ask")\ndef ask(n: int):\n    return double(n)',
         "ask(4)",
     )
-    with pytest.raises(ExportError, match="double is a part of a connected app"):
+    with pytest.raises(ExportError, match="double belongs to a connected app"):
         session.export()
     session.names["remote"].close()
 

@@ -66,8 +66,8 @@ def test_a_package_for_other_platforms_gets_no_hash_by_pip(
     (folder / "requirements.txt").write_text(pins, "utf-8")
     answer(monkeypatch, False, pip_report(my_package=HASH, other=OTHER))
     assert lock_folder(folder).endswith(
-        "2 packages with their hashes for this platform alone; with uv on the PATH, for all; "
-        "colorama for other platforms, without"
+        "2 packages with their hashes for this platform only; install uv for all platforms; "
+        "no hashes for colorama (other platforms only)"
     )
     text = (folder / "requirements.txt").read_text("utf-8")
     assert text.endswith(f"--hash={OTHER}\ncolorama==0.4.6; sys_platform == 'win32'\n")

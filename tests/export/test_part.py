@@ -50,7 +50,7 @@ def test_an_unknown_endpoint_is_an_error_with_the_nearest(session: Session) -> N
         paths(session, "/analize")
     with pytest.raises(UnknownName, match=r"Did you mean 'analyze'\?"):
         paths(session, "analyse")
-    with pytest.raises(ExportError, match="a is no endpoint of 'desk': run its cell again"):
+    with pytest.raises(ExportError, match="a is not an endpoint of 'desk': run its cell again"):
         older = session.names["a"]
         session.run(CELLS[1])
         paths(session, older)

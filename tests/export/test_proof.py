@@ -247,7 +247,7 @@ def test_calls_that_change_the_state_are_compared_in_their_order(session: Sessio
 
 def test_a_session_that_fails_now_is_no_fault_of_the_export(session: Session) -> None:
     session.run("K = {'a': 1}\n@lab.post('/k')\ndef k(x): return K[x]", "k('a')", "K.clear()")
-    with pytest.raises(ExportError, match=r"POST /k answered when it was called, and fails in"):
+    with pytest.raises(ExportError, match=r"POST /k succeeded when it was recorded, but fails in"):
         session.export(replay=True)
 
 

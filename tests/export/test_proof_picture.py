@@ -38,9 +38,9 @@ def test_a_row_per_endpoint_says_how_its_calls_were_compared() -> None:
     assert shown[:3] == [
         "desk",
         "2 of 4 calls answered the same in a fresh process",
-        "78 objects behind the endpoints compared and equal",
+        "78 objects behind the endpoints compared, all equal",
     ]
-    assert shown[3:5] == ["POST /a", "1 exactly equal, 1 equal, floats within 0.0001"]
+    assert shown[3:5] == ["POST /a", "1 exactly equal, 1 equal (floats within 0.0001)"]
     assert shown[-2:] == ["Python 3.11.7 · numpy 2.4.6", "files ab12ab12ab12ab12"]
     assert marks(picture) == ["mark", "mark", "open", "open"]
 

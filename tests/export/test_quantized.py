@@ -102,7 +102,7 @@ def test_a_model_whose_int8_answers_differ_keeps_float32(session: Session) -> No
     for text in (page, picture):
         assert "even: int8, " in text
         assert "odd: float32, since POST /both" in text
-    assert "1 of 3 calls answered the same in a fresh process, 2 nearly, in int8" in picture
+    assert "1 of 3 calls answered the same in a fresh process, 2 close in int8" in picture
 
     assert not is_required("onnx", export.folder)
     assert [each.problem for each in replay(export.folder)] == [None] * 3
@@ -157,7 +157,7 @@ def test_a_broken_model_whose_fallback_answers_is_named(session: Session) -> Non
 def test_a_proof_must_judge(session: Session) -> None:
     for given, proof, problem in (
         ("int4", "process", "optimize= expected \"int8\" or None, got 'int4'"),
-        ("int8", None, "optimize='int8' expects a proof"),
+        ("int8", None, "optimize='int8' needs a proof"),
     ):
         with pytest.raises(ExportError, match=problem):
             session.lab.export("out", proof=proof, optimize=given)  # type: ignore[arg-type]
@@ -217,10 +217,10 @@ def vector(*first: float) -> list[float]:
         ([0.5, 0.5], [0.52, 0.48], None),
         ([0.5, 0.5], [0.6, 0.4], "answer[0] is 0.6, not 0.5"),
         (vector(0.1), vector(0.17), None),  # 0.11 of its length
-        (vector(0.1), vector(0.4), "answer is a vector that differs by 0.47 of its length"),
+        (vector(0.1), vector(0.4), "answer differs as a vector by 0.47 of its length"),
         ({"e": vector(0.1)}, {"e": vector()}, "answer.e is 40, not 41"),
-        (vector(0.1), vector(float("nan")), "answer is a vector that differs by nan"),
-        ([vector(), vector(3.0)], [vector(), vector(1.0)], "answer[1] is a vector"),
+        (vector(0.1), vector(float("nan")), "answer differs as a vector by nan"),
+        ([vector(), vector(3.0)], [vector(), vector(1.0)], "answer[1] differs as a vector"),
     ],
 )
 def test_int8_compares_choices_exactly_and_numbers_within_a_tolerance(

@@ -58,7 +58,7 @@ def test_any_name_is_a_heading(name: str) -> None:
     assert text.startswith("# ")
     assert text.split("\n")[1:3] == [
         "",
-        "Exported by conduit_lab. It needs Python 3.11 or newer; run these in this folder:",
+        "Exported by conduit_lab. It needs Python 3.11 or newer; in this folder, run:",
     ]
 
 

@@ -36,7 +36,7 @@ def test_a_deleted_variable_is_named_with_its_chain(session: Session) -> None:
         (
             "def factory(k):\n    def helper(n):\n        return k * n\n    return helper\n"
             "helper = factory(2)",
-            "holds on to its k",
+            "captures its k",
         ),
         (
             "api_key = 'sk-123456789'\ndef helper(n):\n    return len(api_key)",
@@ -81,7 +81,7 @@ def test_a_folder_that_is_no_export_is_never_replaced(session: Session, kind: st
     letter = out / "letter.txt" if kind == "folder" else out
     letter.parent.mkdir(exist_ok=True)
     letter.write_text("dear customer")
-    with pytest.raises(ExportError, match="holds something that is not an export"):
+    with pytest.raises(ExportError, match="got one with other files"):
         session.export()
     assert letter.read_text() == "dear customer"
 
@@ -196,4 +196,4 @@ def test_at_most_ten_refusals_are_listed(session: Session) -> None:
     lines = refused(session).splitlines()
     assert lines[0] == "12 objects cannot be exported:"
     assert len(lines) == 12
-    assert lines[-1] == "and 2 more; lab.export_plan() has them all"
+    assert lines[-1] == "and 2 more; lab.export_plan() lists all"

@@ -64,7 +64,7 @@ def test_a_password_is_not_exported(session: Session, postgres: str) -> None:
     store_of(session, f"{base.replace('postgres:@', 'postgres:secret@')}/refused?{query}")
     session.run("search([1, 0]), add('new')")
     with pytest.raises(
-        ExportError, match=r"the store's URL holds a password .* set PGPASSWORD"
+        ExportError, match=r"the store's URL contains a password .* set PGPASSWORD"
     ) as refused:
         session.export()
     assert "secret" not in str(refused.value)

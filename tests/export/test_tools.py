@@ -1,4 +1,4 @@
-"""Tools of agents in an export: their source, their proof by MCP, and their place in the README."""
+"""Tools of agents in an export: their source, their proof over MCP, and the README."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_tool_is_exported_and_proved_by_a_call_of_its_protocol(session: Sessio
     assert "PRICES = " in source
     assert "protocols=" not in source  # its tools say so
     readme = (export.folder / "README.md").read_text()
-    assert "Agents call price_of, stock by MCP, at `/mcp`." in readme
+    assert "Agents call price_of, stock over MCP, at `/mcp`." in readme
     requirements = (export.folder / "requirements.txt").read_text()
     assert "\nmcp==" in requirements
     assert "\nsse-starlette==" in requirements  # a requirement of mcp

@@ -198,7 +198,7 @@ def test_an_empty_list_is_the_callers_mistake(combine: Combine) -> None:
         ([1, None], "got NoneType from member 2"),
         ([1.0, {"a": 1}], "got dict from member 2"),
         ([[1.0], [[1], [1, 2]]], "got list from member 2"),
-        ([prediction(1.0), 1.0], "of one kind, got predictions and float"),
+        ([prediction(1.0), 1.0], "of the same kind, got predictions and float"),
         ([[prediction(1.0)], [prediction(1.0)] * 2], "as many predictions .* got 1, 2"),
     ],
 )

@@ -338,5 +338,5 @@ def test_a_tree_is_checked_again_when_its_models_are_open(tmp_path: Path) -> Non
     check_composition(pipe)
     for model in models:
         model.open()
-    with pytest.raises(CompositionError, match="'a' gives"):
+    with pytest.raises(CompositionError, match="'a' returns"):
         check_composition(pipe)

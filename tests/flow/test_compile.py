@@ -247,7 +247,7 @@ def test_types_of_few_values_need_no_repetition() -> None:
 
 def test_values_that_come_once_may_have_no_end() -> None:
     route = Route(Choosing(), {"even": str.upper, "odd": str.title})
-    assert "3 of 3 values come once" in reason(route.compile(["ab", "abc", "d"]))
+    assert "3 of 3 values occur once" in reason(route.compile(["ab", "abc", "d"]))
 
 
 def test_arrays_have_no_table() -> None:
@@ -360,7 +360,7 @@ def test_stages_that_share_values_of_their_run_are_compiled_in_runs(tmp_path: Pa
 def test_inside_a_recorded_call_nothing_is_measured() -> None:
     with (
         recorder.record("call"),
-        pytest.raises(CompositionError, match="to be outside of a recorded call"),
+        pytest.raises(CompositionError, match="cannot run inside a recorded call"),
     ):
         Sequential(abs).compile([1])
 

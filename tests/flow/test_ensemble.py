@@ -115,7 +115,7 @@ def test_without_min_members_a_failure_is_raised_as_it_is(run: Run, failing: Any
 
 
 @pytest.mark.parametrize(
-    ("failing", "reason"), [(fail, "RuntimeError: no power"), (nan, "gave NaN")]
+    ("failing", "reason"), [(fail, "RuntimeError: no power"), (nan, "returned NaN")]
 )
 def test_a_failing_member_is_left_out_and_named(
     run: Run, failing: Any, reason: str, caplog: pytest.LogCaptureFixture
@@ -174,7 +174,7 @@ def test_too_few_answers_name_each_failure(run: Run) -> None:
     with pytest.raises(
         ModelRunError,
         match="ensemble 'vote' expected answers of at least 2 members, got 1 of 3; "
-        "fail: RuntimeError: no power; nan: gave NaN",
+        "fail: RuntimeError: no power; nan: returned NaN",
     ) as raised:
         run(ensemble, 1)
     assert isinstance(raised.value.__cause__, RuntimeError)
@@ -248,7 +248,9 @@ def test_a_combine_function_without_return_is_an_error(run: Run) -> None:
     ],
 )
 def test_a_combine_function_that_gives_nan_is_an_error(run: Run, answer: Any) -> None:
-    with pytest.raises(CompositionError, match="'ensemble': its combine function best gave NaN"):
+    with pytest.raises(
+        CompositionError, match="'ensemble': its combine function best returned NaN"
+    ):
         run(Ensemble([abs], Function(lambda answers: answer, "best")), 1)
 
 

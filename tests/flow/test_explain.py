@@ -121,7 +121,7 @@ def test_a_parallel_reports_its_threads(
 
 def test_a_table_reports_its_size() -> None:
     table = RouteTable(Route(str, {"a": abs}), table={"a": "a", "b": "a"}, name="table")
-    assert choices(table.explain())["table"] == ("table of 2 values", "others ask the route")
+    assert choices(table.explain())["table"] == ("table of 2 values", "other values use the route")
 
 
 def test_a_model_reports_its_batches_and_runs(tmp_path: Path) -> None:

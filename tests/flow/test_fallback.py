@@ -277,7 +277,7 @@ def test_a_stage_that_keeps_failing_is_skipped_and_then_probed(
     shop.down = False
     with caplog.at_level("WARNING", "conduit_lab"):
         assert [call(stage, 1), call(stage, 1)] == ["1!", "1!"]
-    assert caplog.messages[-1] == "price: shop answers again, its circuit is closed"
+    assert caplog.messages[-1] == "price: shop succeeded again, its circuit is closed"
 
     shop.down = True  # closed means counting from 0
     call(stage, 1)

@@ -293,7 +293,7 @@ def test_retries_and_circuits_hold_for_streams() -> None:
 
 
 def test_a_stage_that_answers_whole_is_named() -> None:
-    with pytest.raises(InputError, match="expects a call, not stream"):
+    with pytest.raises(InputError, match="does not stream"):
         Fallback(str).stream(1)
     with pytest.raises(CompositionError):
         Fallback()

@@ -76,7 +76,7 @@ def classifier(path: Path, width: int, *, labels: bool = True) -> Model:
 def test_the_error_names_both_sides_and_the_next_step() -> None:
     before = Known("minilm", (TEXT_SPEC,), (spec("batch", 384),))
     expected = (
-        r"Sequential: 'minilm' gives float32 \[batch, 384\], 'topic' expects float32 "
+        r"Sequential: 'minilm' returns float32 \[batch, 384\], 'topic' expects float32 "
         r"\[batch, 256\]\. Convert it in between: Sequential\(minilm, convert, topic\)"
     )
     with pytest.raises(CompositionError, match=expected):
@@ -105,7 +105,7 @@ def test_the_error_names_both_sides_and_the_next_step() -> None:
     ],
 )
 def test_a_sure_misfit_is_refused(gives: ValueSpec, takes: tuple[TensorSpec, ...]) -> None:
-    with pytest.raises(CompositionError, match=r"'before' gives .*, 'after' expects "):
+    with pytest.raises(CompositionError, match=r"'before' returns .*, 'after' expects "):
         follow(gives, *takes)
 
 
@@ -241,7 +241,9 @@ def test_a_combinator_takes_and_gives_what_its_stages_do() -> None:
 def test_nested_combinators_are_checked_against_their_neighbours() -> None:
     encode = Known("encode", (TEXT_SPEC,), (spec("batch", 4),))
     wide = Known("wide", (spec("batch", 8),))
-    with pytest.raises(CompositionError, match=r"'encode' gives .* 'spare' expects float32 \[batc"):
+    with pytest.raises(
+        CompositionError, match=r"'encode' returns .* 'spare' expects float32 \[batc"
+    ):
         Sequential(encode, Fallback(wide, abs, name="spare"))
 
 
@@ -254,8 +256,9 @@ def test_a_model_with_labels_gives_predictions(tmp_path: Path) -> None:
     assert topic.gives == "Prediction"
     assert plain.gives == plain.outputs
     expected = (
-        r"'topic' gives Prediction, 'plain' expects float32 \[batch, 2\]\. Pass its probabilities "
-        r"on: Sequential\(topic, lambda answer: \[\*answer\.probabilities\.values\(\)\], plain\)"
+        r"'topic' returns Prediction, 'plain' expects float32 \[batch, 2\]\. Pass its "
+        r"probabilities on: Sequential\(topic, lambda answer: "
+        r"\[\*answer\.probabilities\.values\(\)\], plain\)"
     )
     with pytest.raises(CompositionError, match=expected):
         Sequential(topic, plain)
@@ -271,7 +274,7 @@ def test_composing_opens_nothing_and_the_first_value_that_does_not_fit_finds_the
     pipe = Sequential(first, other)
     assert (pipe.inputs, pipe.outputs) == ((), ())
     assert repr(pipe) and first.held is None and other.held is None
-    expected = r"'first' gives float32 \[batch, 2\], 'other' expects float32 \[batch, 3\]"
+    expected = r"'first' returns float32 \[batch, 2\], 'other' expects float32 \[batch, 3\]"
     with pytest.raises(CompositionError, match=expected):
         pipe(np.ones(4, np.float32))
 
@@ -290,12 +293,12 @@ def test_the_misfit_is_found_in_an_event_loop_too(tmp_path: Path) -> None:
     async def call() -> Any:
         return await pipe.acall(np.ones(4, np.float32))
 
-    with pytest.raises(CompositionError, match="'first' gives"):
+    with pytest.raises(CompositionError, match="'first' returns"):
         asyncio.run(call())
 
 
 def test_a_misfit_before_a_stream_is_found_too(tmp_path: Path) -> None:
     first = classifier(tmp_path / "first.npz", 4, labels=False)
     pipe = Sequential(first, classifier(tmp_path / "other.npz", 3), abs)
-    with pytest.raises(CompositionError, match="'first' gives"):
+    with pytest.raises(CompositionError, match="'first' returns"):
         pipe.stream(np.ones(4, np.float32))

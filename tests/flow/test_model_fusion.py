@@ -129,7 +129,7 @@ def test_weights_of_numpy_are_not_fused(tmp_path: Path) -> None:
     np.savez(tmp_path / "n.npz", W0=np.eye(4, dtype=np.float32))
     fused = Sequential(model(tmp_path, "a"), Model(tmp_path / "n.npz")).fused(SAMPLE)
     assert len(fused.stages) == 2
-    assert "n is no ONNX file" in repr(fused.fusion)
+    assert "n is not an ONNX file" in repr(fused.fusion)
 
 
 def test_a_sequence_that_was_not_fused_has_nothing_to_tell(tmp_path: Path) -> None:

@@ -321,8 +321,8 @@ class Named:
         ({"rerank": "cross-encoder"}, r"rerank expects a model with score\(query, passages\)"),
         ({"max_tokens": 0}, "max_tokens is a whole number of at least 1, got 0"),
         ({"max_tokens": "9"}, "max_tokens is a whole number of at least 1, got '9'"),
-        ({"max_token": 9}, "Named.generate.* does not take .* 'max_token'"),
-        ({"where": {"section": "a"}}, "Named.generate.* does not take .* 'where'"),
+        ({"max_token": 9}, "Named.generate.* does not accept .* 'max_token'"),
+        ({"where": {"section": "a"}}, "Named.generate.* does not accept .* 'where'"),
     ],
     ids=str,
 )

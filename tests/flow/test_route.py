@@ -63,7 +63,7 @@ def test_a_route_to_nowhere_names_the_choices_and_the_nearest() -> None:
         route("englisch")
     assert str(raised.value) == (
         "choose=same of route 'language' expected to return one of 'german', 'english', got "
-        "'englisch'. Did you mean 'english'? Route(…, default=stage) takes all other names."
+        "'englisch'. Did you mean 'english'? Route(…, default=stage) handles all other names."
     )
     with pytest.raises(CompositionError, match=r"got 7 \(int\)"):
         route(7)

@@ -176,8 +176,8 @@ def test_an_empty_list_is_the_callers_mistake() -> None:
     ("answers", "message"),
     [
         ([vote(a=1.0), [vote(a=1.0), vote(a=1.0)]], "as many predictions .* got 1, 2"),
-        ([vote(a=1.0), "a"], "of one kind, got predictions and str"),
-        ([vote(a=1.0), np.array([0.1, 0.9])], "of one kind, got predictions and ndarray"),
+        ([vote(a=1.0), "a"], "of the same kind, got predictions and str"),
+        ([vote(a=1.0), np.array([0.1, 0.9])], "of the same kind, got predictions and ndarray"),
         (["a", 1], "one kind and shape, got numbers, text"),
         ([True, 1], "one kind and shape, got booleans, numbers"),
         (["a", None], "one kind and shape, got NoneType, text"),

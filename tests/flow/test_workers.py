@@ -80,7 +80,7 @@ def test_a_system_without_another_thread_is_named(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(workers, "_idle", [])
     monkeypatch.setattr(threading.Thread, "start", start)
-    with pytest.raises(Overloaded, match="'str' needs a thread, and the system starts no more"):
+    with pytest.raises(Overloaded, match="'str' needs a thread, but the system cannot start more"):
         call_within(Function(str), 1, SECONDS)
     parallel = Parallel({"a": str, "b": repr})
     parallel._plan.threaded = True

@@ -1,4 +1,4 @@
-"""`Lab("demo")` in a session again goes on with the lab of that name."""
+"""`Lab("demo")` again in a session returns the lab of that name."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_endpoints_stores_models_and_calls_stay(tmp_path: Path, said: list[str])
     first.load_model(len)
     again = Lab("demo", root=tmp_path)
     assert said == [
-        "Lab 'demo' goes on with 1 endpoint, 1 model and 1 store; lab.remove(path) takes one back"
+        "Lab 'demo' still has 1 endpoint, 1 model and 1 store; lab.remove(path) removes an endpoint"
     ]
     assert again.endpoints == [a]
     assert a.app is again

@@ -34,7 +34,7 @@ def users() -> Iterator[FrameSummary]:
         ("run it again: load_model('a').predict([1, (2, 3)])", True),
         ("expected a list: use tolist() or list(value)", False),
         ("no model: check the path and the root it starts from", False),
-        ("Route(…, default=stage) takes all other names: Route(…, default=stage)", False),
+        ("Route(…, default=stage) handles all other names: Route(…, default=stage)", False),
         ("a call of f(x) failed: it has no result", False),
     ],
 )

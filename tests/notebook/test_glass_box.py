@@ -35,7 +35,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory, minilm: Embedder) -> Iter
 
 
 def test_a_misfit_names_both_sides(executed: list[str]) -> None:
-    assert "'mood' gives Prediction, 'topic' expects float32 [batch, 384]" in executed[1]
+    assert "'mood' returns Prediction, 'topic' expects float32 [batch, 384]" in executed[1]
 
 
 def test_a_rerun_changes_the_mood_alone(executed: list[str]) -> None:

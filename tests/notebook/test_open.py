@@ -247,7 +247,7 @@ def test_modules_come_from_the_folder_as_they_are_there_now(
         "import own_settings", "@lab.get('/m')\ndef m():\n    return own_settings.MAX", "m()"
     )
     first = session.export().folder
-    with pytest.raises(ExportError, match=r"own_settings is imported from .*restart the kernel"):
+    with pytest.raises(ExportError, match=r"own_settings was imported from .*restart the kernel"):
         opened(first)
     del sys.modules["own_settings"]
     lab = opened(first)
@@ -320,7 +320,9 @@ def edited(place: Path, **changes: Any) -> None:
 
 
 def test_other_folders_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"nowhere is no folder: name a folder that lab.export"):
+    with pytest.raises(
+        ExportError, match=r"nowhere is not a folder: expected a folder written by lab.export"
+    ):
         Lab.open(tmp_path / "nowhere")
     with pytest.raises(ExportError, match=r"has no manifest.json of an export"):
         Lab.open(tmp_path)
@@ -340,10 +342,12 @@ def test_an_app_that_fails_leaves_nothing(folder: Path, tmp_path: Path) -> None:
     whole = app.read_text()
     app.write_text("import os\n" + whole.replace("RATE = 3", 'RATE = os.environ["NO_SUCH_KEY"]'))
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(ExportError, match=r"desk/app.py, line \d+: KeyError: 'NO_SUCH_KEY': mend"):
+    with pytest.raises(
+        ExportError, match=r"desk/app.py, line \d+: KeyError: 'NO_SUCH_KEY': fix it"
+    ):
         Lab.open(folder)
     (folder / ".env.example").write_text("NO_SUCH_KEY=\n")
-    with pytest.raises(ExportError, match=r"KEY': set the variables that .*\.env\.example names"):
+    with pytest.raises(ExportError, match=r"KEY': set the variables of .*\.env\.example"):
         Lab.open(folder)
     app.write_text(whole.replace("\napp = lab\n", "\n"))
     with pytest.raises(ExportError, match=r"app.py expected a last line app = lab"):

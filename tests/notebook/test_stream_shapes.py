@@ -137,7 +137,7 @@ def test_dropped_chunks_are_said(tap: Tap) -> None:
     tap.pour(*map(float, range(20)))
     tap.stream._log.drop(12)
     StreamView(tap.stream, page.receive).flush()
-    assert page.messages[0]["notes"][0].startswith("The first 12 chunks are no longer kept")
+    assert page.messages[0]["notes"][0].startswith("The first 12 chunks are no longer available")
 
 
 def film(count: int) -> Film:

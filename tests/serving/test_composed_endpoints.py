@@ -47,5 +47,7 @@ def test_a_lazily_declared_misfit_is_found_when_the_app_opens(tmp_path: Path) ->
     scores = app.load_model(write_model(tmp_path / "scores.npz", 4, labels=False))
     topic = app.load_model(write_model(tmp_path / "topic.npz", 3, labels=True))
     app.ml_endpoint("/analyze", model=Sequential(scores, topic))(features)
-    with pytest.raises(CompositionError, match=r"'scores' gives float32 \[batch, 2\], 'topic' exp"):
+    with pytest.raises(
+        CompositionError, match=r"'scores' returns float32 \[batch, 2\], 'topic' exp"
+    ):
         app.open_resources()

@@ -1,1 +1,1 @@
-"""Streams: one running generation, its bounded log and its readers."""
+"""Streams: a running generation, its bounded log and its readers."""

@@ -1,4 +1,4 @@
-"""Backpressure: a producer with a full log waits for its readers instead of dropping chunks."""
+"""Backpressure: with a full log, a producer waits for its readers instead of dropping chunks."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from conduit_lab.core.streams.wakeups import Wakeups, block_until, wait_until
 
 _GIVE_WAY_SECONDS = 0.001
 _GIVE_WAY_CHECKS = 100  # per trim of the log
-POLL_SECONDS = 0.2  # between two checks of a held task, as `block_until` does on a thread
-OPENING_SECONDS = 0.05  # that a producer waits for its awaited reader, twice at most
+POLL_SECONDS = 0.2  # between two checks of a held task, as in `block_until` on a thread
+OPENING_SECONDS = 0.05  # a producer waits this long for its first reader, twice at most
 
 _patience: ContextVar[float] = ContextVar("conduit_lab_patience", default=0.0)
 
 
-# for one task, where a block costs too much: the first gives the token of the second
+# for one task, where a context manager costs too much: the first returns the second's token
 begin_patience = _patience.set
 end_patience = _patience.reset
 
 
 @contextmanager
 def awaiting_reader(seconds: float) -> Iterator[None]:
-    """Let streams made inside wait with a full log for their first reader, up to `seconds`."""
+    """With a full log, let streams created inside wait for their first reader, up to `seconds`."""
     token = _patience.set(seconds)
     try:
         yield
@@ -38,9 +38,9 @@ def awaiting_reader(seconds: float) -> Iterator[None]:
 
 
 class Holder(Protocol):
-    """A cursor into a stream's log that its producer may not outrun while it `holds`.
+    """A cursor into a stream's log that its producer must not overrun while it `holds`.
 
-    One that `trails` keeps half a log of chunks behind it.
+    If it `trails`, half a log of chunks behind it is retained.
     """
 
     index: int
@@ -48,15 +48,15 @@ class Holder(Protocol):
 
     @property
     def starved(self) -> bool:
-        """Whether its thread waits for a chunk, or was not scheduled since one came."""
+        """Whether its thread waits for a chunk, or has not been scheduled since one arrived."""
 
     @property
     def holds(self) -> bool:
-        """Whether the producer waits for it now."""
+        """Whether the producer currently waits for it."""
 
 
 class Backpressure:
-    """The holders of one stream, referred to weakly, and the wait for its first reader.
+    """The holders of one stream, referenced weakly, and the wait for its first reader.
 
     `was_read` is True once the stream has had a reader; `room` wakes a held producer.
     """
@@ -79,16 +79,16 @@ class Backpressure:
         return self._unclaimed or any(holder.holds for holder in self._present())
 
     def add(self, holder: Holder) -> None:
-        """Hold the producer for `holder` while that holds."""
+        """Hold the producer for `holder` while it holds."""
         with self._lock:
             self._holders = (*(each for each in self._holders if each() is not None), ref(holder))
 
     def give_way(self, index: int, ended: Callable[[], bool]) -> None:
-        """Wait for the awaited first reader to read the chunks below `index`, for a moment.
+        """Briefly wait for the expected first reader to read the chunks below `index`.
 
-        On the producer's thread: with 0 before it begins, and with 1 after its first chunk. A
-        generator that computes holds the interpreter, and each step of the server's thread to the
-        first event would wait 5 ms for it.
+        Called on the producer's thread, with 0 before it starts and with 1 after its first chunk. A
+        generator that computes holds the GIL, and each step of the server's thread up to the first
+        event would otherwise wait 5 ms for it.
         """
         if not self._awaits:
             return
@@ -104,8 +104,9 @@ class Backpressure:
     def make_room(self, ended: Callable[[], bool]) -> None:
         """Drop the oldest chunks once the holders have read them; on the producer's thread.
 
-        A stream that has `ended` waits no longer. A starved reader gets a moment to run: it is not
-        slow, and a busy machine schedules it later than a fast producer fills the log.
+        A stream that has `ended` no longer waits. A starved reader gets a moment to run: it is not
+        slow, but on a busy machine it may be scheduled only after a fast producer has filled the
+        log.
         """
         index, free = self._awaited(ended)
         if not free():
@@ -118,7 +119,7 @@ class Backpressure:
         self._log.drop(index)
 
     async def make_room_async(self, ended: Callable[[], bool]) -> None:
-        """Do the same in the producer's task."""
+        """Async version of `make_room`, for the producer's task."""
         index, free = self._awaited(ended)
         while not free():
             self.room = self.room or Wakeups()
@@ -150,7 +151,7 @@ class Backpressure:
         return self._until > 0 and monotonic() < self._until
 
     def _awaited(self, ended: Callable[[], bool]) -> tuple[int, Callable[[], bool]]:
-        """Return the first index to keep, and whether the older chunks may be dropped."""
+        """Return the first index to retain, and whether older chunks may be dropped."""
         index = self._log.surplus
         trailed = any(holder.trails for holder in self._present())
         trail_index = self._log.half_from(index) if trailed else index

@@ -1,4 +1,4 @@
-"""Channel: the state that a stream shares with its producer, its readers and its holders."""
+"""Channel: the state that a stream shares with its producer, readers and holders."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ State = Literal["pending", "running", "done", "cancelled", "failed"]
 
 
 class _Input(Protocol):
-    """A reader of another stream, left when the stream made from its chunks ends."""
+    """A reader of another stream; it leaves when the stream derived from it ends."""
 
     def leave(self) -> None: ...
 
 
 class Sink(Protocol):
-    """A reader on the loop of an async generator, which writes each chunk inside `push`."""
+    """A reader on an async generator's loop, which writes each chunk inside `push`."""
 
     def push(self) -> Awaitable[None] | None:
-        """Begin to write the pending chunks; on the loop of the generator, which awaits it.
+        """Start writing the pending chunks; called on the generator's loop, which awaits it.
 
         The awaitable raises nothing but a cancellation.
         """
 
     def wake(self) -> None:
-        """Notice that the stream has ended; thread-safe."""
+        """React to the end of the stream; thread-safe."""
 
 
 class Channel(Generic[_T_co]):
-    """A bounded log of chunks with its wakeups, its backpressure and its end.
+    """A bounded log of chunks with wakeups, backpressure and an end state.
 
     Only the producer appends. `state`, `error` and `ended` change once, under `_lock`, before the
     waiters are notified; a reader checks `finished` first and the log afterwards, so it never
@@ -73,7 +73,7 @@ class Channel(Generic[_T_co]):
     def on_end(self, callback: Callable[[Self], object]) -> None:
         """Call `callback` with this stream once it has ended, on the thread that ends it.
 
-        It is called at once where the stream has ended already. Its error is logged.
+        It is called immediately if the stream has already ended. Its errors are logged.
         """
         with self._lock:
             if not self.finished:
@@ -83,23 +83,23 @@ class Channel(Generic[_T_co]):
 
     @property
     def finished(self) -> bool:
-        """Whether no further chunk will come."""
+        """Whether no further chunks will arrive."""
         return self.ended is not None
 
     @property
     def count(self) -> int:
-        """Chunks produced so far, dropped ones included."""
+        """Chunks produced so far, including dropped ones."""
         return self._log.count
 
     @property
     def kept(self) -> list[_T_co]:
-        """The chunks that the log still keeps, the newest last."""
+        """The chunks still in the log, newest last."""
         return list(self._log.window[1])
 
     def attach(self, sink: Sink, loop: asyncio.AbstractEventLoop) -> bool:
         """Let an async generator on `loop`, the running one, push each chunk to `sink`.
 
-        False where the generator runs elsewhere, or has another sink.
+        Returns False if the generator runs elsewhere, or already has a sink.
         """
         if self._loop is not loop or self._sink is not None:
             return False
@@ -111,7 +111,7 @@ class Channel(Generic[_T_co]):
         self._sink = None
 
     def cancel(self) -> None:
-        """End the stream now: readers end at once, the generator is closed at its next chunk."""
+        """End the stream and its readers now; the generator is closed at its next chunk."""
         self._finish("cancelled")
         if (stop := self._stop_producer) is not None:
             stop()
@@ -122,11 +122,11 @@ class Channel(Generic[_T_co]):
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was cancelled."""
+        """Whether the stream was cancelled."""
         return self.state == "cancelled"
 
     def adopt(self, child: Cancellable) -> None:
-        """Cancel `child` with this stream, also when this one was cancelled before."""
+        """Cancel `child` with this stream, or immediately if this one is already cancelled."""
         with self._lock:
             if self._children is None:
                 self._children = WeakSet()
@@ -136,7 +136,7 @@ class Channel(Generic[_T_co]):
             child.cancel()
 
     def _set_inputs(self, inputs: tuple[_Input, ...]) -> None:
-        """Leave the streams that this one reads when it ends."""
+        """Leave the given input streams when this stream ends."""
         with self._lock:
             self._inputs = inputs
             ended = self.finished
@@ -153,7 +153,7 @@ class Channel(Generic[_T_co]):
                 self.state = "running"
 
     def _append(self, chunk: Any) -> bool:
-        """Add a chunk; return whether the log now exceeds its bytes."""
+        """Add a chunk; return whether the log now exceeds its size limit."""
         if self.ended is not None:
             return False
         if self.first is None:
@@ -164,7 +164,7 @@ class Channel(Generic[_T_co]):
         return full
 
     def _finish(self, state: State, error: BaseException | None = None) -> bool:
-        """End the stream; return False if it has ended before."""
+        """End the stream; return False if it had already ended."""
         with self._lock:
             if self.finished:
                 return False
@@ -185,7 +185,7 @@ class Channel(Generic[_T_co]):
         try:
             callback(self)
         except Exception:
-            _log.exception("a callback at the end of stream %r failed", self.name)
+            _log.exception("an end callback of stream %r failed", self.name)
 
     def _block(self, ready: Callable[[], bool], deadline: float | None = None) -> bool:
         """Block this thread until `ready()`; return False at the deadline."""
@@ -193,8 +193,8 @@ class Channel(Generic[_T_co]):
             return True
         if _on_producer_loop():
             raise RuntimeError(
-                f"stream {self.name!r} would block the loop that runs async generators, "
-                "this one too: inside an async generator write `await stream` or "
+                f"stream {self.name!r} would block the event loop that runs async generators, "
+                "including this one: inside an async generator use `await stream` or "
                 "`async for chunk in stream`"
             )
         try:

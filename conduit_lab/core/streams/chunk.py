@@ -1,4 +1,4 @@
-"""One chunk of a stream as running text."""
+"""Convert a chunk of a stream to text."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from conduit_lab.core.weight import PLAIN
 
 
 def chunk_text(chunk: Any) -> str:
-    """Return the running text of one chunk: its text if it has one, else its repr.
+    """Return the text of a chunk: its own text if it has one, or else its repr.
 
-    Of an image or a file the kind and size stand in the repr.
+    For an image or a file, the repr shows the kind and size.
     """
     if isinstance(chunk, str):
         return chunk
@@ -30,7 +30,7 @@ def chunk_text(chunk: Any) -> str:
 
 
 def chunk_value(value: Any) -> str:
-    """Return the repr of a value, of media their kind and size; nothing is encoded for it."""
+    """Return the repr of a value; for media, its kind and size, without encoding it."""
     if isinstance(value, np.ndarray) and is_image(value):
         return f"[image · {value.shape[1]} × {value.shape[0]}]"
     if isinstance(value, bytes) and (found := media(value)) is not None:
@@ -56,7 +56,7 @@ def frame_rows(frame: Any) -> Iterator[dict[str, Any]]:
 
 
 def join_chunks(chunks: list[Any]) -> Any:
-    """Return the whole text where every chunk is a `str`, else the list."""
+    """Join chunks to one text if they are all `str`; otherwise return the list."""
     if chunks and all(isinstance(chunk, str) for chunk in chunks):
         return "".join(chunks)
     return list(chunks)

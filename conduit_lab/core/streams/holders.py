@@ -1,4 +1,4 @@
-"""Holders of a stream beside its readers: a bookmark and the trail of a client."""
+"""Holders other than readers: a bookmark, and the trail behind a client."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from conduit_lab.core.streams.channel import Channel
 
 
 class Bookmark:
-    """Keeps the chunks that a stream's log has now, for a reader that may come back.
+    """Retains the chunks currently in a stream's log, for a reader that may come back.
 
     While it exists, the producer waits once the log is full.
     """
@@ -23,9 +23,9 @@ class Bookmark:
 
 
 class Trail:
-    """Keeps half a log of chunks behind the cursor of the chunks sent to a client.
+    """Retains half a log of chunks behind the chunks sent to a client.
 
-    So a client that disconnects and comes back still gets the chunks lost on their way.
+    A client that disconnects and comes back can still get chunks that were lost in transit.
     """
 
     trails = True

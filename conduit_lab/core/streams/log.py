@@ -13,15 +13,16 @@ from conduit_lab.core.weight import PLAIN, weight
 
 _T = TypeVar("_T")
 
-_ENTRY_BYTES = 64  # of an entry beside its content
+_ENTRY_BYTES = 64  # overhead per entry
 _MAX_INLINE_ITEMS = 64  # of a dict that `append` weighs itself
 
 
 class Log(Generic[_T]):
-    """Keeps about `keep` bytes of the newest chunks, always the newest one.
+    """Retains about `keep` bytes of the newest chunks, and always the newest one.
 
-    One thread writes, any number read without a lock: `window` is (index of the first kept chunk,
-    the kept chunks), which grows in place and is replaced atomically by a trim.
+    One thread writes; any number of threads read without a lock: `window` is (index of the first
+    retained chunk, the retained chunks), which grows in place and is replaced atomically when
+    trimmed.
     """
 
     __slots__ = ("_dropped", "_held", "_keep", "_weights", "window")
@@ -29,19 +30,19 @@ class Log(Generic[_T]):
     def __init__(self, keep: int) -> None:
         self.window: tuple[int, list[_T]] = (0, [])
         self._keep = keep
-        self._weights: list[int] = []  # of kept chunks other than text, which may change later
+        self._weights: list[int] = []  # of retained non-text chunks, which may change later
         self._held = 0
         self._dropped = 0
 
     def append(self, chunk: Any) -> bool:
-        """Add the newest chunk, materialized; return whether the log now exceeds its bytes."""
+        """Add the newest chunk, materialized; return whether the log now exceeds its size limit."""
         kind = type(chunk)
         if kind is str:
             size = _ENTRY_BYTES + len(chunk)
         else:
             size = 0
             if kind is dict and len(chunk) <= _MAX_INLINE_ITEMS:
-                # the usual chunk; calling `weight` for it would halve the throughput
+                # the common case; calling `weight` would halve the throughput
                 size = _ENTRY_BYTES + chunk.__sizeof__()
                 for value in chunk.values():
                     part = type(value)
@@ -54,7 +55,7 @@ class Log(Generic[_T]):
                 size = _ENTRY_BYTES + chunk.__sizeof__()
             if not size:
                 if not isinstance(chunk, str):  # such as a token
-                    chunk = materialize(chunk)  # any number of readers read it
+                    chunk = materialize(chunk)  # for any number of readers
                 size = _ENTRY_BYTES + weight(chunk)
             self._weights.append(size)
         self.window[1].append(chunk)
@@ -63,26 +64,25 @@ class Log(Generic[_T]):
 
     @property
     def keep(self) -> int:
-        """About how many bytes of the newest chunks are kept."""
+        """Approximate size limit of the retained chunks, in bytes."""
         return self._keep
 
     @property
     def count(self) -> int:
-        """Chunks added so far, dropped ones included."""
+        """Chunks added so far, including dropped ones."""
         base, kept = self.window
         return base + len(kept)
 
     @property
     def size(self) -> int:
-        """Bytes of the chunks added so far, as `weight` counts them."""
+        """Bytes of the chunks added so far, as measured by `weight`."""
         return self._held + self._dropped - _ENTRY_BYTES * self.count
 
     @property
     def surplus(self) -> int:
-        """The index of the first chunk to keep when the log exceeds its bytes.
+        """The index of the first chunk to retain when the log exceeds its size limit.
 
-        The oldest quarter by weight is dropped, so that trims stay rare, but never the newest
-        chunk.
+        Drops the oldest quarter by weight, so that trims stay rare, but never the newest chunk.
         """
         base, kept = self.window
         excess = self._held - self._keep * 3 // 4
@@ -90,7 +90,7 @@ class Log(Generic[_T]):
         return base + min(dropped, len(kept) - 1)
 
     def half_from(self, index: int) -> int:
-        """Return where the chunks from `index` on weigh half the log, or the count."""
+        """Return the index at which chunks from `index` on add up to half the log, or the count."""
         base, kept = self.window
         half = self._reaching(self._keep // 2, index - base)
         return min(index + half, base + len(kept))
@@ -108,7 +108,7 @@ class Log(Generic[_T]):
         self.window = (index, kept[count:])
 
     def skip(self, index: int) -> None:
-        """Go on with chunk `index`: those below it, the kept ones too, count as dropped.
+        """Continue with chunk `index`; all chunks below it count as dropped, even retained ones.
 
         A log has no gaps, and the chunks before `index` never arrived here.
         """
@@ -118,16 +118,16 @@ class Log(Generic[_T]):
         self.window = (index, [])
 
     def lagged(self, name: str, index: int) -> StreamLagged:
-        """Return the error of a reader of stream `name` whose next chunk, `index`, was dropped."""
+        """Return the error for a reader of stream `name` whose next chunk, `index`, was dropped."""
         base, kept = self.window
         return StreamLagged(name, base - index, base, list(kept))
 
     def _reaching(self, size: int, start: int) -> int:
-        """Return the number of chunks, from kept chunk `start` on, that weigh at least `size`."""
+        """Return how many chunks, from retained chunk `start` on, weigh at least `size`."""
         return bisect_left(list(accumulate(islice(self._sizes(), start, None))), size) + 1
 
     def _sizes(self) -> Iterable[int]:
-        """Return the bytes of each kept chunk, as weighed when it was added."""
+        """Return the weight of each retained chunk when it was added."""
         if len(self._weights) == len(self.window[1]):
             return self._weights
         weights = iter(self._weights)

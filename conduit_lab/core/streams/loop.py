@@ -1,7 +1,7 @@
-"""The loops that run async generators: the package's own, or a server's for its own endpoints.
+"""The event loops that run async generators: the package's own, or a server's for its endpoints.
 
-The package's is on a daemon thread started at its first use. It is never the caller's loop: a
-notebook cell that blocks or ends does not stop the tasks here.
+The package's loop runs on a daemon thread started on first use. It is never the caller's loop: a
+notebook cell that blocks or ends does not stop its tasks.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from contextvars import ContextVar
 
 from conduit_lab.core.forking import in_forked_child
 
-_EXIT_SECONDS = 2.0  # that a task which blocks the loop may delay the exit of the process
+_EXIT_SECONDS = 2.0  # a task that blocks the loop may delay the process's exit by this much
 
-# the loop of the async generator that runs here
+# the loop of the async generator running here
 producer_loop: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar(
     "conduit_lab_producer_loop", default=None
 )
@@ -30,7 +30,7 @@ _running: asyncio.AbstractEventLoop | None = None
 class ProducingHere:
     """A block whose streams run their async generators on the running loop.
 
-    A stream that such a generator makes itself runs on the package's loop again.
+    Streams created by such a generator run on the package's loop again.
     """
 
     __slots__ = ("_token",)
@@ -43,7 +43,7 @@ class ProducingHere:
 
 
 def loop_for_producer() -> asyncio.AbstractEventLoop:
-    """Return the loop for the async generator of a new stream."""
+    """Return the loop on which a new stream's async generator should run."""
     return _chosen.get() or package_loop()
 
 
@@ -54,7 +54,7 @@ def begin_producer(loop: asyncio.AbstractEventLoop | None) -> None:
 
 
 def package_loop() -> asyncio.AbstractEventLoop:
-    """Return the loop; thread-safe, also on the loop's own thread."""
+    """Return the package's loop, starting it if necessary; thread-safe."""
     global _running
     with _lock:
         if _running is None:
@@ -79,13 +79,13 @@ def _run(started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> No
 
 
 def _end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, thread: threading.Thread) -> None:
-    if loop is _running:  # not in a forked child, which has no such thread
+    if loop is _running:  # false in a forked child, which does not have the thread
         loop.call_soon_threadsafe(stop.set)
         thread.join(_EXIT_SECONDS)
 
 
 def _reset() -> None:
-    """Let a forked child, where only the forking thread lives on, start a loop of its own."""
+    """In a forked child, where only the forking thread survives, start a new loop on next use."""
     global _lock, _running
     _lock, _running = threading.Lock(), None
 

@@ -29,7 +29,7 @@ _SIGNATURES = [
     (b"moof", 4, "video/mp4"),
     (b"\x1a\x45\xdf\xa3", 0, "video/webm"),
 ]
-_SIGNATURE_BYTES = 16  # that hold every signature
+_SIGNATURE_BYTES = 16  # long enough for every signature
 
 
 class Media(NamedTuple):
@@ -45,16 +45,16 @@ class Media(NamedTuple):
 
     @property
     def url(self) -> str:
-        """The bytes as a data URL, which a page shows or plays."""
+        """The bytes as a data URL that a page can show or play."""
         return f"data:{self.type};base64,{self.base64}"
 
 
 def media(chunk: Any) -> Media | None:
     """Return `chunk` as media, or None for anything else.
 
-    Bytes keep their format, recognized by its signature; a uint8 array of shape [height, width],
-    [height, width, 3] or [height, width, 4] and an object with `_repr_png_` (a Pillow image)
-    become PNG images.
+    Bytes keep their format, recognized by its signature. A uint8 array of shape [height, width],
+    [height, width, 3] or [height, width, 4] and an object with `_repr_png_` (a Pillow image) become
+    PNG images.
     """
     if isinstance(chunk, bytes | bytearray | memoryview):
         data = bytes(chunk)
@@ -73,9 +73,9 @@ def image(chunk: Any) -> Media | None:
 
 
 def find_media(chunk: Any, prefix: str) -> Any:
-    """Return `chunk`, or the first such value of a `dict`, if its media type begins with `prefix`.
+    """Return `chunk`, or the first `dict` value, whose media type starts with `prefix`, or None.
 
-    None where there is none; nothing is encoded.
+    Nothing is encoded.
     """
     for value in chunk.values() if isinstance(chunk, dict) else (chunk,):
         if _type(value).startswith(prefix):
@@ -84,7 +84,7 @@ def find_media(chunk: Any, prefix: str) -> Any:
 
 
 def is_image(array: npt.NDArray[Any]) -> bool:
-    """Return whether an array is an image: uint8, not empty, grey or with 3 or 4 channels last."""
+    """Return whether an array is an image: non-empty uint8, grey or with 3 or 4 channels last."""
     shape = array.shape
     return (
         array.dtype == np.uint8
@@ -94,10 +94,10 @@ def is_image(array: npt.NDArray[Any]) -> bool:
 
 
 def png(array: npt.NDArray[np.uint8]) -> bytes:
-    """Return a uint8 array [height, width], [height, width, 3] or [height, width, 4] as a PNG file.
+    """Encode a uint8 array [height, width], [height, width, 3] or [height, width, 4] as PNG.
 
-    Each line holds its difference to the one above (filter 2 of the PNG specification, section 9),
-    at zlib's fastest level. Raises `ValueError` for any other array.
+    Each line stores its difference from the one above (filter 2 of the PNG specification, section
+    9), with zlib's fastest level. Raises `ValueError` for any other array.
     """
     if not is_image(array):
         raise ValueError(
@@ -123,9 +123,10 @@ def png(array: npt.NDArray[np.uint8]) -> bytes:
 
 
 def wav(samples: npt.NDArray[Any], rate: int) -> bytes:
-    """Return audio samples [n] or [n, channels] at `rate` Hz as a 16-bit WAV file.
+    """Encode audio samples [n] or [n, channels] at `rate` Hz as a 16-bit WAV file.
 
-    int16 samples are kept, floats are clipped to -1 to 1. Raises `ValueError` for any other array.
+    int16 samples are unchanged, floats are clipped to -1 to 1. Raises `ValueError` for any other
+    array.
     """
     if samples.ndim not in (1, 2) or not (
         samples.dtype == np.int16 or np.issubdtype(samples.dtype, np.floating)
@@ -146,7 +147,7 @@ def wav(samples: npt.NDArray[Any], rate: int) -> bytes:
 
 
 def _type(value: Any) -> str:
-    """Return the media type of a value without encoding it, empty where it has none."""
+    """Return the media type of a value without encoding it; empty if it has none."""
     if type(value) in PLAIN:
         return ""
     if isinstance(value, bytes | bytearray | memoryview):

@@ -1,4 +1,4 @@
-"""merge: several streams as one, with the chunks in their order of arrival."""
+"""merge: combine several streams into one, with chunks in order of arrival."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _T = TypeVar("_T")
 
 
 def merge(streams: Iterable[Stream[_T]], *, name: str = "merged") -> Stream[_T]:
-    """Return a stream of every chunk of `streams` in order of arrival; it ends after the last one.
+    """Return a stream of all chunks of `streams` in order of arrival; it ends after the last one.
 
-    When one fails the merged stream fails with the same error, when one is cancelled it is
-    cancelled; the others are then cancelled too, unless they have another reader. The same holds
-    when the merged stream is cancelled.
+    If one fails, the merged stream fails with the same error; if one is cancelled, it is cancelled.
+    The others are then cancelled too, unless they have another reader. The same applies when the
+    merged stream is cancelled.
     """
     sources = [(stream, stream.hold(None)) for stream in streams]
     readers = [reader for _, reader in sources]
@@ -32,7 +32,7 @@ async def _merged(sources: list[tuple[Stream[_T], Reader[_T]]]) -> AsyncIterator
             *(stream._wakeups for stream, _ in running),
         )
         for stream, reader in list(running):
-            finished = stream.finished  # before `take`, which then gets the last chunks
+            finished = stream.finished  # checked before `take`, which then returns the last chunks
             for chunk in reader.take():
                 yield chunk
             if finished:

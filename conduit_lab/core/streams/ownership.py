@@ -1,4 +1,4 @@
-"""Ownership: a stream or a generation begun inside another one, or inside a call, ends with it."""
+"""Ownership: a stream or generation started inside a call or another stream ends with it."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ class Cancellable(Protocol):
 
 
 class Owner(Protocol):
-    """A running call that cancels the work begun inside it."""
+    """A running call that cancels the work started inside it."""
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was cancelled."""
+        """Whether the call was cancelled."""
 
     def adopt(self, child: Cancellable) -> None:
-        """Cancel `child` with this one, at once if this one was cancelled before."""
+        """Cancel `child` with this call, or immediately if it is already cancelled."""
 
 
 _owner: ContextVar[Owner | None] = ContextVar("conduit_lab_owner", default=None)
 
 
 def set_owner(owner: Owner) -> None:
-    """Let `owner` own everything that begins in this context."""
+    """Make `owner` own everything that starts in this context."""
     _owner.set(owner)
 
 
 def adopt(child: Cancellable) -> None:
-    """Cancel `child` together with the stream or call that runs here, if there is one."""
+    """Cancel `child` together with the enclosing stream or call, if there is one."""
     if (owner := _owner.get()) is not None:
         owner.adopt(child)
 
 
 def cancelled() -> bool:
-    """Return whether the stream or call that runs here was cancelled."""
+    """Return whether the enclosing stream or call was cancelled."""
     return (owner := _owner.get()) is not None and owner.cancelled
 
 
 class CallScope:
-    """A block that owns the streams and generations begun inside it, on any thread or task.
+    """A block that owns the streams and generations started inside it, on any thread or task.
 
-    A block that raises cancels them. One that returns leaves them running, owned by the stream or
-    call around it.
+    If the block raises, they are cancelled. If it returns, they keep running, owned by the
+    enclosing stream or call.
     """
 
     __slots__ = ("__weakref__", "_children", "_lock", "_outer", "_released", "_token", "cancelled")
@@ -58,12 +58,12 @@ class CallScope:
     def __init__(self) -> None:
         self.cancelled = False
         self._released = False
-        # guarded by _lock, like the two flags; most calls begin nothing
+        # guarded by _lock, like the two flags; most calls start nothing
         self._children: WeakSet[Any] | None = None
         self._lock = threading.Lock()
 
     def adopt(self, child: Cancellable) -> None:
-        """Cancel `child` with this call, at once if the call was cancelled before."""
+        """Cancel `child` with this call, or immediately if the call is already cancelled."""
         with self._lock:
             released, cancelled = self._released, self.cancelled
             if not released:
@@ -76,7 +76,7 @@ class CallScope:
             self._outer.adopt(child)
 
     def cancel(self) -> None:
-        """Cancel everything begun inside so far and from now on."""
+        """Cancel everything started inside, now or later."""
         with self._lock:
             if self._released:
                 return

@@ -21,10 +21,10 @@ from conduit_lab.core.streams.ownership import set_owner
 
 _log = logging.getLogger("conduit_lab")
 
-_TURN_SECONDS = 1e-3  # that a generator which never suspends may hold its loop
+_TURN_SECONDS = 1e-3  # how long a generator that never suspends may occupy its loop
 _UNCHECKED_CHUNKS = 15
 
-_tasks: set[asyncio.Task[None]] = set()  # a loop refers to its tasks weakly
+_tasks: set[asyncio.Task[None]] = set()  # an event loop references its tasks only weakly
 _producing: contextvars.ContextVar[Channel[Any] | None] = contextvars.ContextVar(
     "conduit_lab_stream", default=None
 )
@@ -36,7 +36,7 @@ def producing() -> Channel[Any] | None:
 
 
 def produce(channel: Channel[Any], source: Iterable[Any] | AsyncIterable[Any]) -> None:
-    """Run `source` in the background, in a copy of this context."""
+    """Run `source` in the background, in a copy of the current context."""
     context = contextvars.copy_context()
     if isinstance(source, AsyncIterable):
         channel._loop = loop = loop_for_producer()
@@ -60,7 +60,8 @@ def _run(channel: Channel[Any], source: Iterable[Any]) -> None:
         channel._begin()
         ended, pressure = (lambda: channel.finished), channel._pressure
         pressure.give_way(0, ended)
-        # `Channel._append` inline: at a million chunks per second a call is a tenth of the time
+        # `Channel._append`, inlined: at a million chunks per second a call takes a tenth of the
+        # time
         append, waiters = channel._log.append, channel._wakeups.waiters
         while channel.ended is None:
             try:
@@ -79,7 +80,7 @@ def _run(channel: Channel[Any], source: Iterable[Any]) -> None:
                 channel._wakeups.notify()
             if full:
                 pressure.make_room(ended)
-    except StreamCancelled:  # a stream that it reads was cancelled
+    except StreamCancelled:  # an input stream was cancelled
         channel._finish("cancelled")
     except BaseException as error:
         _fail(channel, error)
@@ -98,7 +99,7 @@ def _start_task(channel: Channel[Any], source: AsyncIterable[Any]) -> None:
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
 
-    def stop() -> None:  # on the loop: once, and not while the generator is being closed
+    def stop() -> None:  # on the loop: once, and not while the generator is closing
         if channel._stop_producer is not None:
             channel._stop_producer = None
             task.cancel()
@@ -144,21 +145,21 @@ async def _run_async(channel: Channel[Any], source: AsyncIterable[Any]) -> None:
 
 
 class _Turn:
-    """The time that a generator has held its loop: since the loop last ran anything else.
+    """How long a generator has occupied its loop, since the loop last ran anything else.
 
-    A generator that was found to suspend between two chunks is checked again after a few more.
+    A generator that suspends between two chunks is checked again only after a few more.
     """
 
     __slots__ = ("_begun_at", "_loop", "_others_ran", "_unchecked")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._begun_at = 0.0  # of the check that runs, 0 without one
+        self._begun_at = 0.0  # of the running check, 0 if there is none
         self._others_ran = False
         self._unchecked = 0
 
     def is_over(self) -> bool:
-        """Return whether the generator has held the loop for too long."""
+        """Return whether the generator has occupied the loop for too long."""
         if self._unchecked:
             self._unchecked -= 1
         elif not self._begun_at:
@@ -185,7 +186,7 @@ def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 def _fail(channel: Channel[Any], error: BaseException) -> None:
-    """End the stream with an error that every reader gets; log one that comes after the end."""
+    """End the stream with an error that every reader receives; log an error after the end."""
     if not channel._finish("failed", error):
         _log_late(channel, error)
 

@@ -1,4 +1,4 @@
-"""PushedStream: a stream that its producer writes to."""
+"""PushedStream: a stream to which its producer appends chunks."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ else:
 
 
 class PushedStream(Stream[_T, _R]):
-    """A stream written from outside: `start`, `append`, then `finish` or `fail`.
+    """A stream written from outside: call `start`, `append`, then `finish` or `fail`.
 
-    One thread at a time may append. Waiting readers of a fast producer are woken about once per
+    One thread at a time may append. With a fast producer, waiting readers are woken about once per
     millisecond; the last chunk before a pause reaches them within that time.
     """
 
@@ -32,14 +32,14 @@ class PushedStream(Stream[_T, _R]):
         super().__init__(nothing, name=name, keep=keep)
 
     def _start(self, source: Iterable[Any] | AsyncIterable[Any]) -> None:
-        """Run nothing."""
+        """Do nothing: there is no source."""
 
     def start(self) -> None:
         """Set the stream's state to running."""
         self._begin()
 
     def append(self, chunk: _T) -> None:
-        """Add a chunk; one after the end is dropped."""
+        """Append a chunk; chunks after the end are dropped."""
         now = monotonic()
         self._wakeups.fast = now - self._appended < FAST_SECONDS
         self._appended = now
@@ -53,14 +53,14 @@ class PushedStream(Stream[_T, _R]):
         self._stop_producer = None
 
     def fail(self, error: BaseException) -> None:
-        """End the stream with an error that every reader gets."""
+        """End the stream with an error that every reader receives."""
         self._finish("failed", error)
         self._stop_producer = None
 
     def on_cancel(self, stop: Callable[[], object]) -> None:
-        """Call `stop` when the stream is cancelled, from any thread; now if it was already.
+        """Call `stop` when the stream is cancelled, from any thread; now if it already was.
 
-        It must be idempotent.
+        `stop` must be idempotent.
         """
         self._stop_producer = stop
         if self.state == "cancelled":

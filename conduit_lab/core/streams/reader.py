@@ -14,11 +14,11 @@ _T_co = TypeVar("_T_co", covariant=True)
 
 
 class Reader(Iterator[_T_co]):
-    """One reader of a stream, sync or async, with its own cursor: `index`, of its next chunk.
+    """One reader of a stream, sync or async; `index` is the next chunk that it reads.
 
-    Without `start` the first reader begins at chunk 0, a later one at the oldest kept chunk. With
-    `holds` the producer waits for it instead of dropping chunks; a reader for `consumer`, a stream,
-    holds the producer while that stream is held.
+    Without `start`, the first reader starts at chunk 0, later ones at the oldest retained chunk.
+    With `holds`, the producer waits for it instead of dropping chunks; a reader for `consumer`, a
+    derived stream, holds the producer while that stream is held.
     """
 
     trails = False
@@ -48,7 +48,7 @@ class Reader(Iterator[_T_co]):
 
     @property
     def holds(self) -> bool:
-        """Whether the stream's producer waits for this reader now."""
+        """Whether the stream's producer currently waits for this reader."""
         if self._consumer is None:
             return self._open and self._holds
         consumer = self._consumer()
@@ -60,26 +60,27 @@ class Reader(Iterator[_T_co]):
         )
 
     def read_for(self, consumer: Channel[Any]) -> None:
-        """Hold the producer while `consumer`, a stream made from these chunks, is itself held."""
+        """Hold the producer while `consumer`, a stream derived from this one, is itself held."""
         self._consumer = ref(consumer)
 
     def close(self) -> None:
-        """Stop reading; the stream goes on."""
+        """Stop reading; the stream continues."""
         if self._open:
             self._open = False
             self.stream.readers -= 1
             self.stream._pressure.wake()
 
     def leave(self) -> None:
-        """Stop reading, and cancel the stream if it has no other reader."""
+        """Stop reading, and cancel the stream if it has no other readers."""
         if self.stream.readers == self._open:
-            # before it is closed: else the producer drops chunks that a consumer still needs
+            # before closing: otherwise the producer drops chunks that a consumer still needs
             self.stream.cancel()
         self.close()
 
     def ready(self) -> bool:
-        """Whether the next read returns, raises or ends without waiting."""
-        finished = self.stream.finished  # before the log, so that the last chunks are not missed
+        """Return whether the next read returns, raises or ends without waiting."""
+        # read before the log, so that the last chunks are not missed
+        finished = self.stream.finished
         base, kept = self._log.window
         return finished or self.index - base < len(kept)
 
@@ -114,7 +115,7 @@ class Reader(Iterator[_T_co]):
                 chunk = kept[offset]
             except IndexError:
                 if self._over():
-                    # so that `yield from` gives the stream's value
+                    # so that `yield from` returns the stream's value
                     raise StopIteration(self.stream._value) from None
             else:
                 self.index += 1
@@ -155,10 +156,10 @@ class Reader(Iterator[_T_co]):
         await wait_until(self.ready, self.stream._wakeups)
 
     def _over(self) -> bool:
-        """Return whether nothing more will come; raises the stream's error."""
+        """Return whether nothing more will arrive; raise the stream's error."""
         if not self.stream.finished:
             return False
-        base, kept = self._log.window  # after the end: chunks from just before it are read first
+        base, kept = self._log.window  # after the end, first read the chunks added just before it
         if self.index - base < len(kept):
             return False
         self.close()

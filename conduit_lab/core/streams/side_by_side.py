@@ -1,4 +1,4 @@
-"""SideBySide: several streams as one value, shown in columns on one clock."""
+"""SideBySide: several streams as one value, shown in columns with a common time axis."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _STATES: tuple[State, ...] = ("running", "pending", "failed", "cancelled")
 
 
 class SideBySide(Viewed):
-    """Streams, each in a column, with strips that show when their chunks came.
+    """Streams, each in a column, with strips that show when their chunks arrived.
 
-    A live view observes them all the time; chunks between two observations are spread evenly over
-    the time between. Chunks that came before have no place: the strip then shows only from when to
-    when the stream gave chunks.
+    A live view observes them continuously; chunks between two observations are spread evenly over
+    the interval. The times of earlier chunks are unknown: the strip then shows only when the stream
+    started and ended.
     """
 
     def __init__(self, streams: Sequence[Stream[Any, Any]]) -> None:
@@ -50,18 +50,18 @@ class SideBySide(Viewed):
         return all(stream.finished for stream in self.streams)
 
     def cancel(self) -> None:
-        """Cancel every stream."""
+        """Cancel all streams."""
         for stream in self.streams:
             stream.cancel()
 
     @property
     def shown(self) -> list[Stream[Any, Any]]:
-        """The streams that have a column."""
+        """The streams that are shown in a column."""
         return self.streams[:MAX_SIDE_BY_SIDE]
 
     @property
     def facts(self) -> list[str]:
-        """The few figures of a header line; the first is the state of all."""
+        """The header facts; the first is the state of all streams."""
         states = {stream.state for stream in self.streams}
         state: State = next((state for state in _STATES if state in states), "done")
         ended = sum(stream.finished for stream in self.streams)
@@ -71,7 +71,7 @@ class SideBySide(Viewed):
         return [f"{STATE_MARKS[state]} {state}", *counts, figures.plural(total, "chunk"), seconds]
 
     def observe(self) -> None:
-        """Place the chunks that came since the last observation."""
+        """Record the arrival of chunks since the last observation."""
         with self._lock:
             now = monotonic()
             while self._seconds(now) >= self._period * _PERIODS:
@@ -102,7 +102,7 @@ class SideBySide(Viewed):
 
     @property
     def note(self) -> str:
-        """The sentence about streams without a column."""
+        """A sentence about the streams that are not shown."""
         others = len(self.streams) - len(self.shown)
         return f"{figures.plural(others, 'more stream')} without a column" if others else ""
 
@@ -124,11 +124,11 @@ class SideBySide(Viewed):
         return [round(float(share), 2) for share in shares]
 
     def _place(self, moment: float) -> int:
-        """Return the period of a moment."""
+        """Return the period that contains a moment."""
         return min(max(int((moment - self._start) / self._period), 0), _PERIODS - 1)
 
     def _seconds(self, now: float) -> float:
-        """Return the seconds from the first start to the last end, or to now."""
+        """Return the seconds from the first start to the last end, or until now."""
         ends = [stream.ended for stream in self.streams]
         last = max((end for end in ends if end is not None), default=now)
         return (now if None in ends else last) - self._start
@@ -146,5 +146,5 @@ class SideBySide(Viewed):
 
 
 def _column(view: View) -> View:
-    """Return a stream's view with a header that fits a column."""
+    """Return a stream's view with a header short enough for a column."""
     return replace(view, name=clip(view.name, MAX_NAME_CHARACTERS), facts=view.facts[:BRIEF_FACTS])

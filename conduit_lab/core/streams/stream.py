@@ -1,9 +1,9 @@
 """Stream: one running generation and its readers.
 
-A stream starts at once. A sync generator runs on a thread of its own, an async one on the package's
-own event loop, never on the caller's, so a notebook cell that blocks or ends does not stop it. The
-log is bounded: a reader that falls behind it gets `StreamLagged`, and a reader made with `hold`
-makes the producer wait instead.
+A stream starts immediately. A sync generator runs on its own thread, an async one on the package's
+event loop, never on the caller's, so a notebook cell that blocks or ends does not stop it. The log
+is bounded: a reader that falls behind gets `StreamLagged`, while a reader created with `hold` makes
+the producer wait instead.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 _U = TypeVar("_U")
 _T_co = TypeVar("_T_co", covariant=True)
-if TYPE_CHECKING:  # Python 3.13 has defaults at runtime; before, `__class_getitem__` fills them in
+# Python 3.13 has runtime defaults; before that, `__class_getitem__` fills them in
+if TYPE_CHECKING:
     _R_co = _TypeVarWithDefault("_R_co", covariant=True, default=str | list[_T_co])
 else:
     _R_co = TypeVar("_R_co", covariant=True)
@@ -58,17 +59,17 @@ STATE_MARKS: dict[State, str] = {
     "failed": "✕",
 }
 KEEP_BYTES = 4 * 2**20
-MAX_IMAGE_AGE_CHUNKS = 100  # an older image is not shown below text
+MAX_IMAGE_AGE_CHUNKS = 100  # older images are not shown below text
 
 
 class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
     """A running generation: iterable, async-iterable, awaitable and cancellable.
 
-    `source` is a generator or any iterable, sync or async; of a DataFrame the rows are streamed,
-    each a `dict`. Chunks may be of any type; an iterator in one is read into a list, which every
-    reader gets. The log keeps about `keep` bytes of the newest chunks. Each `for` or `async for` is
-    a reader of its own: the first starts at chunk 0, later ones at the oldest kept chunk. A stream
-    made inside another stream's generator is cancelled with it.
+    `source` is a generator or any iterable, sync or async; a DataFrame streams its rows, each a
+    `dict`. Chunks may be of any type; an iterator in a chunk becomes a list, which every reader
+    gets. The log keeps about `keep` bytes of the newest chunks. Each `for` or `async for` is a
+    reader of its own: the first starts at chunk 0, later ones at the oldest retained chunk. A
+    stream created inside another stream's generator is cancelled with it.
 
     Attributes: `name`; `state`, one of pending, running, done, cancelled, failed; `error`, the
     exception of a failed stream; `count`, chunks produced so far; `started`, `first` and `ended`,
@@ -122,10 +123,10 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
     # Reading
 
     def reader(self, start: int | None = None) -> Reader[_T_co]:
-        """Return a new reader that begins at chunk `start`.
+        """Return a new reader that starts at chunk `start`.
 
-        By default the first reader begins at chunk 0, a later one at the oldest kept chunk. Inside
-        another stream's generator it passes that stream's backpressure on to this one.
+        By default the first reader starts at chunk 0, later ones at the oldest retained chunk.
+        Inside another stream's generator, it propagates that stream's backpressure to this one.
         """
         parent = producing()
         return Reader(self, start, consumer=None if parent is self else parent)
@@ -133,7 +134,8 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
     def hold(self, start: int | None = 0) -> Reader[_T_co]:
         """Return a reader with backpressure: a producer with a full log waits for it.
 
-        It waits until the reader has read on or is closed; that of a `PushedStream` cannot wait.
+        The producer waits until the reader has caught up or is closed. The producer of a
+        `PushedStream` cannot wait.
         """
         return Reader(self, start, holds=True)
 
@@ -147,14 +149,13 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
         return self._wait_async().__await__()
 
     def result(self, timeout: float | None = None) -> _R_co:
-        """Wait for the end and return the generator's return value, the whole text or the chunks.
+        """Wait for the end; return the generator's return value, the whole text or the chunks.
 
-        Without a return value the text is returned where there are chunks and every one is a
-        `str`, else the list. `timeout` is in seconds. The kernel's
-        interrupt cancels the stream. Raises the generator's own error, `StreamCancelled`,
-        `StreamLagged` when the log has dropped chunks that the result needs, `TimeoutError` (the
-        stream then goes on), and `RuntimeError` inside an async generator that is itself a stream:
-        use `await stream` there.
+        Without a return value, the result is the text if there are chunks and all are `str`, else
+        the list of chunks. `timeout` is in seconds. An interrupt of the kernel cancels the stream.
+        Raises the generator's own error, `StreamCancelled`, `StreamLagged` if the log has dropped
+        chunks that the result needs, `TimeoutError` (the stream then continues), and `RuntimeError`
+        inside an async generator that is itself a stream: use `await stream` there.
         """
         self.wait(timeout)
         return self._outcome()
@@ -171,9 +172,9 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
     ) -> Stream[_U]:
         """Return a stream of `function(chunk)` for each chunk.
 
-        A plain function runs on a thread of its own, an async one on the package's loop. The new
-        stream ends as this one ends; when it is cancelled or `function` fails, this stream is
-        cancelled too, unless it has another reader.
+        A plain function runs on its own thread, an async one on the package's loop. The new stream
+        ends when this one does; if it is cancelled or `function` fails, this stream is cancelled
+        too, unless it has another reader.
         """
         mapped: Any = self._mapped_async if inspect.iscoroutinefunction(function) else self._mapped
         reader = self.hold(None)
@@ -181,17 +182,17 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
 
     @property
     def text(self) -> str:
-        """The kept chunks as running text."""
+        """The retained chunks as text."""
         return "".join(map(chunk_text, self.kept))
 
     @property
     def elapsed(self) -> float:
-        """Seconds from the start to the end, or to now."""
+        """Seconds from the start to the end, or until now."""
         return (self.ended or monotonic()) - self.started
 
     @property
     def statistics(self) -> StreamStatistics:
-        """The progress so far in numbers."""
+        """Statistics of the progress so far."""
         count, seconds = self.count, self.elapsed
         first = None if self.first is None else self.first - self.started
         rate = count / seconds if seconds > 0 else 0.0
@@ -220,7 +221,7 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
     # Deriving
 
     def _read_from(self, *inputs: Reader[Any]) -> Self:
-        """Leave `inputs` when this stream ends; until then pass backpressure on to them."""
+        """Leave `inputs` when this stream ends; until then propagate backpressure to them."""
         for reader in inputs:
             reader.read_for(self)
         self._set_inputs(inputs)
@@ -243,7 +244,7 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
     def newest_image(self, start: int = 0) -> Media | None:
         """Return the newest image among the last 100 chunks, from chunk `start` on.
 
-        None where there is none, and for one above 1 MB.
+        Returns None if there is none, or if it exceeds 1 MB.
         """
         base, kept = self._log.window
         begin = max(start - base, len(kept) - MAX_IMAGE_AGE_CHUNKS, 0)
@@ -256,7 +257,7 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
 
     @property
     def facts(self) -> list[str]:
-        """The few figures of a header line."""
+        """The header facts."""
         parts = [
             f"{STATE_MARKS[self.state]} {self.state}",
             figures.plural(self.count, "chunk"),
@@ -269,10 +270,10 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
 
     @property
     def shown(self) -> ShownChunks:
-        """The chunks as a view shows them: text, or the shape of their kind."""
+        """The chunks as shown in a view: text, or the shape of their kind."""
         from conduit_lab.core.streams.shapes.shown_chunks import ShownChunks
 
-        # made when the stream is first shown; atomic, since several threads may show it
+        # created on first display; atomic, since several threads may display it
         made: ShownChunks = self.__dict__.setdefault("_shown", ShownChunks(self._log))
         return made
 
@@ -294,7 +295,7 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
         return replace(view, text=text, image=url, pieces=notes, children=self._results())
 
     def _results(self) -> list[views.View]:
-        """Return the view of the generator's return value, where it has one."""
+        """Return the view of the generator's return value, if it has one."""
         value = self._value
         return [value._view()] if isinstance(value, Viewed) and value is not self else []
 
@@ -302,7 +303,7 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
         return f"<Stream {self.name!r} · {' · '.join(self.facts)}>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        view = self._view()  # unlike the repr, the text form holds the chunks too
+        view = self._view()  # unlike the repr, the text form includes the chunks
         parts = [repr(self), *(piece.plain() for piece in view.pieces), view.text]
         parts += [child.plain() for child in view.children]
         bundle = view.bundle("\n".join(filter(None, parts)))

@@ -1,4 +1,4 @@
-"""Wakeups: the waiters of a stream, in threads and in event loops, and their notification.
+"""Wakeups: the waiters of a stream, in threads and event loops, and their notification.
 
 A waiter adds its wakeup and then checks its condition again; a producer changes the state first and
 notifies afterwards. In either order one of the two sees the other, so no wakeup is lost.
@@ -13,18 +13,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic, sleep
 
-FAST_SECONDS = 1e-3  # between two checks of a waiter whose producer is fast
-_SLICE_SECONDS = 0.2  # of a blocking wait, after which the kernel's interrupt is handled
+FAST_SECONDS = 1e-3  # between two checks while the producer is fast
+_SLICE_SECONDS = 0.2  # of a blocking wait, after which a kernel interrupt is handled
 
 _Ready = Callable[[], bool]
 
 
 class Wakeups:
-    """The wakeup calls of all waiters for one event, in `waiters`.
+    """The wakeup callbacks of all waiters for one event, in `waiters`.
 
-    While the producer sets `fast`, a waiter sleeps for `FAST_SECONDS` and checks again before it
-    asks for a wakeup: a wakeup costs both sides more than a chunk does. So the last chunk before a
-    pause arrives within that time.
+    While the producer sets `fast`, a waiter sleeps for `FAST_SECONDS` and checks again before
+    requesting a wakeup: for both sides, a wakeup costs more than a chunk. The last chunk before a
+    pause therefore arrives within that time.
     """
 
     __slots__ = ("fast", "waiters")
@@ -40,7 +40,7 @@ class Wakeups:
                 self.waiters.popleft()()
 
     def discard(self, wakeup: Callable[[], object]) -> None:
-        """Remove a wakeup that is no longer needed; does nothing if it was called already."""
+        """Remove a wakeup that is no longer needed; a no-op if it was already called."""
         with suppress(ValueError):
             self.waiters.remove(wakeup)
 
@@ -71,12 +71,12 @@ def block_until(wakeups: Wakeups, ready: _Ready, deadline: float | None = None) 
 
 
 async def wait_until(ready: _Ready, *wakeups: Wakeups) -> None:
-    """Suspend this task until `ready()`, checked when one of `wakeups` notifies."""
+    """Suspend this task until `ready()`, checked whenever one of `wakeups` notifies."""
     await Waiter().wait(ready, *wakeups)
 
 
 class Waiter:
-    """A task that waits repeatedly on the loop it was made in; calling it wakes it, thread-safe."""
+    """A task that waits repeatedly on the loop where it was created; call it to wake the task."""
 
     __slots__ = ("_notifier", "_woken")
 
@@ -117,7 +117,7 @@ class Waiter:
 
 
 class _LoopNotifier:
-    """The one entry to an event loop from other threads: one call per tick for all waiters."""
+    """Cross-thread notification of an event loop: one call per tick for all waiters."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -126,7 +126,7 @@ class _LoopNotifier:
         self._notified: deque[Waiter] = deque()
 
     def notify(self, waiter: Waiter) -> None:
-        """Wake a waiter on its loop; does nothing once that loop, and so its task, has ended."""
+        """Wake a waiter on its loop; a no-op once that loop, and thus its task, has ended."""
         self._notified.append(waiter)
         if self._scheduled:
             return

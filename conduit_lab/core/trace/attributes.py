@@ -6,14 +6,14 @@ from typing import Any, TypedDict
 
 
 class Attributes(TypedDict, total=False):
-    """The attributes of a span's call; each key only where it is known.
+    """The attributes of a span's call; keys are present only if known.
 
-    `device` ran it. `device_fallback` is the reason why the CPU ran it in place of its device,
-    `fallback` the name of the stage that answered for the first one. `rows` went in, `tokens` came
-    out. `cached` says that the result came from a cache, `kept` that it came from the trace that a
-    call repeats. `arguments` are those beside the input that decide the result. `store_read` and
-    `store_write` are the store, `model_file` the loaded model. `usage` is that of a generation.
-    `plan` is how a search was done, `detail` a remark for readers.
+    `device` ran the call. `device_fallback` says why the CPU ran it instead of its device, and
+    `fallback` names the stage that answered instead of the first one. `rows` is the input batch
+    size, `tokens` the number of output tokens. `cached` marks a result from a cache, `kept` one
+    from the trace that a rerun repeats. `arguments` are those besides the input that affect the
+    result. `store_read` and `store_write` are the store, `model_file` the loaded model. `usage` is
+    that of a generation. `plan` says how a search was done, `detail` is a remark for readers.
     """
 
     device: str

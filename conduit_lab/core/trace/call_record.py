@@ -1,4 +1,4 @@
-"""CallRecord: everything that one call touched; Values bounds the inputs and outputs kept."""
+"""CallRecord: everything that one call touched. Values: a bound on retained inputs and outputs."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from weakref import ReferenceType, ref
 from conduit_lab.core.trace.attributes import Attributes
 from conduit_lab.core.trace.stage_statistics import StageStatistics
 
-MAX_VALUE_BYTES = 32 * 2**20  # of the inputs and outputs that a lab keeps
-FIRST_SPANS = 100  # of a recording; the newest of the others are kept too, the rest is counted
+MAX_VALUE_BYTES = 32 * 2**20  # of the inputs and outputs that a lab retains
+# of a recording; the newest of the others are also retained, the rest only counted
+FIRST_SPANS = 100
 NEWEST_SPANS = 900
 
-SMALL_VALUE_BYTES = 256  # per span; as little as the span itself, and not counted
+SMALL_VALUE_BYTES = 256  # per span; as small as the span itself, and not counted
 MAX_PENDING_SPANS = 64
 MAX_PENDING_BYTES = 2**20  # of their inputs and outputs
 
-_EMPTY: Mapping[Any, Any] = MappingProxyType({})  # most calls touch nothing; a dict costs them more
+_EMPTY: Mapping[Any, Any] = MappingProxyType({})  # most calls touch nothing; dicts would cost more
 _creating = threading.Lock()
 
-_SPAN_BYTES = 1024  # of a span beside its values
+_SPAN_BYTES = 1024  # of a span, excluding its values
 
 
 class _Span(Protocol):
-    """The part of a span that is bounded and counted here."""
+    """The attributes of a span that are bounded and counted here."""
 
     name: str
     duration: float
@@ -43,9 +44,9 @@ class _Span(Protocol):
 
 
 class Values:
-    """The inputs and outputs of the newest spans, at most `limit` bytes; with 0 none are kept.
+    """The inputs and outputs of the newest spans, at most `limit` bytes; 0 retains none.
 
-    It refers to spans weakly: when a trace is freed, its values are freed with it.
+    References spans weakly: when a trace is freed, its values are freed with it.
     """
 
     def __init__(self, limit: int = MAX_VALUE_BYTES) -> None:
@@ -55,7 +56,7 @@ class Values:
         self._lock = threading.Lock()
 
     def add(self, spans: Sequence[_Span]) -> None:
-        """Keep the values of `spans`; drop those of the oldest spans above the limit."""
+        """Retain the values of `spans`; drop those of the oldest spans above the limit."""
         large = [span for span in spans if span.size > SMALL_VALUE_BYTES]
         if not large:
             return
@@ -72,13 +73,13 @@ class Values:
 
 
 class Recording:
-    """The spans of one outermost call, bounded. Spans refer to it and it refers to them weakly.
+    """The spans of one outermost call, bounded. References between spans and recording are weak.
 
-    `name` is that of the outermost call, `record` its record, `origin` the time its spans count
-    from. Ended spans wait in `pending`, until a few of them are counted at once. `keeps` says
-    whether spans keep their input and output. `replay` answers calls from an earlier trace.
-    `shared` are the values of `run.values`, None until their first use and once the call has
-    `ended`. `last_model` is the key of the model that ran last.
+    `name` is that of the outermost call, `record` its record, and `origin` the zero of its spans'
+    times. Ended spans are collected in `pending` and counted a few at a time. `keeps` says whether
+    spans retain their input and output. `replay` answers calls from an earlier trace. `shared`
+    holds `run.values`; None until first used, and after the call has `ended`. `last_model` is the
+    key of the model that ran last.
     """
 
     __slots__ = (
@@ -126,7 +127,7 @@ class Recording:
         self.origin = perf_counter()
 
     def flush(self) -> None:
-        """Count the pending spans, and bound the values that are kept."""
+        """Count the pending spans, and limit the retained values."""
         pending = self.pending
         spans: list[_Span] = []
         try:
@@ -141,7 +142,7 @@ class Recording:
             self.statistics.add(spans)
 
     def bound(self, parent: _Span, span: _Span) -> None:
-        """Record the end of a span above the first ones; drop the one that ended longest ago."""
+        """Record the end of a span beyond the first ones; drop the one that ended longest ago."""
         with self._lock:
             if self._newest is None:
                 self._newest = deque()
@@ -155,12 +156,12 @@ class Recording:
 
 
 class CallRecord:
-    """The stores, files and fallbacks of one call, complete whether or not spans were dropped.
+    """The stores, files and fallbacks of one call, complete even if spans were dropped.
 
-    A call inside another has a record of its own, and its `parent` gets the same entries.
-    `spans` counts the spans begun. `read` and `written` are the stores by id, `files` the models
-    loaded by path, `fallbacks` the stages that answered for others, `on_cpu` the stages that the
-    CPU ran in place of their device, with the reason.
+    A nested call has its own record, and its `parent` receives the same entries. `spans` counts the
+    spans started. `read` and `written` are the stores by id, `files` the loaded models by path,
+    `fallbacks` the stages that answered instead of others, and `on_cpu` the stages that ran on the
+    CPU instead of their device, with the reason.
     """
 
     __slots__ = (
@@ -184,7 +185,7 @@ class CallRecord:
         self.on_cpu: Mapping[str, str] = _EMPTY
 
     def add(self, name: str, attributes: Attributes) -> None:
-        """Add the attributes of the span `name` to this call and to the calls around it."""
+        """Add the attributes of span `name` to this call and all enclosing calls."""
         record: CallRecord | None = self
         while record is not None:
             for key, value in cast("dict[str, Any]", attributes).items():

@@ -1,4 +1,4 @@
-"""critical_path: the spans that decide when a call ends."""
+"""critical_path: the spans that determine when a call ends."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 def critical_path(root: Span) -> list[Span]:
-    """Return the critical path of `root`, in the order of the starts, `root` first.
+    """Return the critical path of `root`, ordered by start, `root` first.
 
-    From the end of a span backwards: the child that ended last, then of those that ended before
-    its start the one that ended last, and so on, and the same below each of them. A shorter child
-    that ran beside one of these is not on the path.
+    Walks backwards from the end of a span: takes the child that ended last, then, of those that
+    ended before its start, the one that ended last, and so on, recursively. A shorter child that
+    ran in parallel with one of these is not on the path.
     """
     path: list[Span] = []
     pending = [root]

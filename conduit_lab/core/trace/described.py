@@ -1,4 +1,4 @@
-"""described: a value in one short line, by its type, shape and size."""
+"""described: a one-line description of a value by type, shape and size."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from conduit_lab.core.frames import is_frame
 from conduit_lab.core.text import one_line
 from conduit_lab.core.views import figures
 
-MAX_QUOTED_TEXT = 24  # characters; a longer text is only counted
+MAX_QUOTED_TEXT = 24  # characters; a longer text is shown only as its length
 MAX_NAMED_KEYS = 4
-MAX_SAMPLED_ITEMS = 64  # of a list, whose types are compared
+MAX_SAMPLED_ITEMS = 64  # of a list, to compare their types
 MAX_DESCRIPTION = 120  # characters
 
 _NUMBERS = (bool, int, float, complex, type(None))
@@ -24,11 +24,11 @@ _NUMBERS = (bool, int, float, complex, type(None))
 def described(value: Any) -> str:
     """Describe a value in one line: `float32 [1, 384]`, `text, 43 characters`, `dict with text`.
 
-    It reads types, shapes and lengths; an object of an unknown class is its class's name.
+    Reads only types, shapes and lengths; an object of an unknown class is shown as its class name.
     """
     try:
         return one_line(_described(value), MAX_DESCRIPTION)
-    except Exception:  # of a property of its class
+    except Exception:  # raised by a property of the class
         return type(value).__name__
 
 
@@ -79,7 +79,7 @@ def _shaped(value: Any, shape: tuple[Any, ...]) -> str:
 
 
 def _items(value: Any, name: str) -> str:
-    """Describe a list by its length and, where its items are of one type, its first item."""
+    """Describe a list by its length and, if all items have one type, its first item."""
     if not value:
         return f"empty {name}"
     first = next(iter(value))

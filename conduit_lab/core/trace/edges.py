@@ -1,7 +1,7 @@
-"""Edges of the data flow of a trace: a span took a value that an earlier one gave.
+"""Edges of a trace's data flow: a span received a value that an earlier span returned.
 
-They are found by the identity of the values: the object, an item of a list, tuple or dict, two
-levels deep, or an array that shares memory. A value that Python code made in between has no edge.
+Edges are found by identity: the same object, an item of a list, tuple or dict, up to two levels
+deep, or an array that shares memory. Values created by Python code in between have no edge.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 MAX_CONTAINER_DEPTH = 2
 MAX_CONTAINER_ITEMS = 200
-MAX_ARRAYS_PER_MEMORY = 100  # that are compared with an array of the same memory
+MAX_ARRAYS_PER_MEMORY = 100  # compared with an array in the same memory
 
-_ANONYMOUS = (bool, int, float, complex, type(None))  # equal ones are the same object by chance
+_ANONYMOUS = (bool, int, float, complex, type(None))  # equal values are the same object by chance
 
 
 @dataclass(frozen=True)
 class Edge:
-    """The span `target` took the output of `source`; both are children of `within`.
+    """The span `target` received the output of `source`; both are children of `within`.
 
-    A `source` of None stands for the input of `within`, or a part of it.
+    If `source` is None, it received the input of `within`, or a part of it.
     """
 
     source: Span | None
@@ -42,14 +42,14 @@ class Edge:
 
 
 def edges(root: Span) -> list[Edge]:
-    """Return the edges of the data flow, those of each level in the order their targets began."""
+    """Return the data flow edges, ordered within each level by the start of their targets."""
     return [edge for _, span in root.walk() for edge in DataFlow(span).edges]
 
 
 class DataFlow:
     """The data flow among the children of one span.
 
-    `spans` are the children in the order they began, `edges` those between them and from the input.
+    `spans` are the children in order of start, `edges` connect them and the input.
     """
 
     def __init__(self, within: Span) -> None:
@@ -72,24 +72,24 @@ class DataFlow:
             self._to.setdefault(id(edge.source), []).append(edge.target)
 
     def sources(self, span: Span) -> list[Span | None]:
-        """Return the spans whose outputs `span` took, None for the input."""
+        """Return the spans whose outputs `span` received; None stands for the input."""
         return self._from.get(id(span), [])
 
     def targets(self, span: Span) -> list[Span]:
-        """Return the spans that took the output of `span`."""
+        """Return the spans that received the output of `span`."""
         return self._to.get(id(span), [])
 
     def gives(self, span: Span) -> bool:
-        """Return whether the output of the span around them holds the output of `span`."""
+        """Return whether the output of the enclosing span contains the output of `span`."""
         outputs = _Objects()
         outputs.add(self.within, self.within.gave, self.within.output, 0.0)
         return bool(outputs.found(span.gave))
 
     def ready(self, span: Span) -> float:
-        """Return the time from which the input of `span` existed, inf where it is not known.
+        """Return the time at which the input of `span` became available, inf if unknown.
 
-        The input existed when it, or each of its parts, was first an input or output of the span
-        around or of another one here.
+        That is when the input, or each of its parts, first appeared as an input or output of the
+        enclosing span or one of its children.
         """
 
         def first_seen(value: Any) -> float | None:
@@ -122,12 +122,12 @@ class DataFlow:
 
 
 class _Objects:
-    """The objects of values with their times and spans, found again by identity or memory."""
+    """Values with their times and spans, looked up by identity or memory."""
 
     def __init__(self) -> None:
         self._by_id: dict[int, list[tuple[float, Span]]] = {}
         self._by_memory: dict[int, list[tuple[float, Span, Array]]] = {}
-        self._alive: list[Any] = []  # so that no id is used again
+        self._alive: list[Any] = []  # so that ids are not reused
 
     def add(self, span: Span, value: Any, then: Any, time: float) -> None:
         """Add a value and its items; `then` is its snapshot, in case it has changed since."""
@@ -140,7 +140,7 @@ class _Objects:
                     memory.append((time, span, part))
 
     def found(self, value: Any) -> list[tuple[float, Span]]:
-        """Return the times and spans of `value`, or of arrays that share memory with it."""
+        """Return the times and spans of `value`, or of arrays that share its memory."""
         if not _has_identity(value):
             return []
         found = list(self._by_id.get(id(value), ()))
@@ -155,7 +155,7 @@ class _Objects:
 def _combined(
     value: Any, then: Any, time_of: Callable[[Any], float | None], depth: int = 0
 ) -> float:
-    """Return the time of a value, or the latest of its items'; inf where one is not known."""
+    """Return the time of a value, or the latest time of its items; inf if one is unknown."""
     time = time_of(value)
     if time is not None:
         return time
@@ -173,7 +173,7 @@ def _parts(value: Any, then: Any, depth: int) -> Iterator[Any]:
 
 
 def _items(value: Any, then: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield the items that a container still has, each with its snapshot."""
+    """Yield the items still in a container, each with its snapshot."""
     if type(value) is not type(then):
         return
     pairs: list[tuple[Any, Any]] = []
@@ -186,7 +186,7 @@ def _items(value: Any, then: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _is_same(value: Any, then: Any) -> bool:
-    """Return whether an item is the object it was, as far as its snapshot says."""
+    """Return whether an item is still the same object, as far as its snapshot shows."""
     if type(value) in IMMUTABLE or type(value) is not type(then):
         return value is then
     if type(value) is np.ndarray:
@@ -198,7 +198,7 @@ def _has_identity(value: Any) -> bool:
     if isinstance(value, _ANONYMOUS):
         return False
     if isinstance(value, str | bytes):
-        return len(value) > 1  # Python keeps one object of each shorter one
+        return len(value) > 1  # Python interns shorter ones
     return not (isinstance(value, tuple | frozenset) and not value)
 
 

@@ -1,4 +1,4 @@
-"""Hints: where a call could be faster, in words, with the trace's own measured times."""
+"""Hints: how a call could be faster, in words, with the trace's own measured times."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from conduit_lab.core.views import figures
 if TYPE_CHECKING:
     from conduit_lab.core.trace.span import Span
 
-_HOP_SECONDS = 1e-4  # to start a stage on another thread and to wait for it
-MIN_SHARE = 0.01  # of the call's time that a hint has to be about
+_HOP_SECONDS = 1e-4  # overhead of starting a stage on another thread and waiting for it
+MIN_SHARE = 0.01  # of the call's time; smaller hints are omitted
 MIN_LOOP_CALLS = 3
-MAX_GROUPS = 50  # of stages that could run in parallel, among the children of one span
+MAX_GROUPS = 50  # of parallelizable stages, among the children of one span
 
-_WORK = frozenset({"predict", "encode", "generate", "search"})  # leaves Python free for others
+_WORK = frozenset({"predict", "encode", "generate", "search"})  # releases the GIL
 _CHANGES = frozenset({"write", "load"})
 _MODELS = frozenset({"predict", "encode"})
 _NAME_CHARACTERS = 40
 _MAX_DEPTH = 20  # of containers
 
-_Hint = tuple[float, str]  # the seconds that it is about, and the sentence
+_Hint = tuple[float, str]  # the seconds at stake, and the sentence
 
 
 def hints(root: Span) -> list[str]:
-    """Return a sentence per place where the call could be faster, the largest first.
+    """Return a sentence for each possible speedup, largest first.
 
-    Stages that could run in parallel, ONNX models that could be fused, calls with an input that a
-    stage had before, and calls in a loop. Each figure is a time of this trace; a saving is an upper
-    bound. Hints about less than 1 % of the call's time are left out.
+    Covers stages that could run in parallel, ONNX models that could be fused, calls that repeat an
+    input, and calls in a loop. Each figure is a time from this trace; savings are upper bounds.
+    Hints about less than 1 % of the call's time are left out.
     """
     found: list[_Hint] = []
     spans = [span for _, span in root.walk()]
     kinds = _kinds(spans)
     for span in spans:
-        if span.children and span.kind == "call":  # the code of a store is not the caller's
+        if span.children and span.kind == "call":  # the caller cannot change a store's code
             flow = DataFlow(span)
             found += [*_parallel(flow, kinds), *_fusible(flow), *_looped(flow)]
     found += _repeated(spans)
@@ -52,9 +52,9 @@ def hints(root: Span) -> list[str]:
 
 
 def _parallel(flow: DataFlow, kinds: Mapping[int, set[str]]) -> Iterator[_Hint]:
-    """Find stages that ran in turn, though the input of each existed before the first began."""
+    """Find stages that ran in sequence although all their inputs existed before the first."""
     if _is_composed(flow):
-        return  # a combinator has decided how its stages run
+        return  # a combinator already determines how its stages run
     groups: list[list[Span]] = []
     for span in flow.spans:
         if not _is_work(span, kinds[id(span)]):
@@ -81,7 +81,7 @@ def _parallel(flow: DataFlow, kinds: Mapping[int, set[str]]) -> Iterator[_Hint]:
 
 
 def _fusible(flow: DataFlow) -> Iterator[_Hint]:
-    """Find ONNX models of which each takes the whole output of the one before, and alone."""
+    """Find chains of ONNX models in which only the next model reads a model's output."""
     chains: list[list[Span]] = []
     for span in flow.spans:
         sources = flow.sources(span) if _is_onnx(span) else []
@@ -112,7 +112,7 @@ def _fusible(flow: DataFlow) -> Iterator[_Hint]:
 
 
 def _looped(flow: DataFlow) -> Iterator[_Hint]:
-    """Find calls of one model in turn that do not depend on each other's output."""
+    """Find sequential calls of one model that do not depend on each other's output."""
     if _is_composed(flow):
         return
     loops: dict[int, list[Span]] = {}
@@ -126,13 +126,13 @@ def _looped(flow: DataFlow) -> Iterator[_Hint]:
             yield (
                 took,
                 f"{figures.plural(len(calls), 'call')} of {_quoted(calls[0])} in turn took "
-                f"{figures.seconds(took)}: where all inputs are known before the first, they "
+                f"{figures.seconds(took)}: if all inputs are known before the first, they "
                 f"could be one call. `{_code(calls[0])}.batch(values)`",
             )
 
 
 def _repeated(spans: Sequence[Span]) -> Iterator[_Hint]:
-    """Find calls of a model with an input and arguments that it had before."""
+    """Find calls of a model that repeat an earlier input and arguments."""
     seen: dict[int, list[Span]] = {}
     for span in spans:
         if span.kind in _MODELS and span.ended and span.error is None and span.given is not None:
@@ -156,7 +156,7 @@ def _repeated(spans: Sequence[Span]) -> Iterator[_Hint]:
 
 
 def _content(value: Any, depth: int = 0) -> Any:
-    """Return a key that is equal for values of equal content; other objects equal themselves."""
+    """Return a key that is equal for equal content; other objects equal only themselves."""
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         digest = blake2b(np.ascontiguousarray(value).tobytes(), digest_size=16).digest()
         return "array", str(value.dtype), value.shape, digest
@@ -175,12 +175,12 @@ def _is_composed(flow: DataFlow) -> bool:
 
 
 def _follows(span: Span, group: Sequence[Span]) -> bool:
-    """Return whether another stage than those of the group ran after them all."""
+    """Return whether a stage outside the group ran after all of them."""
     return all(span.start >= _end(other) and span.name != other.name for other in group)
 
 
 def _kinds(spans: Sequence[Span]) -> dict[int, set[str]]:
-    """Return the kinds of each span and of all below it, by its id."""
+    """Return the kinds of each span and its descendants, keyed by id."""
     kinds: dict[int, set[str]] = {}
     for span in reversed(spans):  # children first
         below = (kinds.get(id(child), set()) for child in list(span.children))
@@ -189,7 +189,7 @@ def _kinds(spans: Sequence[Span]) -> dict[int, set[str]]:
 
 
 def _is_work(span: Span, kinds: set[str]) -> bool:
-    """Return whether a span ended well, and ran a model or a search, itself or below."""
+    """Return whether a span succeeded and ran a model or a search, itself or below."""
     return span.ended and span.error is None and bool(kinds & _WORK) and not kinds & _CHANGES
 
 
@@ -223,7 +223,7 @@ def _quoted(span: Span) -> str:
 
 
 def _code(span: Span) -> str:
-    """Return the stage's name where it can be a variable's, which it usually is."""
+    """Return the stage's name if it is an identifier, since it usually matches a variable."""
     return span.name if span.name.isidentifier() else "stage"
 
 

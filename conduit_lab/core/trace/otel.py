@@ -1,6 +1,6 @@
-"""OpenTelemetry: finished traces as spans of OpenTelemetry, which any collector takes.
+"""OpenTelemetry: export finished traces as OpenTelemetry spans for any collector.
 
-Model calls have the names of the semantic conventions for generative AI,
+Model calls follow the semantic conventions for generative AI,
 https://github.com/open-telemetry/semantic-conventions-genai (in development, 2026). Values are not
 exported.
 """
@@ -28,9 +28,9 @@ class OpenTelemetryExporter:
     """Exports finished traces: `app.observers.append(OpenTelemetryExporter())`, or `export(trace)`.
 
     As an observer it exports each outermost call when it ends, on the thread that ends it; the
-    spans belong to the OpenTelemetry span that is current there. Give it a `tracer`, or set up
-    OpenTelemetry's tracer provider as for any other library. Raises `MissingExtra` where
-    OpenTelemetry is not installed.
+    spans become children of the current OpenTelemetry span. Pass a `tracer`, or set up
+    OpenTelemetry's tracer provider as for any other library. Raises `MissingExtra` if OpenTelemetry
+    is not installed.
     """
 
     def __init__(self, tracer: Any = None) -> None:
@@ -38,26 +38,26 @@ class OpenTelemetryExporter:
         self._tracer = tracer or self._api.get_tracer("conduit_lab", __version__)
 
     def span_started(self, span: Span) -> None:
-        """Do nothing: a call is exported at its end."""
+        """Do nothing: a call is exported when it ends."""
 
     def span_ended(self, span: Span) -> None:
-        """Export the call of which `span` is the outermost one; all others wait for theirs."""
-        # a span that outlives its call ends after it; only the outermost one starts at 0
+        """Export the call if `span` is its outermost span."""
+        # a span may outlive its call and end later; only the outermost one starts at 0
         if span.recording.ended and span.start == 0.0:
             self._export(span)
 
     def export(self, trace: Trace) -> None:
         """Export a trace whose call has ended.
 
-        Spans that still run, and spans that the trace has dropped, are left out. Wall-clock times
-        are those of the monotonic clock, related to the wall clock now.
+        Spans that are still running, or were dropped from the trace, are left out. Wall-clock times
+        are derived from the monotonic clock and the current wall-clock time.
         """
         self._export(trace.root)
 
     def _export(self, root: Span) -> None:
-        # a wall clock that was set since the call moves all its spans alike
+        # if the wall clock was adjusted since the call, all its spans shift alike
         origin = time.time_ns() - _nanoseconds(perf_counter() - root.recording.origin)
-        parents: list[Any] = []  # the context of the last span at each depth
+        parents: list[Any] = []  # context of the last span at each depth
         for depth, span in root.walk():
             context = parents[min(depth, len(parents)) - 1] if depth and parents else None
             del parents[depth:]
@@ -86,11 +86,12 @@ def _opentelemetry() -> Any:
 
 
 def _nanoseconds(seconds: float) -> int:
-    return round(seconds * 1e9)  # whole before it is added: a float has 256 ns at today's times
+    # rounded before it is added: floats have a resolution of 256 ns at today's times
+    return round(seconds * 1e9)
 
 
 def _operation(span: Span) -> str:
-    """Return the operation's name in the conventions, or "" for one that they do not know."""
+    """Return the operation's name in the conventions, or "" if it has none."""
     if span.kind == "generate":
         is_chat = isinstance(span.given, list) and all(isinstance(m, dict) for m in span.given)
         return "chat" if is_chat else "text_completion"

@@ -1,6 +1,6 @@
-"""Recording: the stages that run inside a call become spans, and calls nest.
+"""Recording: stages that run inside a call become spans, and calls nest.
 
-Nothing is recorded, and one context variable is read, unless a `record` block is active.
+Unless a `record` block is active, nothing is recorded, at the cost of reading one context variable.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _NOTHING: AbstractContextManager[None] = nullcontext()
 class record:
     """Record everything that runs inside the block, on this thread or task and those it starts.
 
-    Gives the `Trace`. Inside another such block it is a span of that one, with a record of its own.
-    `values` keeps the inputs and outputs (default: the newest 32 MiB of this trace alone),
-    `observers` see each span, and `statistics` count them; all are those of the outermost block.
+    Returns the `Trace`. A nested block becomes a span of the outer one, with its own record.
+    `values` retains the inputs and outputs (default: the newest 32 MiB of this trace alone),
+    `observers` see each span, and `statistics` count them; all three come from the outermost block.
     """
 
     __slots__ = ("_root",)
@@ -62,7 +62,7 @@ def span(
     value: Any = None,
     **attributes: Unpack[Attributes],
 ) -> AbstractContextManager[Span | None]:
-    """Return a block that is one span under the current one; without one it gives None."""
+    """Return a context manager for a span under the current one; yields None if there is none."""
     parent = current()
     if parent is None:
         tally = tallying()
@@ -74,9 +74,9 @@ def span(
 
 
 def kept(name: str, kind: Kind, target: Any, value: Any, arguments: Any) -> Span | None:
-    """Return a span with the output that a rerun keeps for this call, or None where it has to run.
+    """Return a span with the output that a rerun keeps for this call; None if it has to run.
 
-    `arguments` are those beside the value that decide the output.
+    `arguments` are those besides the value that affect the output.
     """
     here = current()
     if here is None or (replay := here.recording.replay) is None:
@@ -85,13 +85,13 @@ def kept(name: str, kind: Kind, target: Any, value: Any, arguments: Any) -> Span
 
 
 def count_stage(name: str) -> None:
-    """Count a call of the stage `name` inside a call that is not traced."""
+    """Count a call of stage `name` inside a call that is not traced."""
     if (tally := tallying()) is not None:
         tally.statistics.count(name)
 
 
 def annotate(**attributes: Unpack[Attributes]) -> None:
-    """Set attributes of the span that is running here, if there is one."""
+    """Set attributes of the current span, if there is one."""
     if (here := current()) is not None:
         here.annotate(**attributes)
     elif (tally := tallying()) is not None:
@@ -99,6 +99,6 @@ def annotate(**attributes: Unpack[Attributes]) -> None:
 
 
 def touch(**attributes: Unpack[Attributes]) -> None:
-    """Add the attributes of a call without its own span to the record of the call around it."""
+    """Add the attributes of a call without its own span to the record of the enclosing call."""
     if (here := current()) is not None:
         here.record.add(here.name, attributes)

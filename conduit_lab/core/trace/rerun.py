@@ -1,4 +1,4 @@
-"""Rerun: a span alone, or a trace from its first changed stage on."""
+"""Rerun: run a span alone, or a trace from its first changed stage on."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from conduit_lab.core.trace.trace_replay import Replay
 from conduit_lab.core.trace.value_snapshot import snapshot
 from conduit_lab.core.views import figures
 
-KEPT = object()  # stands for the kept input
+KEPT = object()  # sentinel for the retained input
 
 
 class _Callable(Protocol):
-    """A stage, as far as it is needed here."""
+    """The part of a stage's interface used here."""
 
     name: str
 
@@ -27,20 +27,20 @@ class _Callable(Protocol):
 
 
 class _Repeatable(Protocol):
-    """The target of a call that can be made again."""
+    """The target of a call that can be repeated."""
 
     def rerun(self, root: Span) -> Span:
-        """Make the call of `root` again, and return its span."""
+        """Repeat the call of `root`, and return its span."""
 
 
 def stale_spans(root: Span) -> list[Span]:
-    """Return the spans whose code or weights have changed since, in the order they began."""
+    """Return the spans whose code or weights have changed since, in order of start."""
     return [span for _, span in root.walk() if _is_stale(span)]
 
 
 def _is_stale(span: Span) -> bool:
     then, now = span.revision, getattr(span.target, "revision", None)
-    if then is None or now is None or then is now:  # None: a model that is not open
+    if then is None or now is None or then is now:  # None: the model is not open
         return False
     return source_hash(then) != source_hash(now)
 
@@ -48,12 +48,12 @@ def _is_stale(span: Span) -> bool:
 def rerun_span(span: Span, value: Any = KEPT, model: Any = None) -> Span:
     """Run the stage of `span` alone, on another value or with another model; return its span.
 
-    Raises `TraceError` for a span without a stage, or without the kept input.
+    Raises `TraceError` for a span without a stage, or whose input was not retained.
     """
     stage = span.target if model is None else model
     if not callable(stage) or not (hasattr(stage, "arun") or model is not None):
         raise TraceError(
-            f"{span.name!r} is no call of a stage ({span.kind}), so it cannot run alone: "
+            f"{span.name!r} is not a call of a stage ({span.kind}), so it cannot run alone: "
             "rerun the span around it, or the trace"
         )
     if value is KEPT:
@@ -62,7 +62,7 @@ def rerun_span(span: Span, value: Any = KEPT, model: Any = None) -> Span:
                 f"the input of {span.name!r} was dropped to make room for newer ones: "
                 f"pass one, trace[{span.name!r}].rerun(value)"
             )
-        value = snapshot(span.input)  # a copy: the stage may change it
+        value = snapshot(span.input)  # a copy, as the stage may change it
     arguments = span.attributes.get("arguments", ())
     root = begin_call(span.name, None, Values(), ())
     with outside(), root, root.child(span.name, span.kind, stage, value) as again:
@@ -75,11 +75,11 @@ def rerun_span(span: Span, value: Any = KEPT, model: Any = None) -> Span:
 
 
 def rerun_trace(root: Span, changed: Mapping[str, Any]) -> Span:
-    """Make the call of `root` again with other stages, on the kept values before them.
+    """Repeat the call of `root` with other stages, using the retained values before them.
 
-    Only changed stages, and stages whose input differs from before, run. Without changes a stage
-    whose code or weights have changed since counts as changed; where none has, all run. Raises
-    `TraceError` for a call that cannot be made again, or that wrote to a store.
+    Only changed stages, and stages whose input changes as a result, run. Without `changed`, stages
+    whose code or weights have changed since count as changed; if there are none, all run. Raises
+    `TraceError` for a call that cannot be repeated, or that wrote to a store.
     """
     spans = [span for _, span in root.walk()][1:]
     if not root.recording.keeps:
@@ -93,7 +93,7 @@ def rerun_trace(root: Span, changed: Mapping[str, Any]) -> Span:
     if (dropped := root.record.spans - len(spans) - 1) > 0:
         raise TraceError(
             f"the trace of {root.name!r} keeps {figures.plural(len(spans), 'span')} and dropped "
-            f"{dropped}, so the stages before a changed one are not all known: make the call again"
+            f"{dropped}, so not all stages before a changed one are known: make the call again"
         )
     again = _repetition(root)
     stale = {span.name for span in stale_spans(root)}
@@ -103,7 +103,7 @@ def rerun_trace(root: Span, changed: Mapping[str, Any]) -> Span:
 
 
 def _repetition(root: Span) -> Callable[[], Span]:
-    """Return the function that makes the call of `root` again."""
+    """Return a function that repeats the call of `root`."""
     if callable(getattr(root.target, "rerun", None)):
         target = cast(_Repeatable, root.target)
         if root.forgotten:
@@ -115,7 +115,7 @@ def _repetition(root: Span) -> Callable[[], Span]:
     stages = [span for span in root.children if hasattr(span.target, "arun")]
     if len(stages) != 1 or len(root.children) != 1:
         raise TraceError(
-            f"the block {root.name!r} cannot run again, only a call of one stage can: "
+            f"the block {root.name!r} cannot run again, only calls of a single stage can: "
             "rerun one of its stages, trace[name].rerun()"
         )
     (only,) = stages

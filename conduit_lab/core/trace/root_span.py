@@ -1,4 +1,4 @@
-"""begin_call: the span of a call, alone or inside another; of one that failed without a trace."""
+"""Root spans: begin a traced call, nested or not, or record the failure of an untraced one."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ def begin_call(
     statistics: StageStatistics | None = None,
     value: Any = None,
 ) -> Span:
-    """Return the span of a call with a record of its own, to be entered.
+    """Return the span of a call with its own record, to be entered.
 
-    Inside another call it is a span of that one, and everything after `target` is that one's.
+    Inside another call it becomes a span of that call, whose settings replace the arguments after
+    `target`.
     """
     parent = current()
     if parent is None:
         record = CallRecord()
-        if (tally := tallying()) is not None:  # a trace inside a call that has none
+        if (tally := tallying()) is not None:  # a traced call inside an untraced one
             record.parent = tally.record
             statistics = statistics or tally.statistics
         recording = Recording(name, record, values, observers, statistics, replaying())
         span = Span(name, "call", target, value, recording, record)
-        span.start = 0.0  # the recording's origin is its start
+        span.start = 0.0  # the recording's origin is this start
         return span
     record = CallRecord(parent.record)
     return Span(name, "call", target, value, parent.recording, record, parent)
 
 
 def record_failure(span: Span, begun: float, error: BaseException) -> None:
-    """Record `span` for a call that failed without a trace; it began at `begun`, in seconds."""
+    """Record `span` for an untraced call that failed; it began at `begun`, in seconds."""
     span.recording.origin = begun
     span.__enter__()
     span.__exit__(type(error), error, None)

@@ -1,4 +1,4 @@
-"""Times of a span on its recording's clock: elapsed, end, and self time."""
+"""Times of a span on its recording's clock: duration, end, and self time."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from conduit_lab.core.trace.span import Span
 
-Interval = tuple[float, float]  # its start and end in seconds from the recording's origin
+Interval = tuple[float, float]  # start and end in seconds from the recording's origin
 
 
 def elapsed(span: Span) -> float:
-    """Return the span's duration in seconds, for a running one the time until now."""
+    """Return the span's duration in seconds, up to now if it is still running."""
     if span.ended:
         return span.duration
     return max(0.0, perf_counter() - span.recording.origin - span.start)
 
 
 def interval(span: Span) -> Interval:
-    """Return the span's start and end; the end of a running one is now."""
+    """Return the span's start and end; the end of a running span is now."""
     return span.start, span.start + elapsed(span)
 
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:
-    """Return the intervals in order, with those that touch or overlap merged."""
+    """Return the sorted intervals, merging those that touch or overlap."""
     merged: list[Interval] = []
     for start, end in sorted(intervals):
         if merged and start <= merged[-1][1]:
@@ -36,7 +36,7 @@ def union(intervals: Iterable[Interval]) -> list[Interval]:
 
 
 def self_intervals(span: Span) -> list[Interval]:
-    """Return the parts of the span in which none of its children ran."""
+    """Return the parts of the span during which none of its children ran."""
     start, end = interval(span)
     own: list[Interval] = []
     for child_start, child_end in union(interval(child) for child in list(span.children)):
@@ -49,8 +49,8 @@ def self_intervals(span: Span) -> list[Interval]:
 
 
 def self_seconds(span: Span) -> float:
-    """Return the self time: the span's time without the union of its children's intervals.
+    """Return the self time: the span's duration without the union of its children's intervals.
 
-    Children that the recording has dropped count as the span's own.
+    The time of children that the recording dropped counts as the span's own.
     """
     return sum(end - start for start, end in self_intervals(span))

@@ -1,4 +1,4 @@
-"""source_hash: which code or weights a stage had."""
+"""source_hash: identify the code or weights of a stage."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 def source_hash(revision: Any) -> str:
-    """Return 32 hex digits for a stage's `revision`; equal for code that does the same.
+    """Return 32 hex digits for a stage's `revision`; equal for equivalent code.
 
-    The lines at which the code stands do not count. An empty text stands for no revision.
+    Line numbers do not count. Returns "" if there is no revision.
     """
     if revision is None:
         return ""

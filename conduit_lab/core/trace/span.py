@@ -1,4 +1,4 @@
-"""Span: one call inside a recorded one, with typed attributes."""
+"""Span: one call inside a recorded call, with typed attributes."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ Kind = Literal["call", "predict", "encode", "search", "write", "load", "generate
 
 _MAX_ERROR_CHARACTERS = 1000
 _NO_ATTRIBUTES: Attributes = {}
-_SMALL = frozenset({int, float, bool, type(None)})  # not worth weighing
+_SMALL = frozenset({int, float, bool, type(None)})  # too small to weigh
 
 _log = logging.getLogger("conduit_lab")
 
 
 class Observer(Protocol):
-    """Sees every span of an app's calls as it starts and ends, on the thread that runs it.
+    """Receives every span of an app's calls at its start and end, on the thread that runs it.
 
-    It must be fast and thread-safe. Its errors are logged and change nothing.
+    It must be fast and thread-safe. Its errors are logged and otherwise ignored.
     """
 
     def span_started(self, span: Span) -> None:
         """Called before the span's work."""
 
     def span_ended(self, span: Span) -> None:
-        """Called after it; `span.error` holds the exception of one that failed."""
+        """Called after the span's work; `span.error` is the exception of a failed span."""
 
 
 class Ending(Protocol):
@@ -56,15 +56,15 @@ class Ending(Protocol):
 
 
 class Span:
-    """One call of a stage, store or loader, with its children; a context manager for its time.
+    """One call of a stage, store or loader, with its children; a context manager that times it.
 
-    `start` and `duration` are seconds, `start` counted from the recording's origin; `duration` is
-    0 until it has `ended`. `target` is the live object that ran, and `revision` that of its code or
-    weights then. `input` and `output` stay as they were in the call: arrays and containers are
-    copies, and `given` and `gave` the objects themselves. `forgotten` says that they were dropped
-    to make room for newer spans; `size` is their bytes. `error` has the type and text of the
-    exception that ended the span, without its traceback, which would keep the values of every
-    frame. `record` is the call record of the endpoint or block around it.
+    `start` and `duration` are in seconds, `start` relative to the recording's origin; `duration` is
+    0 until the span has `ended`. `target` is the live object that ran, and `revision` its code or
+    weights at that time. `input` and `output` are snapshots: arrays and containers are copied,
+    while `given` and `gave` are the objects themselves. `forgotten` says that they were dropped to
+    make room for newer spans; `size` is their size in bytes. `error` has the type and text of the
+    exception that ended the span, without its traceback, which would keep the values of every frame
+    alive. `record` is the call record of the enclosing endpoint or block.
     """
 
     __slots__ = (
@@ -127,38 +127,38 @@ class Span:
         self.start = perf_counter() - recording.origin
 
     def child(self, name: str, kind: Kind, target: Any = None, input: Any = None) -> Span:
-        """Return a new span under this one, to be entered."""
+        """Return a new child span, to be entered."""
         return Span(name, kind, target, input, self.recording, self.record, self)
 
     def forget(self) -> None:
-        """Drop the input and the output; `shapes` keeps a description of each."""
+        """Drop the input and the output, keeping their descriptions in `shapes`."""
         self.shapes = (described(self.input), described(self.output))
         self.input = self.output = self.given = self.gave = None
         self.forgotten = True
 
     def annotate(self, **attributes: Unpack[Attributes]) -> None:
-        """Set attributes; stores, files and fallbacks are added to the record of the call too."""
+        """Set attributes; stores, files and fallbacks are also added to the call's record."""
         self.attributes = {**self.attributes, **attributes}
         self.record.add(self.name, attributes)
 
     def follow(self, ending: Ending) -> None:
-        """Let the span end when `ending` ends, instead of at the end of its block."""
+        """End the span when `ending` ends, instead of at the end of its block."""
         self._followed = True
         ending.on_end(self._ended_with)
 
     def rerun(self, *value: Any, model: Any = None) -> Span:
         """Run the stage alone and return its span: `rerun()`, `rerun(value)`, `rerun(model=other)`.
 
-        Without a value it runs on the kept input. Raises `TraceError` for a span that is no call of
-        a stage, and where the input was dropped.
+        Without a value it runs on the retained input. Raises `TraceError` for a span that is not a
+        call of a stage, or if the input was dropped.
         """
         from conduit_lab.core.trace.rerun import KEPT, rerun_span
 
         return rerun_span(self, value[0] if value else KEPT, model)
 
     def walk(self, depth: int = 0) -> Iterator[tuple[int, Span]]:
-        """Yield (depth, span) for this span and all below it, in the order they began."""
-        pending = [(depth, self)]  # a call that calls itself is deep: no recursion
+        """Yield (depth, span) for this span and its descendants, in order of start."""
+        pending = [(depth, self)]  # iterative, as recursive calls nest deeply
         while pending:
             depth, span = pending.pop()
             yield depth, span
@@ -185,11 +185,12 @@ class Span:
     ) -> None:
         try:  # noqa: SIM105 - `suppress` takes longer than the rest of a span
             _current.reset(self._token)
-        except ValueError:  # a generator that another thread closes
+        except ValueError:  # a generator closed by another thread
             pass
-        del self._token  # it holds the span that was current, and a generator may hold this one
+        # it references the previously current span, and a generator may keep this one alive
+        del self._token
         if error is not None or not self._followed:
-            if self.ended:  # abandoned
+            if self.ended:  # abandoned earlier
                 self.output = None
             else:
                 self._end(error)
@@ -223,10 +224,10 @@ class Span:
         if (parent := self._parent) is not None:
             if recording.record.spans > FIRST_SPANS:
                 recording.bound(parent, self)
-            self._parent = None  # the parent holds its children, and nothing holds a parent
+            self._parent = None  # break the reference cycle: the parent references its children
         else:
             recording.ended = True
-            recording.shared = None  # a kept trace keeps no values of its run
+            recording.shared = None  # a retained trace does not retain the values of its run
         if (
             recording.ended
             or len(pending) >= MAX_PENDING_SPANS
@@ -252,12 +253,12 @@ class Span:
 
 _current: ContextVar[Span | None] = ContextVar("conduit_lab_span", default=None)
 
-current = _current.get  # the span that is running here, or None where nothing is being recorded
+current = _current.get  # the current span, or None if nothing is being recorded
 
 
 @contextmanager
 def outside() -> Iterator[None]:
-    """Let calls inside the block be outermost ones."""
+    """Make calls inside the block outermost ones."""
     token = _current.set(None)
     try:
         yield
@@ -268,7 +269,7 @@ def outside() -> Iterator[None]:
 def abandon_spans(context: Context, outer: Span | None, error: BaseException) -> None:
     """End the spans inside `outer` that run in `context`, on another thread or task, with `error`.
 
-    The later end of their own blocks changes nothing.
+    The later exit of their own blocks has no effect.
     """
     span = context.get(_current)
     while span is not None and span is not outer:
@@ -279,7 +280,7 @@ def abandon_spans(context: Context, outer: Span | None, error: BaseException) ->
 
 
 def _bare(error: BaseException) -> BaseException:
-    """Return the exception without its traceback and attributes, which hold values."""
+    """Return the exception without its traceback and attributes, which reference values."""
     kind = type(error)
     try:
         bare = kind.__new__(kind, *map(_clipped, error.args))
@@ -292,7 +293,7 @@ def _bare(error: BaseException) -> BaseException:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as inner:  # of its own class
+    except Exception as inner:  # raised by its own class
         return f"its text raises {type(inner).__name__}"
 
 

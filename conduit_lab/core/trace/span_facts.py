@@ -1,4 +1,4 @@
-"""Facts of one span for readers: its device, rows, input and output, remarks and error."""
+"""Facts of a span for display: its device, rows, input and output, remarks and error."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ RUNNING = "● running"
 
 
 def time_text(span: Span) -> str:
-    """Return the span's duration with its unit, of a running one the time until now."""
+    """Return the span's duration with its unit, up to now if it is still running."""
     return figures.seconds(elapsed(span))
 
 
 def device(span: Span) -> str:
-    """Return the device that ran the span: the recorded one, else its model's; opens nothing."""
+    """Return the device that ran the span: the recorded one, or else its model's; opens nothing."""
     recorded = span.attributes.get("device")
     if recorded is not None:
         return recorded
@@ -33,7 +33,7 @@ def device(span: Span) -> str:
 
 
 def rows(span: Span) -> int | None:
-    """Return the batch size: the recorded one, else the length of a batch that went in or out."""
+    """Return the batch size: the recorded one, or else the length of the input or output batch."""
     recorded = span.attributes.get("rows")
     if recorded is not None or span.kind not in ("predict", "encode"):
         return recorded
@@ -44,12 +44,12 @@ def rows(span: Span) -> int | None:
 
 
 def input_text(span: Span) -> str:
-    """Describe the input, or return "" where none is kept; a dropped one says so."""
+    """Describe the input, also if it was dropped; "" if it was not retained."""
     return _value_text(span, span.input, 0)
 
 
 def output_text(span: Span) -> str:
-    """Describe the output, or return "" where none is kept; a dropped one says so."""
+    """Describe the output, also if it was dropped; "" if it was not retained."""
     return _value_text(span, span.output, 1)
 
 
@@ -61,13 +61,13 @@ def _value_text(span: Span, value: Any, place: int) -> str:
 
 
 def marks(span: Span) -> list[str]:
-    """Return the states of a span that a reader should see, a word each."""
+    """Return the notable states of a span, one word each."""
     states = [key for key in ("cached", "kept") if span.attributes.get(key)]
     return states if span.ended else [*states, RUNNING]
 
 
 def error_text(span: Span) -> str:
-    """Return the type and the first line of the span's error, or ""."""
+    """Return the type and first line of the span's error, or ""."""
     if span.error is None:
         return ""
     kind, line = type(span.error).__name__, first_line(span.error)
@@ -75,7 +75,7 @@ def error_text(span: Span) -> str:
 
 
 def remarks(attributes: Attributes) -> str:
-    """Return a span's attributes as one line for readers."""
+    """Return a span's attributes as one line."""
     parts: list[Any] = []
     if reason := attributes.get("device_fallback"):
         parts.append(f"cpu: {reason}")

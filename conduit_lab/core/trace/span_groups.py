@@ -1,4 +1,4 @@
-"""Span groups: the rows of a trace; repeated siblings become one row where there are many spans."""
+"""Span groups: the rows of a trace; in a large trace, repeated siblings share a row."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SpanGroup:
-    """Siblings of one name, or a single span, at a depth of the tree."""
+    """Siblings with the same name, or a single span, at one depth of the tree."""
 
     depth: int
     spans: Sequence[Span]
 
     @property
     def name(self) -> str:
-        """The name of the spans, with their number where there are several."""
+        """The name of the spans, with their count if there are several."""
         name, number = self.spans[0].name, len(self.spans)
         return name if number == 1 else f"{name} × {number}"
 
 
 def span_groups(root: Span, limit: int) -> list[SpanGroup]:
-    """Return a group per span, or, of more than `limit` spans, one per name of siblings.
+    """Return one group per span, or, for more than `limit` spans, one per sibling name.
 
-    Children of grouped spans count as siblings, so a loop of five stages is five rows.
+    Children of grouped spans count as siblings, so a loop of five stages becomes five rows.
     """
     alone = [SpanGroup(depth, [span]) for depth, span in root.walk()]
     return alone if len(alone) <= limit else list(_groups(root))

@@ -1,4 +1,4 @@
-"""The view of one span: its facts, its input and its output in short."""
+"""The view of a span: its facts, and short forms of its input and output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PREVIEW_ITEMS = 8
 
 
 def span_view(span: Span) -> views.View:
-    """Return the view of a span. It reads recorded values and runs nothing."""
+    """Return the view of a span. It only reads recorded values."""
     facts = [span.kind, span_facts.time_text(span), *span_facts.marks(span)]
     rows = [
         ("self time", figures.seconds(self_seconds(span)) if span.children else ""),
@@ -39,7 +39,7 @@ def span_view(span: Span) -> views.View:
 
 
 def span_line(span: Span) -> str:
-    """Return a span in one line, as its repr: `Span('topic', predict, 0.210 ms, …)`."""
+    """Return a span as one line, for its repr: `Span('topic', predict, 0.210 ms, …)`."""
     parts = [repr(span.name), span.kind, span_facts.time_text(span), *span_facts.marks(span)]
     flow = [span_facts.input_text(span), span_facts.output_text(span)]
     if any(flow):
@@ -74,6 +74,6 @@ def _preview(value: Any) -> str:
 
 
 def _joined(items: Iterable[str], count: int) -> str:
-    """Return the first items on one line, with an ellipsis where that is not all."""
+    """Return the first items on one line, with an ellipsis if there are more."""
     line = one_line(", ".join(islice(items, _PREVIEW_ITEMS)), MAX_PREVIEW)
     return line if count <= _PREVIEW_ITEMS or line.endswith("…") else f"{line}, …"

@@ -1,4 +1,4 @@
-"""StageStatistics: how often each stage of an app ran, how long it took, how often it failed."""
+"""StageStatistics: calls, durations and failures of each stage of an app."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from conduit_lab.core import forking, views
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.viewed import Viewed
 
-MAX_STAGES = 500  # names; calls of further ones are counted together
-RECENT_CALLS = 512  # per stage, whose times give the percentiles
+MAX_STAGES = 500  # distinct names; calls of further ones are counted together
+RECENT_CALLS = 512  # durations retained per stage, for the percentiles
 
-_MAX_UNTIMED = 1024  # calls without a trace, before they are added up
+_MAX_UNTIMED = 1024  # untraced calls, before they are added to the counts
 _OTHER = "other stages"
 _COLUMNS = ("stage", "calls", "p50", "p95", "p99", "errors")
 
@@ -37,9 +37,9 @@ class _Counts:
 
 @dataclass(frozen=True)
 class StageSummary:
-    """One stage: its calls and failed calls, and percentiles of the newest 512 times in seconds.
+    """One stage: its calls and failures, and percentiles of the newest 512 durations in seconds.
 
-    A sampled trace times a part of the calls: where none was timed, the percentiles are NaN.
+    With sampled tracing, only some calls are timed: the percentiles are NaN if none was.
     """
 
     name: str
@@ -51,17 +51,16 @@ class StageSummary:
 
 
 class StageStatistics(Mapping[str, StageSummary], Viewed):
-    """The statistics of the stages of an app, by name; thread-safe.
+    """The statistics of an app's stages, by name; thread-safe.
 
-    Endpoints and stores count like stages. Every call counts, and the times are those of the calls
-    with a trace: see `App(trace=)`. Of more than 500 names the calls of further ones are counted
-    together.
+    Endpoints and stores count as stages. All calls are counted, but only traced calls are timed:
+    see `App(trace=)`. Beyond 500 names, further ones are counted together.
     """
 
     def __init__(self) -> None:
         self._counts: dict[str, _Counts] = {}  # guarded by _lock
         self._lock = threading.Lock()
-        # names of calls without a trace, not yet in the counts: to append takes no lock
+        # names of untraced calls not yet counted: appending takes no lock
         self._untimed: deque[str] = deque()
         self._failed: deque[str] = deque()
         forking.free_in_child(self, "_lock")
@@ -74,14 +73,14 @@ class StageStatistics(Mapping[str, StageSummary], Viewed):
             return sum(counts.calls for counts in self._counts.values())
 
     def count(self, name: str) -> None:
-        """Count a call of a stage without its time."""
+        """Count a call of a stage that is not timed."""
         self._untimed.append(name)
         if len(self._untimed) > _MAX_UNTIMED:
             with self._lock:
                 self._add_up()
 
     def count_error(self, name: str) -> None:
-        """Count the failure of a call that `count` has counted."""
+        """Count the failure of a call already counted by `count`."""
         self._failed.append(name)
 
     def add(self, spans: Sequence[_Ended]) -> None:
@@ -102,7 +101,7 @@ class StageStatistics(Mapping[str, StageSummary], Viewed):
         return counts
 
     def _add_up(self) -> None:
-        """Move the calls without a trace into the counts; the lock is held."""
+        """Add untraced calls to the counts; the caller holds the lock."""
         for _ in range(len(self._untimed)):
             self._of(self._untimed.popleft()).calls += 1
         for _ in range(len(self._failed)):
@@ -157,14 +156,14 @@ class StageStatistics(Mapping[str, StageSummary], Viewed):
 
 
 def time_cell(seconds: float, slowest: float) -> views.Cell:
-    """Return a table's cell of a time, with a bar for its share of the slowest one; "" for NaN."""
+    """Return a table cell for a duration, with a bar relative to the slowest one; "" for NaN."""
     if seconds != seconds:
         return views.Cell("")
     return views.Cell(figures.seconds(seconds), share=seconds / slowest if slowest else 0.0)
 
 
 def cost_cells(summaries: Sequence[StageSummary | None]) -> list[tuple[str, views.Cell]]:
-    """Return the calls and the p50 of each stage; empty cells where it was not called."""
+    """Return the calls and the p50 of each stage; empty cells if it was not called."""
     slowest = max((_known(each.p50) for each in summaries if each), default=0.0)
     return [
         (figures.count(each.calls), time_cell(each.p50, slowest)) if each else ("", views.Cell(""))
@@ -173,12 +172,12 @@ def cost_cells(summaries: Sequence[StageSummary | None]) -> list[tuple[str, view
 
 
 def _percentile(ordered: Sequence[float], part: float) -> float:
-    """Return the nearest-rank percentile of sorted values, NaN where there are none."""
+    """Return the nearest-rank percentile of sorted values, NaN if there are none."""
     if not ordered:
         return nan
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
 
 def _known(seconds: float) -> float:
-    """Return a time, 0 for one that was not measured."""
+    """Return a duration, or 0 if it was not measured."""
     return seconds if seconds == seconds else 0.0

@@ -1,4 +1,4 @@
-"""Tally: the record of a call that is not traced, so that its counts and its answer stay true."""
+"""Tally: counts and fallbacks of a call that is not traced."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _Result = TypeVar("_Result")
 
 
 class Tally:
-    """An outermost call without spans: its stages are counted, and not timed.
+    """An outermost call without spans: its stages are counted but not timed.
 
-    `stage` is the name of the one that runs. `record` has the fallbacks and devices, as that of a
-    traced call, and `values` are those of `run.values`, None until their first use.
+    `stage` is the name of the running stage. `record` has the fallbacks and devices, as for a
+    traced call, and `values` holds `run.values`, None until first used.
     """
 
     __slots__ = ("ended", "name", "record", "shared", "stage", "statistics")
@@ -31,7 +31,7 @@ class Tally:
         self.ended = False
 
     def call(self, name: str, function: Callable[[Any], _Result], value: Any) -> _Result:
-        """Count a call of the stage `name`, and make it."""
+        """Count a call of stage `name`, and make it."""
         self.statistics.count(name)
         outer, self.stage = self.stage, name
         try:
@@ -45,7 +45,7 @@ class Tally:
     async def acall(
         self, name: str, function: Callable[[Any], Coroutine[Any, Any, _Result]], value: Any
     ) -> _Result:
-        """Count a call of the stage `name`, and await it."""
+        """Count a call of stage `name`, and await it."""
         self.statistics.count(name)
         outer, self.stage = self.stage, name
         try:
@@ -57,7 +57,7 @@ class Tally:
             self.stage = outer
 
     def counted(self, name: str) -> CountedBlock:
-        """Return a block that counts as one call of the stage `name`; it gives None."""
+        """Return a context manager that counts as one call of stage `name`; yields None."""
         return CountedBlock(self.statistics, name)
 
 
@@ -85,7 +85,7 @@ class CountedBlock:
 
 _tally: ContextVar[Tally | None] = ContextVar("conduit_lab_tally", default=None)
 
-# Inside a traced call the tally around it, if there is one, counts nothing: ask for the span first.
+# Inside a traced call, an enclosing tally counts nothing: check for a span first.
 tallying = _tally.get
 begin_tally = _tally.set
 end_tally = _tally.reset

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class Trace(Viewed):
-    """The spans of one call; `trace["topic"]` is the first span of that name.
+    """The spans of one call; `trace["topic"]` is the first span with that name.
 
-    Of many spans the first 100 and the newest 900 are kept; the others are counted.
-    `record` is complete all the same.
+    If there are many spans, the first 100 and the newest 900 are retained; the others are only
+    counted. `record` is always complete.
     """
 
     __slots__ = ("__weakref__", "root")
@@ -48,32 +48,32 @@ class Trace(Viewed):
 
     @property
     def parameters(self) -> Any:
-        """The input of the call: for an endpoint the JSON value of its body or query."""
+        """The input of the call: for an endpoint, the JSON value of its body or query."""
         return self.root.input
 
     @property
     def source_hash(self) -> str:
-        """The hash of the function's code then, 32 hex digits; empty for a block."""
+        """The hash of the function's code at that time, 32 hex digits; empty for a block."""
         return source_hash(self.root.revision)
 
     @property
     def stale(self) -> list[str]:
-        """The names of the stages whose code or model has changed since, each once."""
+        """The distinct names of stages whose code or model has changed since."""
         return list(dict.fromkeys(span.name for span in stale_spans(self.root)))
 
     def rerun(self, *, changed: Mapping[str, Any] | None = None) -> Trace:
-        """Make the call again and return its trace.
+        """Repeat the call and return its trace.
 
-        `changed` maps names of spans to the stages that take their place:
-        `trace.rerun(changed={"topic": other})` runs `other` and the stages behind it, and takes
-        every other stage's output from this trace. Without it, stale stages and the stages behind
-        them run; where none is stale, all run. The code between stages always runs. Raises
-        `TraceError` where values were dropped, and for a call that wrote to a store.
+        `changed` maps span names to replacement stages: `trace.rerun(changed={"topic": other})`
+        runs `other` and the stages after it, and takes all other outputs from this trace. Without
+        it, stale stages and the stages after them run; if none is stale, all run. The code between
+        stages always runs. Raises `TraceError` if values were dropped, or if the call wrote to a
+        store.
         """
         return Trace(rerun_trace(self.root, changed or {}))
 
     def spans(self, name: str) -> list[Span]:
-        """Return the spans of that name, in the order they began; `KeyError` where none has it."""
+        """Return the spans with that name, in order of start; `KeyError` if there are none."""
         found = [span for span in self if span.name == name]
         if not found:
             names = self._ipython_key_completions_()
@@ -87,30 +87,30 @@ class Trace(Viewed):
 
     @property
     def edges(self) -> list[Edge]:
-        """The edges of the data flow: which span took the output of another one."""
+        """The edges of the data flow: which span received the output of which."""
         return edges(self.root)
 
     @property
     def hints(self) -> list[str]:
-        """Sentences about where the call could be faster, with its own measured times."""
+        """Sentences about possible speedups, with the call's own measured times."""
         return hints(self.root)
 
     def diff(self, other: Trace) -> TraceDiff:
-        """Return both traces side by side: their times and answers, stage by stage."""
+        """Compare two traces: their times and answers, stage by stage."""
         from conduit_lab.core.trace.trace_diff import TraceDiff
 
         return TraceDiff(self.root, other.root)
 
     def to_pandas(self) -> Any:
-        """Return a DataFrame with one row per span: its place, times in seconds, facts, values."""
+        """Return a DataFrame with one row per span: position, times in seconds, facts, values."""
         return to_frame(span_records(self.root), purpose="Trace.to_pandas()")
 
     def to_mermaid(self) -> str:
-        """Return a Mermaid flowchart of the data flow, with the stages' times on its edges."""
+        """Return a Mermaid flowchart of the data flow, with the stages' durations on the edges."""
         return trace_mermaid(self.root)
 
     def to_json(self) -> str:
-        """Return JSON text of at most 64 KiB: facts of the spans, values only as described text."""
+        """Return JSON of at most 64 KiB: facts about the spans, with values only described."""
         return trace_json(self.root)
 
     def _states(self) -> list[str]:
@@ -133,5 +133,5 @@ class Trace(Viewed):
         return trace_view(self.root, self._states())
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        view = self._view()  # once: of a running call, the text and the HTML show the same moment
+        view = self._view()  # built once: for a running call, text and HTML show the same moment
         return view.bundle(view.plain())

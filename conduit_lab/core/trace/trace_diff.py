@@ -1,4 +1,4 @@
-"""TraceDiff: two traces side by side, their times and answers."""
+"""TraceDiff: two traces side by side, with their times and answers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 MAX_TEXT_DIFFS = 3
 
-_Place = tuple[tuple[str, ...], int]  # the names from the root on, and which of the same
+_Place = tuple[tuple[str, ...], int]  # the names from the root down, and an index among equal ones
 
 
 @dataclass(frozen=True)
 class SpanChange:
-    """One stage of two traces: the span in each, None where a trace has none, and the difference.
+    """One stage of two traces: its span in each (None if missing), and the difference.
 
-    `change` is `equal`, or says in words how the answers differ.
+    `change` is `equal`, or describes how the answers differ.
     """
 
     name: str
@@ -42,7 +42,7 @@ class SpanChange:
 
     @property
     def ratio(self) -> float | None:
-        """The second time divided by the first, where both ran and ended."""
+        """The second duration divided by the first, if both ran and ended."""
         if self.first is None or self.second is None or not self.first.duration:
             return None
         if _is_kept(self.first) or _is_kept(self.second):
@@ -52,13 +52,13 @@ class SpanChange:
 
 
 class TraceDiff(Viewed, Sequence[SpanChange]):
-    """The stages of two traces, matched by their names and their order; `[0]` is the whole call."""
+    """The stages of two traces, matched by name and order; `[0]` is the whole call."""
 
     def __init__(self, first: Span, second: Span) -> None:
         self.first, self.second = first, second
         places = [dict(_places(root)) for root in (first, second)]
         places = [_without_kept(places[0], places[1]), _without_kept(places[1], places[0])]
-        # in the first trace's order; a span of the second alone stands after its predecessor there
+        # in the first trace's order; a span of the second alone follows its predecessor there
         order: list[_Place] = list(places[0])
         for place, before in zip(places[1], [None, *places[1]], strict=False):
             if place not in places[0]:
@@ -137,7 +137,7 @@ def _time(span: Span | None) -> str:
 
 
 def _without_kept(places: dict[_Place, Span], others: Mapping[_Place, Span]) -> dict[_Place, Span]:
-    """Leave out the spans below those that the other trace kept: it has none there."""
+    """Omit spans below those that the other trace kept, which have no spans below them there."""
     kept = {names for (names, _), span in others.items() if _is_kept(span)}
     return {
         (names, number): span
@@ -165,7 +165,8 @@ def _places(root: Span) -> Iterator[tuple[_Place, Span]]:
     path: list[str] = []
     seen: Counter[tuple[str, ...]] = Counter()
     for depth, span in root.walk():
-        path[depth:] = [span.name if depth else ""]  # two calls of other names are compared too
+        # compared even if the calls have different names
+        path[depth:] = [span.name if depth else ""]
         names = tuple(path)
         yield (names, seen[names]), span
         seen[names] += 1

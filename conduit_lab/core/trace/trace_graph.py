@@ -1,4 +1,4 @@
-"""The flowchart of a trace: its stages without inner ones, and the values between them."""
+"""The flowchart of a trace: its leaf stages, and the values that flow between them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from conduit_lab.core.views.mermaid import NodeShape, flowchart
 if TYPE_CHECKING:
     from conduit_lab.core.trace.span import Span
 
-MAX_GRAPH_NODES = 30  # of more stages, those of one name are one node
+MAX_GRAPH_NODES = 30  # of more stages, those with the same name become one node
 
 _NAME_CHARACTERS = 40
 _ENDS = _INPUT, _OUTPUT = "input", "output"
 
 
 class _Graph:
-    """Edges between stages, each with whether it is known from the values."""
+    """Edges between stages, each with whether the values confirm it."""
 
     def __init__(self, root: Span) -> None:
         self.leaves: list[Span] = []
@@ -31,9 +31,9 @@ class _Graph:
         self.edges += [(leaf, None, True) for leaf in ends]
 
     def _inside(self, span: Span) -> tuple[list[tuple[Span, bool]], list[Span]]:
-        """Add the edges inside `span`; return the stages that take its input and give its output.
+        """Add the edges inside `span`; return the stages that take its input and return its output.
 
-        A stage whose input is not known follows the one that ended last before it, and the first
+        A stage whose input is unknown follows the one that ended last before it; the first stage
         takes the input.
         """
         flow = DataFlow(span)
@@ -68,9 +68,9 @@ def _before(span: Span, spans: list[Span]) -> Span | None:
 
 
 def trace_mermaid(root: Span) -> str:
-    """Return the stages of a trace as a Mermaid flowchart, with the time of each on its edges.
+    """Return the stages of a trace as a Mermaid flowchart, with durations on the edges.
 
-    An edge says "then" where only the order of the calls is known.
+    An edge is labelled "then" if only the order of the calls is known.
     """
     graph = _Graph(root)
     groups = _grouped(graph.leaves)

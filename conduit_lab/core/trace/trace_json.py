@@ -1,4 +1,4 @@
-"""The JSON form and the table of a trace: facts of its spans, values only as described text."""
+"""The JSON form and the table of a trace: facts about its spans, with values only described."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 MAX_JSON_BYTES = 64 * 2**10
 MAX_TEXT = 200  # characters of a name, a remark or an error
 
-_ROOM_BYTES = 4 * 2**10  # for the facts beside the spans
+_ROOM_BYTES = 4 * 2**10  # reserved for facts outside the spans
 
 
 def span_records(root: Span) -> Iterator[dict[str, Any]]:
-    """Yield the facts of each span; `start`, `duration` and `self` in seconds, from the root's."""
+    """Yield the facts of each span; times are in seconds, `start` relative to the root."""
     path: list[str] = []
     for depth, span in root.walk():
         path[depth:] = [span.name]
@@ -47,7 +47,7 @@ def span_records(root: Span) -> Iterator[dict[str, Any]]:
 
 
 def trace_json(root: Span) -> str:
-    """Return the trace as JSON text of at most 64 KiB; `more_spans` counts those left out."""
+    """Return the trace as JSON of at most 64 KiB; `more_spans` counts the omitted ones."""
     size = _ROOM_BYTES
     spans: list[dict[str, Any]] = []
     for record in span_records(root):

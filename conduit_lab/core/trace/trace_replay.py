@@ -1,4 +1,4 @@
-"""Replay: a call that runs again answers from an earlier trace, except for the changed stages."""
+"""Replay: answer a repeated call from an earlier trace, except for the changed stages."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from conduit_lab.core.trace.value_snapshot import snapshot
 
 _replaying: ContextVar[Replay | None] = ContextVar("conduit_lab_replay", default=None)
 
-replaying = _replaying.get  # the replay that the next outermost call follows, or None
+replaying = _replaying.get  # the replay for the next outermost call, or None
 
 
 class Replay:
-    """The kept values of a trace, and the stages that replace others by the name of their span.
+    """The retained values of a trace, and replacement stages by span name.
 
-    A call whose name, input and arguments equal those of one of the `kept` spans gives that span's
-    output. Every other call runs: that of a changed or stale stage, of one around it, and of all
-    that get another input than before. Raises `TraceError` for a changed name without a span.
+    A call whose name, input and arguments equal those of a `kept` span returns that span's output.
+    Every other call runs: those of changed or stale stages, of enclosing stages, and of stages
+    whose input differs. Raises `TraceError` for a changed name without a span.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class Replay:
             target = next(span.target for span in spans if span.name == name)
             if not hasattr(target, "arun") or hasattr(target, "rerun"):
                 raise TraceError(
-                    f"{name!r} is a {type(target).__name__}, which cannot be exchanged in a rerun: "
-                    "change one of the stages that are called by it or after it"
+                    f"{name!r} is a {type(target).__name__}, which cannot be replaced in a rerun: "
+                    "replace one of the stages called by it or after it"
                 )
         self.changed = changed
         self._kept: dict[str, list[Span]] = {}  # guarded by _lock
         self._runs = {*changed, *stale}
-        self._differs = False  # later calls may get other inputs than before; guarded by _lock
+        self._differs = False  # later calls may receive different inputs; guarded by _lock
         self._lock = threading.Lock()
         for span in kept:
             names_below = {inner.name for _, inner in span.walk()}
@@ -61,7 +61,7 @@ class Replay:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Let the outermost call that starts inside the block follow this replay."""
+        """Apply this replay to the outermost call that starts inside the block."""
         token = _replaying.set(self)
         try:
             yield
@@ -71,14 +71,14 @@ class Replay:
     def kept(
         self, here: Span, name: str, kind: Kind, target: Any, value: Any, arguments: Any = ()
     ) -> Span | None:
-        """Return a new span with the kept output of this call, or None where it has to run."""
+        """Return a new span with the retained output of this call; None if it has to run."""
         earlier = self._take(name, value, arguments)
         if earlier is None:
             return None
         with here.child(name, kind, target, value) as span:
             span.annotate(**earlier.attributes)
             span.annotate(kept=True)
-            span.output = snapshot(earlier.output)  # a copy: the caller may change it
+            span.output = snapshot(earlier.output)  # a copy, as the caller may change it
         return span
 
     def _take(self, name: str, value: Any, arguments: Any) -> Span | None:

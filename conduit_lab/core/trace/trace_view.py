@@ -1,4 +1,4 @@
-"""The view of a trace: its spans as a waterfall, with hints below it."""
+"""The view of a trace: its spans as a waterfall, followed by hints."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ MAX_SHOWN_HINTS = 5
 
 
 def trace_view(root: Span, states: Sequence[str] = ()) -> WaterfallView:
-    """Return the view of the call `root`: its name, time, number of stages and states, its rows.
+    """Return the view of call `root`: its name, duration, number of stages, states and rows.
 
-    It reads recorded values and runs nothing.
+    It only reads recorded values.
     """
     groups = span_groups(root, html.MAX_ROWS)
     clock = max(interval(span)[1] for _, span in root.walk()) - root.start
@@ -78,7 +78,7 @@ def _note(spans: Sequence[Span], seconds: float) -> list[str]:
 
 
 def _marks(spans: Sequence[Span]) -> list[str]:
-    """Return the states of the spans; of several spans each with its number."""
+    """Return the states of the spans; with several spans, each state with its count."""
     counts: dict[str, int] = {}
     for mark in (mark for span in spans for mark in span_facts.marks(span)):
         counts[mark] = counts.get(mark, 0) + 1
@@ -88,7 +88,7 @@ def _marks(spans: Sequence[Span]) -> list[str]:
 
 
 def _errors(spans: Sequence[Span]) -> list[str]:
-    """Return the errors that began in these spans, not those that passed through from below."""
+    """Return the errors raised in these spans, excluding those that propagated from below."""
     return [
         text
         for span in spans
@@ -98,7 +98,7 @@ def _errors(spans: Sequence[Span]) -> list[str]:
 
 
 def _first(texts: Sequence[str], count: int, between: str) -> str:
-    """Return the first texts, and the number of the others."""
+    """Return the first texts, and the count of the others."""
     more = [f"{len(texts) - count} more"] if len(texts) > count else []
     return between.join([*texts[:count], *more])
 

@@ -1,4 +1,4 @@
-"""value_change: how two answers differ, in words, by their kind."""
+"""value_change: describe how two answers differ, by their kind."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from conduit_lab.core.trace.described import described
 from conduit_lab.core.views import figures
 
 EQUAL = "equal"
-MAX_CHANGE_DEPTH = 3  # of dicts and lists whose parts are compared by themselves
-MAX_PARTS = 4  # that are named
+MAX_CHANGE_DEPTH = 3  # of dicts and lists whose parts are compared individually
+MAX_PARTS = 4  # that are listed
 
-_AROUND = 16  # characters shown after the first difference of two texts
+_AROUND = 16  # context characters after the first difference of two texts
 
 
 def value_change(first: Any, second: Any, depth: int = 0) -> str:
-    """Return the difference of two values in one line, or `equal`.
+    """Describe the difference of two values in one line, or return `equal`.
 
-    Two labels are shown with their scores, two arrays by their largest and mean absolute difference
-    and their cosine, two numbers by their difference, two texts by the place where they part; dicts
-    and lists by the parts that differ.
+    Labels are shown with their scores, arrays by largest and mean absolute difference and cosine,
+    numbers by their difference, texts by the first differing position, and dicts and lists by their
+    differing parts.
     """
     if identical(first, second):
         return EQUAL
@@ -46,7 +46,7 @@ def value_change(first: Any, second: Any, depth: int = 0) -> str:
 
 
 def text_diff(first: str, second: str) -> str:
-    """Return the unified diff of two texts, without its file names."""
+    """Return the unified diff of two texts, without file names."""
     import difflib
 
     lines = difflib.unified_diff(first.splitlines(), second.splitlines(), lineterm="", n=1)
@@ -64,7 +64,7 @@ def _labels(first: Any, second: Any) -> str:
 
 
 def _array(value: Any) -> Any:
-    """Return a numeric array, that of a batch's probabilities, or None."""
+    """Return a numeric array, such as a batch's probabilities, or None."""
     if hasattr(value, "labels"):
         value = getattr(value, "probabilities", None)
     return value if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" else None
@@ -125,7 +125,7 @@ def _items(first: Any, second: Any, depth: int) -> str:
 
 
 def _bounded(words: list[str], noun: str) -> str:
-    """Return the first differences, the others counted; NaN alone makes none."""
+    """Return the first differences, and the count of the others; NaN alone is no difference."""
     more = len(words) - MAX_PARTS
     rest = [f"{figures.plural(more, f'more {noun}')}"] if more > 0 else []
     return "; ".join([*words[:MAX_PARTS], *rest]) or EQUAL

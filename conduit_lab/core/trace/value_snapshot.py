@@ -1,4 +1,4 @@
-"""snapshot: a kept value stays as it was, even if its owner changes it later."""
+"""snapshot: preserve a value, even if its owner changes it later."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from conduit_lab.core.spec import Array
 
 IMMUTABLE = frozenset({str, bytes, int, float, complex, bool, type(None)})
 
-_MAX_DEPTH = 20  # of containers; deeper ones are kept as they are
+_MAX_DEPTH = 20  # of containers; deeper ones are not copied
 
 
 def snapshot(value: Any, depth: int = 0) -> Any:
-    """Return `value` where it cannot change, else a copy of it.
+    """Return `value` if it is immutable, or else a copy of it.
 
-    Arrays and the built-in containers are copied. Any other object is kept as it is, since only its
+    Arrays and built-in containers are copied. Any other object is returned as is, since only its
     class knows how to copy it.
     """
     copy = COPIES.get(type(value))
@@ -46,7 +46,7 @@ def _tuple(value: tuple[Any, ...], depth: int) -> tuple[Any, ...]:
 def _dict(value: dict[Any, Any], depth: int) -> dict[Any, Any]:
     return {
         key: item if type(item) in IMMUTABLE else snapshot(item, depth + 1)
-        for key, item in list(value.items())  # copied at once: another thread may write
+        for key, item in list(value.items())  # copied first, as another thread may write
     }
 
 

@@ -1,7 +1,7 @@
 """Views: values as text and as static HTML.
 
-The common names are resolved at their first use, `views.Table(…)`: a process that shows nothing, as
-a server does, loads none of them.
+Common names such as `views.Table(…)` are imported on first use, so a process that displays nothing,
+such as a server, loads none of them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Boxes: a tree drawn as boxes with arrows, in HTML that needs no style sheet, script or SVG.
+"""Boxes: a tree drawn as boxes with arrows, in HTML without style sheet, script or SVG.
 
-The output of a notebook that is not trusted keeps all of it.
+An untrusted notebook preserves all of it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _GAP = "margin:4px 0"
 
 
 def drawing(root: TreeNode) -> str:
-    """Return the nodes below `root` as boxes with arrows; a nested tree is in a frame."""
+    """Draw the nodes below `root` as boxes with arrows; a nested tree gets a frame."""
     parts = _children(root, root.seconds)
     if root.takes:
         parts = [_div(breakable(root.takes), _SMALL), _arrow(), *parts]
@@ -33,7 +33,7 @@ def drawing(root: TreeNode) -> str:
 
 
 def _children(node: TreeNode, whole: float | None) -> list[str]:
-    """Return the children of a node, as the parts of a row."""
+    """Return the children of a node, as parts of a row."""
     drawn = [_node(child, whole) for child in node.children if not child.joins]
     if node.more:
         drawn.append(_div(f"… {figures.plural(node.more, 'more stage')}", _QUIET))
@@ -53,7 +53,7 @@ def _children(node: TreeNode, whole: float | None) -> list[str]:
 
 
 def _chain(nodes: Sequence[TreeNode], drawn: Sequence[str]) -> list[str]:
-    """Return boxes with an arrow between each two, which has the values that go from one to one."""
+    """Return boxes with an arrow between each two, labelled with the values that pass along it."""
     parts = list(drawn[:1])
     for place, box in enumerate(drawn[1:], 1):
         after = nodes[place] if place < len(nodes) else None
@@ -85,7 +85,7 @@ def _arrow(values: str = "") -> str:
     """Return an arrow to the right, with the values above its line."""
     line = _div(_div("", _LINE) + _div("▸", "line-height:12px"), f"{_ROW};flex-wrap:nowrap")
     if values:
-        # as high below as above, so that the line stays in the middle
+        # equally high below, so that the line stays in the middle
         line = f"{_div(breakable(values), f'{_QUIET};padding:0 8px')}{line}{_div('&nbsp;', _SMALL)}"
     return _div(line, f"{_COLUMN};padding:0 4px")
 

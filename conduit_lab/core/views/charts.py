@@ -1,7 +1,8 @@
-"""Charts: plots that support one sentence, as text and as static HTML that any front end shows.
+"""Charts: plots that support one sentence, as text and as static HTML for any front end.
 
-A chart needs no script, style sheet or plotting library, follows the width of its cell, and its
-text is the host's: the same in a trusted and an untrusted notebook, on light and on dark.
+A chart needs no script, style sheet or plotting library and follows the width of its cell. It uses
+the host's text style, and looks the same in trusted and untrusted notebooks, on light and dark
+backgrounds.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import Any
 from conduit_lab.core.views import html
 from conduit_lab.core.views.pieces import Bar, Bars, ViewPiece, block
 
-# Okabe and Ito 2008, "Color Universal Design": seven that every kind of colour vision tells apart;
-# their black is the text's
+# Okabe and Ito 2008, "Color Universal Design": seven colours that every kind of colour vision can
+# distinguish; black is used for text
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
-# a search mode has one colour in every chart; each has a contrast of at least 3 on light and dark
+# a search mode has the same colour in every chart, with a contrast of at least 3 on light and dark
+# backgrounds
 MODE_COLORS = {"dense": "#0072B2", "hybrid": "#009E73", "lexical": "#D55E00"}
 _OTHER_COLORS = ("#CC79A7", "#56B4E9", "#E69F00", "#808080")
 
@@ -27,8 +29,8 @@ _OTHER_COLORS = ("#CC79A7", "#56B4E9", "#E69F00", "#808080")
 class Chart(ViewPiece):
     """A plot that supports one sentence, its `title`.
 
-    `values` are its rows, with Python's own numbers, None for NaN and infinity; `spec` is the same
-    plot as a Vega-Lite 5 dict, for Altair and other tools.
+    `values` are its rows as plain Python numbers, with None for NaN and infinity; `spec` is the
+    same plot as a Vega-Lite 5 dict, for Altair and other tools.
     """
 
     max_width = 720  # pixels
@@ -80,10 +82,10 @@ class Chart(ViewPiece):
 
 
 class BarChart(Chart):
-    """One bar per row: its label, its number from 0 up, and the text of the number.
+    """One bar per row: its label, its non-negative number, and the number as text.
 
-    `measure` names the number in `values`, and `noun` a row that is not shown. The rows whose
-    labels are in `strong` stand out.
+    `measure` names the number in `values`, and `noun` a row that is not shown. Rows whose labels
+    are in `strong` are emphasized.
     """
 
     max_width = 480  # as `Bars`
@@ -104,7 +106,7 @@ class BarChart(Chart):
         self._strong = frozenset(strong)
 
     def drawing(self) -> Bars:
-        """Return the bars, the longest over the whole width."""
+        """Return the bars; the longest fills the whole width."""
         numbers = [number for _, number, _ in self._rows if math.isfinite(number)]
         largest = max(numbers, default=0) or 1
         bars = [
@@ -126,9 +128,9 @@ class BarChart(Chart):
 
 @dataclass(frozen=True)
 class Charted(ViewPiece):
-    """A chart without its title, which the header has, beside the table of its numbers.
+    """A chart without its title, which the header shows, beside the table of its numbers.
 
-    The text is the table alone. The table is below where there is no room.
+    The text form is only the table. If there is no room beside the chart, the table moves below.
     """
 
     chart: Chart
@@ -139,7 +141,7 @@ class Charted(ViewPiece):
         return self.table.plain()
 
     def html(self) -> str:
-        """Return both; the chart takes the rest of the width, up to its own."""
+        """Return both; the chart takes the remaining width, up to its maximum."""
         left = f"flex:1 1 380px;max-width:{self.chart.max_width}px"
         right = "flex:0 1 auto;overflow-x:auto"
         return (
@@ -150,7 +152,7 @@ class Charted(ViewPiece):
 
 
 def colors_of(names: Iterable[str]) -> dict[str, str]:
-    """Return the colour of each name: a search mode's own, others in turn."""
+    """Return the colour of each name: a search mode's own colour, the others in turn."""
     names = list(dict.fromkeys(names))
     others = [name for name in names if name not in MODE_COLORS]
     rest = {name: _OTHER_COLORS[i % len(_OTHER_COLORS)] for i, name in enumerate(others)}
@@ -158,6 +160,6 @@ def colors_of(names: Iterable[str]) -> dict[str, str]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a NumPy number as Python's own, and NaN and infinity, which JSON lacks, as None."""
+    """Convert a NumPy number to a Python one; NaN and infinity, which JSON lacks, become None."""
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value

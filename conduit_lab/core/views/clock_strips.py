@@ -1,4 +1,4 @@
-"""ClockStrips: when the events of several things came, a strip for each on one clock."""
+"""ClockStrips: when events of several sources occurred, one strip each, on a common time axis."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _TICKS = " ·▁▂▃▄▅▆▇█"
 
 @dataclass(frozen=True)
 class ClockStrips(ViewPiece):
-    """Named strips of equal periods between `start` and `end`, the texts below the axis.
+    """Named strips of equal periods between `start` and `end`, the labels of the axis.
 
-    A period has the opacity of its tint, from 0 to 1: 0 before the first event, -1 outside of the
-    thing's life.
+    A period's value is the opacity of its tint, from 0 to 1; -1 means outside of the source's
+    lifetime.
     """
 
     strips: Sequence[tuple[str, Sequence[float]]]
@@ -36,7 +36,7 @@ class ClockStrips(ViewPiece):
         return html.columns(("", f"{self.start} to {self.end}"), rows)
 
     def html(self) -> str:
-        """Return the strips below each other, above their axis."""
+        """Return the strips stacked above their axis."""
         rows = "".join(
             f'<div style="display:flex;column-gap:8px;align-items:center;margin:2px 0">'
             f'<div style="{_NAME}">{escape(name)}</div>'
@@ -53,12 +53,12 @@ class ClockStrips(ViewPiece):
 
 @dataclass(frozen=True)
 class ViewColumns(ViewPiece):
-    """Views side by side where there is room, else below each other."""
+    """Views side by side if there is room, or else stacked."""
 
     views: Sequence[View]
 
     def plain(self) -> str:
-        """Return the views below each other."""
+        """Return the views one after another."""
         return "\n".join(view.plain() for view in self.views)
 
     def html(self) -> str:

@@ -1,4 +1,4 @@
-"""Figures for readers: three significant digits, a unit, thin spaces between thousands."""
+"""Figures for display: three significant digits, a unit, thin spaces between thousands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def plural(number: int, noun: str) -> str:
 
 
 def _significant(value: float) -> str:
-    """Return `value` with at least three significant digits, and no exponent."""
+    """Format `value` with at least three significant digits and no exponent."""
     if value == 0:
         return "0"
     rounded = float(f"{value:.2e}")  # rounded first: 9.996 is 10.0, not 10.00
@@ -33,24 +33,24 @@ def _significant(value: float) -> str:
 
 
 def _scaled(value: float, steps: tuple[tuple[float, str], ...]) -> str:
-    """Return `value` in the largest unit of `steps` (descending) that leaves at least 1."""
+    """Format `value` in the largest unit of `steps` (descending) that yields at least 1."""
     rounded = abs(float(f"{value:.2e}"))
     factor, unit = next((step for step in steps if rounded >= step[0]), steps[-1])
     return f"{_significant(value / factor)} {unit}"
 
 
 def seconds(value: float) -> str:
-    """Return a duration given in seconds: `12.4 ms`, `3.10 s`."""
+    """Format a duration given in seconds: `12.4 ms`, `3.10 s`."""
     return _scaled(value, ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")))
 
 
 def size(value: float) -> str:
-    """Return a size given in bytes: `1.50 KB` (1 KB = 1024 bytes)."""
+    """Format a size given in bytes: `1.50 KB` (1 KB = 1024 bytes)."""
     if value < 2**10:
         return f"{count(round(value))} B"
     return _scaled(value, ((2**30, "GB"), (2**20, "MB"), (2**10, "KB")))
 
 
 def rate(value: float, unit: str) -> str:
-    """Return `value` per second: `1 234 chunks/s`."""
+    """Format `value` per second: `1 234 chunks/s`."""
     return f"{_significant(value)} {unit}/s"

@@ -1,4 +1,4 @@
-"""GrowingTable: the newest rows of many, in columns that keep their width."""
+"""GrowingTable: the newest of many rows, in columns of stable width."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from conduit_lab.core.views.line_picture import LineColumns, line_url
 from conduit_lab.core.views.pieces import ViewPiece
 
 HEAD_LINE_HEIGHT = 20  # pixels
-CHARACTER_WIDTH = 0.6  # em, of digits
-MAX_CELL_WIDTH = 24  # characters that a column keeps room for
+CHARACTER_WIDTH = 0.6  # em, of a digit
+MAX_CELL_WIDTH = 24  # characters that a column reserves room for
 _MIN_LINE_WIDTH = 5.0  # em
 _RULE = "1px solid rgba(128,128,128,.35)"
 _CELL = "padding:4px 16px 4px 0;vertical-align:bottom;white-space:nowrap"
@@ -22,7 +22,7 @@ _CELL = "padding:4px 16px 4px 0;vertical-align:bottom;white-space:nowrap"
 class TableColumn:
     """A column: its name, its alignment, its widest cell so far in characters.
 
-    A numeric column may have a line of all its values between `bounds` in its head.
+    The header of a numeric column may show a sparkline of all its values within `bounds`.
     """
 
     name: str
@@ -34,7 +34,7 @@ class TableColumn:
 
 @dataclass(frozen=True)
 class GrowingTable(ViewPiece):
-    """Rows, the newest last, each with its number; a table too wide for its place scrolls."""
+    """Rows, newest last, each with its number; a table that is too wide scrolls."""
 
     columns: Sequence[TableColumn]
     rows: Sequence[tuple[str, Sequence[str]]]
@@ -69,7 +69,7 @@ class GrowingTable(ViewPiece):
 
 
 def column_room(name: str, width: int) -> float:
-    """Return the least width in em of a column whose widest cell has `width` characters."""
+    """Return the minimum width in em of a column whose widest cell has `width` characters."""
     return round(min(max(width, len(name)), MAX_CELL_WIDTH) * CHARACTER_WIDTH, 1)
 
 

@@ -1,7 +1,7 @@
-"""The few static HTML pieces that every repr uses.
+"""The basic static HTML elements that all reprs use.
 
-Everything is escaped, styled inline and free of colours of its own, so that a saved output reads
-the same in JupyterLab (light or dark), in nbconvert and where style sheets are stripped.
+Everything is escaped, styled inline and free of fixed text colours, so a saved output looks the
+same in JupyterLab (light or dark), in nbconvert, and if style sheets are stripped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from conduit_lab.core.views import figures
 
 MAX_ROWS = 20
 _LINE = "1px solid rgba(128,128,128,.35)"
-# leading spaces and lines stay; a number stays beside its unit
+# preserve leading spaces and line breaks; keep a number next to its unit
 _WRAP = {"left": "pre-wrap", "right": "nowrap"}
 MAX_UNBROKEN = 32  # characters of a word; a longer one may break after every 16
 _LONG_WORD = re.compile(rf"\S{{{MAX_UNBROKEN + 1},}}")
@@ -33,7 +33,7 @@ TEXT_STYLE = (
 
 @dataclass(frozen=True)
 class Cell:
-    """A table's cell: `depth` levels of indentation, quiet text around its own, a bar behind it.
+    """A table cell: `depth` levels of indentation, muted text around its own, a bar behind it.
 
     The bar covers `share` of the width, 0 to 1.
     """
@@ -49,7 +49,7 @@ class Cell:
 
 
 def header(kind: str, name: str, facts: Iterable[str] = ()) -> str:
-    """Return the header line of a view: its kind, its name, the few facts that matter."""
+    """Return the header line of a view: its kind, its name and key facts."""
     quiet = '<span style="opacity:.7">'
     space = " " if name else ""
     rest = "".join(f"{quiet} · {breakable(fact)}</span>" for fact in facts)
@@ -69,13 +69,13 @@ def table(
 ) -> str:
     """Return a table with hairline rows, at most 20 by default; a line counts the others.
 
-    `whole` is the expression that gives them.
+    `whole` is the expression that returns all rows.
 
     Columns named in `numeric` are right-aligned, those in `wide` get room for running text. Cells
-    are shown with `str` and escaped; a `Cell` is indented, and has its bar.
+    are shown with `str` and escaped; a `Cell` is indented and has a bar.
     """
     rows = list(rows)
-    # beside running text a long path must break somewhere, or the table grows out of the page
+    # beside running text, long paths must be able to break, or the table overflows the page
     others = "min-width:7em;overflow-wrap:anywhere;" if wide else ""
     room = ["min-width:24em;" if c in wide else "" if c in numeric else others for c in columns]
     align = ["right" if column in numeric else "left" for column in columns]
@@ -103,13 +103,13 @@ def table(
 
 
 def bar(share: float) -> str:
-    """Return the style of a ground that is filled from the left, by `share` from 0 to 1."""
+    """Return the style of a background filled from the left, by `share` from 0 to 1."""
     end = f"{100 * min(1.0, share):.0f}%"
     return f"background:linear-gradient(to right,{_FILL} {end},transparent {end})"
 
 
 def _cell_style(cell: Any, style: str) -> str:
-    """Return the style of a cell: a long text in a column of numbers breaks after all."""
+    """Return the style of a cell; a long text in a numeric column may break."""
     long = len(str(cell)) > MAX_UNBROKEN
     return style.replace("white-space:nowrap", "white-space:pre-wrap") if long else style
 
@@ -132,7 +132,7 @@ def _quiet(content: str) -> str:
 
 
 def breakable(content: str) -> str:
-    """Return escaped text in which a long word may break, in an untrusted notebook too."""
+    """Return escaped text in which long words can break, even in an untrusted notebook."""
     parts, at = [], 0
     for word in _LONG_WORD.finditer(content):
         for end in range(word.start() + _PART_CHARACTERS, word.end(), _PART_CHARACTERS):
@@ -142,9 +142,9 @@ def breakable(content: str) -> str:
 
 
 def more(total: int, whole: str = "") -> str:
-    """Return a line that counts the rows left out of a table, or nothing.
+    """Return a line that counts the omitted rows of a table, or "" if there are none.
 
-    `whole` is the expression that gives them, such as `hits[20:]`.
+    `whole` is the expression that returns them, such as `hits[20:]`.
     """
     if total <= MAX_ROWS:
         return ""
@@ -154,9 +154,9 @@ def more(total: int, whole: str = "") -> str:
 
 
 def cut_text(content: str, limit: int, whole: str = "") -> str:
-    """Return a text with its middle cut out over `limit` characters, which the gap says.
+    """Return a text; if longer than `limit` characters, with its middle replaced by a note.
 
-    `whole` is the expression that gives all of it, such as `hit.content`.
+    `whole` is the expression that returns all of it, such as `hit.content`.
     """
     if len(content) <= limit:
         return content
@@ -166,9 +166,9 @@ def cut_text(content: str, limit: int, whole: str = "") -> str:
 
 
 def text(content: str, limit: int = 20_000, whole: str = "") -> str:
-    """Return running text: escaped, wrapped, bounded in height, its middle cut out over `limit`.
+    """Return running text: escaped, wrapped, limited in height, and cut in the middle over `limit`.
 
-    `whole` is the expression that gives all of it.
+    `whole` is the expression that returns all of it.
     """
     content = cut_text(content, limit, whole)
     return (
@@ -179,7 +179,7 @@ def text(content: str, limit: int = 20_000, whole: str = "") -> str:
 
 
 def picture(url: str) -> str:
-    """Return an image, given as a data URL, at most as wide as the cell."""
+    """Return an image from a data URL, at most as wide as the cell."""
     return f'<img src="{escape(url)}" alt="" style="max-width:100%;max-height:480px">'
 
 
@@ -209,10 +209,10 @@ def bundle(plain: str, html: str) -> dict[str, str]:
 
 
 def whole(content: str) -> str:
-    """Return HTML as one element, as a live view is: pages give the last element a margin."""
+    """Wrap HTML in one element, like a live view: pages give the last element a margin."""
     return f"<div>{content}</div>"
 
 
 def unwrapped(element: str) -> str:
-    """Return a styled element, such as a header, cut where its line ends, as a live view's is."""
+    """Return a styled element, such as a header, truncated to one line like a live view's."""
     return element.replace('">', ';overflow:hidden;text-overflow:ellipsis;white-space:nowrap">', 1)

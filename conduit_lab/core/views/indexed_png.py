@@ -1,4 +1,4 @@
-"""Indexed PNG: a picture of few colours with transparency, small enough for a notebook."""
+"""Indexed PNG: an image of few colours with transparency, small enough for a notebook."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 
 def indexed_png(pixels: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8]) -> bytes:
-    """Return uint8 `[height, width]` as a PNG file; `palette` `[n, 4]` has the RGBA of each value.
+    """Encode uint8 `[height, width]` as PNG; `palette` `[n, 4]` has the RGBA of each value.
 
     PNG specification, colour type 3 with PLTE and tRNS chunks. Raises `ValueError` for an empty
-    picture, and for a value without a colour.
+    image, and for a value without a colour.
     """
     height, width = pixels.shape
     if not pixels.size or int(pixels.max()) >= len(palette):
@@ -22,7 +22,7 @@ def indexed_png(pixels: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8]) -
             f"expected uint8 [height, width] below {len(palette)}, got {list(pixels.shape)} up to "
             f"{int(pixels.max(initial=0))}: give the palette a colour for each value"
         )
-    lines = np.zeros((height, 1 + width), np.uint8)  # each begins with the filter "none"
+    lines = np.zeros((height, 1 + width), np.uint8)  # each begins with filter type "none"
     lines[:, 1:] = pixels
     head = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
     parts = (

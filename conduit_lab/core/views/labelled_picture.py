@@ -1,4 +1,4 @@
-"""LabelledPicture: an image with words on it, and a list of colours with their names."""
+"""LabelledPicture: an image with text labels, and a colour legend."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _LABEL = (
     "position:absolute;font-size:12px;line-height:16px;font-weight:600;text-align:center;"
     "white-space:nowrap"
 )
-_LABEL_WIDTH = 240  # pixels around a label's place, in which it is centred
+_LABEL_WIDTH = 240  # pixels around a label's position, within which it is centred
 
 
 @dataclass(frozen=True)
 class PictureLabel:
-    """Words at a place of a picture, given in parts of its width and height from its corner."""
+    """A text at a position in an image, as fractions of width and height from the top left."""
 
     text: str
     x: float
@@ -27,18 +27,18 @@ class PictureLabel:
 
 @dataclass(frozen=True)
 class LabelledPicture(ViewPiece):
-    """An image, given as a data URL, with words on it; `description` is for those who see none."""
+    """An image from a data URL, with text labels; `description` is its alternative text."""
 
     url: str
     labels: Sequence[PictureLabel] = ()
     description: str = ""
 
     def plain(self) -> str:
-        """Return nothing: the facts of the view describe the picture."""
+        """Return "": the facts of the view describe the image."""
         return ""
 
     def html(self) -> str:
-        """Return the image, at most 720 pixels wide, its labels at their places."""
+        """Return the image, at most 720 pixels wide, with its labels."""
         labels = "".join(map(_label, self.labels))
         return (
             f'<div style="{html.TEXT_STYLE};position:relative;{TEXT_WIDTH};overflow:hidden">'
@@ -49,7 +49,7 @@ class LabelledPicture(ViewPiece):
 
 @dataclass(frozen=True)
 class ColorLine(ViewPiece):
-    """A square of a colour, its name, a number at the right, and quiet text below."""
+    """A colour swatch, its name, a number at the right, and muted text below."""
 
     color: str
     name: str
@@ -61,7 +61,7 @@ class ColorLine(ViewPiece):
         return "\n".join(filter(None, [f"■ {self.name}  {self.number}".rstrip(), self.note]))
 
     def html(self) -> str:
-        """Return one line with the square, and the quiet one below."""
+        """Return one line with the swatch, and the muted text below."""
         square = f"background:linear-gradient(to right,{self.color},{self.color})"
         note = f'<div style="padding-left:20px">{block(escape(self.note), "quiet")}</div>'
         return (
@@ -75,7 +75,7 @@ class ColorLine(ViewPiece):
 
 
 def _label(label: PictureLabel) -> str:
-    """Return a label centred at its place; a style sheet's `transform` would be stripped."""
+    """Return a label centred at its position, without a `transform`, which would be stripped."""
     place = f"left:{100 * label.x:.1f}%;top:{100 * label.y:.1f}%"
     centred = f"width:{_LABEL_WIDTH}px;margin-left:-{_LABEL_WIDTH // 2}px;margin-top:-8px"
     return f'<div style="{_LABEL};{place};{centred}">{escape(label.text)}</div>'

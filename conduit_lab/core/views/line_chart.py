@@ -1,7 +1,8 @@
-"""LineChart: lines over a common axis, drawn as an SVG image with its text outside as HTML.
+"""LineChart: lines over a common axis, drawn as an SVG image, with text as HTML around it.
 
-An image is kept where a sanitizer strips `svg`, stretches with the cell, and cannot see the host's
-colours: so all text is the host's own, and the image has only lines that read on light and dark.
+Sanitizers that strip `svg` keep an image, which stretches with the cell but cannot adopt the host's
+colours: text is therefore HTML, and the image has only lines that are visible on light and dark
+backgrounds.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ _HEIGHT = 224  # pixels
 _MARGIN = 10  # pixels above and below the outermost tick, half a label
 _LABEL = 20  # pixels, the height of a line's label
 _MAX_NAME = 18  # characters
-_UNITS = 1000  # of the image's width, however wide it is shown
-_X_MARGIN = 24  # of these
+_UNITS = 1000  # of the image's width, regardless of its display width
+_X_MARGIN = 24  # in these units
 _MAX_DOTS = 20  # per line
-_MAX_COLUMNS = 12  # of the text form
+_MAX_COLUMNS = 12  # in the text form
 _TINY = 1e-200
 _ROUNDING = 1e-9  # of a tick; low / size is not exact
 _GRID = "stroke:#808080;stroke-opacity:.35;stroke-width:1"
@@ -36,10 +37,10 @@ _ZERO_WIDTH = "display:flex;justify-content:center;width:0;white-space:nowrap"
 
 
 class LineChart(Chart):
-    """One line per name over a common x; each label has its first and last number.
+    """One line per name over a common x axis; each label shows its first and last number.
 
-    `lines` are (x, y) points by name, in order of x; up to 20 are dotted. `x` and `y` name the axes
-    in `values`; `format` is the y numbers' format, the same in Python and in D3, such as ".0%".
+    `lines` are (x, y) points by name, sorted by x; up to 20 points are marked. `x` and `y` name the
+    axes in `values`; `format` formats the y numbers, both in Python and in D3, such as ".0%".
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class _Plot(ViewPiece):
     format: str
 
     def plain(self) -> str:
-        """Return a row per line, its numbers under their x."""
+        """Return one row per line, with its numbers aligned to their x."""
         places = sorted({x for points in self.lines.values() for x, _ in points})
         shown = places[:: -(-len(places) // _MAX_COLUMNS) or 1]
         shown = shown if not places or shown[-1] == places[-1] else [*shown, places[-1]]
@@ -118,7 +119,8 @@ class _Plot(ViewPiece):
             [point[axis] for points in self.lines.values() for point in points] for axis in (0, 1)
         )
         across, up = _Scale(min(x), max(x), x_ticks(x)), _Scale.over(ticks(min(y), max(y)))
-        texts = {self._text(tick): tick for tick in reversed(up.ticks)}  # each text once
+        # duplicate texts are dropped
+        texts = {self._text(tick): tick for tick in reversed(up.ticks)}
         left = _column(
             [
                 (_top(up.share(tick)), f'<span style="{_QUIET}">{escape(text)}</span>')
@@ -161,7 +163,7 @@ class _Plot(ViewPiece):
         return f'<img src="{url}" alt="{escape(self.plain())}" style="{style}">'
 
     def _labels(self, up: _Scale) -> str:
-        """Return each line's name and numbers beside its end, moved apart where they would meet."""
+        """Return each line's name and numbers beside its end, spread apart to avoid overlap."""
         colors = colors_of(self.lines)
         ends = sorted(self.lines, key=lambda name: -self.lines[name][-1][1])
         places = spread_labels([_top(up.share(self.lines[name][-1][1])) for name in ends])
@@ -190,24 +192,24 @@ class _Scale:
         return cls(ticks[0], ticks[-1], ticks)
 
     def share(self, number: float) -> float:
-        """Return the place of a number, 0 to 1; in the middle where all are equal."""
+        """Return a number's relative position, 0 to 1; the middle if all are equal."""
         return (number - self.low) / (self.high - self.low) if self.high > self.low else 0.5
 
 
 def _left(share: float) -> float:
-    """Return a place as a share of the image's width, with a margin for the dots."""
+    """Return a position as a fraction of the image's width, with a margin for the dots."""
     return (_X_MARGIN + share * (_UNITS - 2 * _X_MARGIN)) / _UNITS
 
 
 def _top(share: float) -> float:
-    """Return a place in pixels from the top; 1 is at the top."""
+    """Return a position in pixels from the top; 1 is the top."""
     return _MARGIN + (1 - share) * (_HEIGHT - 2 * _MARGIN)
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Return at most `most` + 1 round numbers, evenly apart, that enclose `low` and `high`.
+    """Return at most `most` + 1 evenly spaced round numbers that enclose `low` and `high`.
 
-    Where these are equal, the ticks begin or end at 0.
+    If these are equal, the ticks start or end at 0.
     """
     if math.isclose(low, high, rel_tol=1e-9, abs_tol=_TINY):
         low, high = sorted((0.0, high)) if abs(high) > _TINY else (0.0, 1.0)
@@ -221,9 +223,9 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def x_ticks(places: Sequence[float]) -> list[float]:
-    """Return round numbers between the least and the greatest place, few enough for their texts.
+    """Return round numbers between the minimum and maximum, few enough for their labels.
 
-    Only whole ones where all places are whole.
+    Only whole numbers if all positions are whole.
     """
     low, high = min(places), max(places)
     if low == high:
@@ -235,7 +237,7 @@ def x_ticks(places: Sequence[float]) -> list[float]:
 
 
 def spread_labels(places: Sequence[float]) -> list[float]:
-    """Return ascending places moved as far as labels of 20 pixels need, inside the height."""
+    """Spread ascending positions as far as 20-pixel labels need, within the height."""
     moved: list[float] = []
     for place in places:
         moved.append(max(place, moved[-1] + _LABEL) if moved else place)
@@ -257,7 +259,7 @@ def _line(points: Points, color: str) -> str:
 
 
 def _column(items: Iterable[tuple[float, str]], style: str) -> str:
-    """Return lines of HTML below each other, each with its middle at a place from the top."""
+    """Stack lines of HTML, each centred at a position from the top."""
     lines, end = [], 0.0
     for place, content in items:
         top = place - _LABEL / 2
@@ -270,7 +272,7 @@ def _column(items: Iterable[tuple[float, str]], style: str) -> str:
 
 
 def _row(items: Iterable[tuple[float, str]]) -> str:
-    """Return texts beside each other, each with its middle at a share of the width."""
+    """Return texts side by side, each centred at a fraction of the width."""
     texts, end = [], 0.0
     for share, content in items:
         texts.append(

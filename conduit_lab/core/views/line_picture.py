@@ -1,7 +1,7 @@
-"""LinePicture: numbers in order as a line, drawn as a picture that every front end keeps.
+"""LinePicture: numbers in order as a line, drawn as an image that every front end keeps.
 
-The picture holds no text, since a picture does not take the colours of its page; the figures stand
-around it. It is as wide as its place and keeps its height.
+The image has no text, since an image cannot adopt the colours of its page; the figures are placed
+around it. It fills the available width at a fixed height.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from conduit_lab.core.views import figures, html
 from conduit_lab.core.views.pieces import TEXT_WIDTH, ViewPiece
 
 LINE_HEIGHT = 120  # pixels
-_WIDTH = 600  # units of the picture, stretched to its place
-_MARGIN = 4  # pixels above and below the line, which has a width
-LINE_COLOR = "#1B86C8"  # the blue of charts.OKABE_ITO, lighter: it is read on dark grounds too
+_WIDTH = 600  # units of the image, which is stretched to the available width
+_MARGIN = 4  # pixels above and below the line, for its stroke width
+LINE_COLOR = "#1B86C8"  # the blue of charts.OKABE_ITO, lightened for dark backgrounds
 _QUIET = "font-size:12px;line-height:16px;opacity:.7;white-space:nowrap"
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _PLAIN_COLUMNS = 60
@@ -26,7 +26,7 @@ _PLAIN_COLUMNS = 60
 
 @dataclass(frozen=True)
 class LineColumns:
-    """The least, greatest and mean value of each column; NaN where a column has none."""
+    """The minimum, maximum and mean of each column; NaN if a column has no values."""
 
     low: Sequence[float]
     high: Sequence[float]
@@ -35,10 +35,10 @@ class LineColumns:
 
 @dataclass(frozen=True)
 class LinePicture(ViewPiece):
-    """A line through the means, a band from the least to the greatest values, the last number.
+    """A line through the means, a band from minimum to maximum, and the last number.
 
-    `bounds` are the least and the greatest value, the ends of the vertical axis; `last` is the
-    newest number. `start` and `end` are the texts below the ends of the horizontal axis.
+    `bounds` are the minimum and maximum, the ends of the vertical axis; `last` is the newest
+    number. `start` and `end` are the labels at the ends of the horizontal axis.
     """
 
     columns: LineColumns
@@ -57,7 +57,7 @@ class LinePicture(ViewPiece):
         return f"{line} {low} to {high}, last {reading(self.last)}"
 
     def html(self) -> str:
-        """Return the picture with its bounds at the left and the last number at its end."""
+        """Return the image with its bounds at the left and the last number at its end."""
         low, high = map(reading, self.bounds)
         ends = [high] if low == high else [high, low]
         sides = "".join(f"<span>{escape(end)}</span>" for end in ends)
@@ -86,7 +86,7 @@ class LinePicture(ViewPiece):
 
 
 def reading(value: float) -> str:
-    """Return a number to be read: whole numbers as they are, others with three digits."""
+    """Format a number for reading: whole numbers unchanged, others with three digits."""
     if not math.isfinite(value):
         return str(value)
     if value == int(value) and abs(value) < 1e9:
@@ -98,7 +98,7 @@ def reading(value: float) -> str:
 
 
 def last_place(last: float, bounds: tuple[float, float]) -> int:
-    """Return the pixels above the last number, whose line is 24 pixels high, beside its point."""
+    """Return the pixels above the last number, to place its 24-pixel line beside its point."""
     middle = _height(_share(last, *bounds), LINE_HEIGHT)
     return round(min(max(middle - 12, 0), LINE_HEIGHT - 24))
 
@@ -106,7 +106,7 @@ def last_place(last: float, bounds: tuple[float, float]) -> int:
 def line_url(
     columns: LineColumns, bounds: tuple[float, float], height: int = LINE_HEIGHT, stroke: float = 2
 ) -> str:
-    """Return the line and its band as the data URL of an SVG picture without text."""
+    """Return the line and its band as the data URL of an SVG image without text."""
     parts = []
     if bounds[0] < 0 < bounds[1]:
         zero = f"{_height(_share(0, *bounds), height):.1f}"
@@ -148,7 +148,7 @@ def _rows(columns: LineColumns) -> tuple[Sequence[float], ...]:
 
 
 def _runs(values: Sequence[float]) -> Iterator[list[int]]:
-    """Yield the places of each run of finite values."""
+    """Yield the indexes of each run of finite values."""
     run: list[int] = []
     for place, value in enumerate(values):
         if math.isfinite(value):
@@ -169,6 +169,6 @@ def _height(share: float, height: int) -> float:
 
 
 def _share(value: float, low: float, high: float) -> float:
-    """Return the place of `value` between `low` and `high`, 0 to 1; the middle where they meet."""
-    extent = high / 2 - low / 2  # halves: the whole may be infinite
+    """Return the relative position of `value` between `low` and `high`; 0.5 if they are equal."""
+    extent = high / 2 - low / 2  # halved, as the whole may overflow to infinity
     return (value / 2 - low / 2) / extent if extent > 0 else 0.5

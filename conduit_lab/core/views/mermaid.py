@@ -1,4 +1,4 @@
-"""Mermaid: the text of a flowchart, which JupyterLab, GitHub and Markdown pages draw."""
+"""Mermaid: the source of a flowchart, which JupyterLab, GitHub and Markdown pages render."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ _BRACKETS: dict[NodeShape, tuple[str, str]] = {
     "subroutine": ("[[", "]]"),
 }
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-# a quote ends a label, a hash begins a character's code, a backtick makes Markdown of the label
+# a quote ends a label, a hash starts a character code, a backtick turns the label into Markdown
 _SPECIAL = frozenset('"#`<>&')
-_BACKSLASH = "#92;#8203;"  # a space of no width, since a backslash and an n would begin a line
-_LIST = re.compile(r"(\d+[.)]|[-+*])(?= )")  # Mermaid draws no label that begins as a list
+# followed by a zero-width space, as a backslash and an n would be a line break
+_BACKSLASH = "#92;#8203;"
+_LIST = re.compile(r"(\d+[.)]|[-+*])(?= )")  # Mermaid does not draw labels that start like a list
 
 
 def flowchart(
@@ -31,8 +32,8 @@ def flowchart(
 ) -> str:
     """Return a flowchart of `nodes` (id, label, shape) and `edges` (from, to, label).
 
-    An id is a letter and then letters, digits and underscores, `ValueError` for any other; any text
-    is a label, a newline in it begins a line. An edge with an empty label has none.
+    IDs consist of a letter, then letters, digits and underscores; others raise `ValueError`. Labels
+    may be any text, with newlines as line breaks. An empty label draws an edge without one.
     """
     lines = [f"flowchart {direction}"]
     for name, label, shape in nodes:
@@ -45,7 +46,7 @@ def flowchart(
 
 
 def _checked(name: str) -> str:
-    if not _ID.fullmatch(name) or name == "end":  # a word of Mermaid's own
+    if not _ID.fullmatch(name) or name == "end":  # a reserved word in Mermaid
         raise ValueError(f"a node's id expects letters, digits and underscores, got {name!r}")
     return name
 

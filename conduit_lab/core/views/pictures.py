@@ -1,4 +1,4 @@
-"""Pictures: one picture, a strip of small ones, and a player for sound, all given as data URLs."""
+"""Pictures: an image, a strip of thumbnails, and a sound player, all from data URLs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CAPTION = "font-size:12px;line-height:16px;opacity:.7;white-space:nowrap"
 
 @dataclass(frozen=True)
 class Picture(ViewPiece):
-    """A picture, at most as wide as its place; its size in pixels reserves its room."""
+    """An image, at most as wide as its container; its pixel size reserves space on the page."""
 
     url: str
     alt: str
@@ -27,7 +27,7 @@ class Picture(ViewPiece):
         return f"[{self.alt}]"
 
     def html(self) -> str:
-        """Return the picture; a page knows its height before it is decoded."""
+        """Return the image element, with its size, so that decoding does not shift the page."""
         size = f' width="{self.width}" height="{self.height}"' if self.width else ""
         fit = "max-width:100%;max-height:480px;width:auto;height:auto" if self.width else ""
         style = fit or "max-width:100%;max-height:480px"
@@ -39,16 +39,16 @@ class Picture(ViewPiece):
 
 @dataclass(frozen=True)
 class FilmStrip(ViewPiece):
-    """Small pictures in their order, each (data URL, caption)."""
+    """Thumbnails in order, each (data URL, caption)."""
 
     frames: Sequence[tuple[str, str]]
 
     def plain(self) -> str:
-        """Return nothing: the note below the strip counts the pictures."""
+        """Return "": the note below the strip counts the images."""
         return ""
 
     def html(self) -> str:
-        """Return pictures of one height with their captions; a long strip wraps."""
+        """Return images of equal height with their captions; a long strip wraps."""
         frames = "".join(
             f'<div><img src="{escape(url)}" alt="" style="height:{STRIP_HEIGHT}px;max-width:100%;'
             f'display:block"><div style="{_CAPTION}">{escape(caption)}</div></div>'
@@ -62,7 +62,7 @@ class FilmStrip(ViewPiece):
 
 @dataclass(frozen=True)
 class Player(ViewPiece):
-    """Controls that play a sound, given as a data URL."""
+    """Controls that play a sound from a data URL."""
 
     url: str
     label: str

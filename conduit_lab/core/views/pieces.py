@@ -1,4 +1,4 @@
-"""Pieces: bars, strips, marked text and columns, the parts that views are made of.
+"""Pieces: bars, strips, marked text and columns, the parts of views.
 
 Each is static HTML with inline styles that an untrusted notebook keeps, and escapes its text.
 """
@@ -18,9 +18,9 @@ TEXT_WIDTH = "max-width:720px"
 
 _QUIET = "opacity:.7"
 _SMALL = "font-size:12px;line-height:16px"
-_ACCENT, _GREY = "0,114,178", "128,128,128"  # of charts.OKABE_ITO, and without a meaning
+_ACCENT, _GREY = "0,114,178", "128,128,128"  # of charts.OKABE_ITO, and a neutral grey
 _NEGATIVE = "230,159,0"  # the second of charts.OKABE_ITO
-# of `em`: `mark` has a colour of its own, and an untrusted notebook strips color:inherit
+# for `em`: `mark` has its own colour, and an untrusted notebook strips color:inherit
 _MARK = "background:rgba(230,159,0,.35);font-style:normal"
 _SUP = "font-size:12px;line-height:0;padding-left:2px"
 _PLAIN_BAR = 20  # characters
@@ -31,7 +31,7 @@ class ViewPiece(ABC):
 
     @abstractmethod
     def plain(self) -> str:
-        """Return it as text, empty where it says nothing there."""
+        """Return it as text; empty if it has no text form."""
 
     @abstractmethod
     def html(self) -> str:
@@ -56,9 +56,9 @@ class Line(ViewPiece):
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: its label, a share from 0 to 1, the text of its number, and whether it stands out.
+    """One bar: its label, a share from 0 to 1, its number as text, and whether it is emphasized.
 
-    `note` is a quiet text after the label.
+    `note` is muted text after the label.
     """
 
     label: str
@@ -70,9 +70,9 @@ class Bar:
 
 @dataclass(frozen=True)
 class Bars(ViewPiece):
-    """Labelled bars below each other, the first ten shown and the others counted as `noun`.
+    """Labelled bars, one per line; the first ten are shown and the others counted as `noun`.
 
-    `whole` is the expression that gives all of them.
+    `whole` is the expression that returns all of them.
     """
 
     bars: Sequence[Bar]
@@ -93,11 +93,11 @@ class Bars(ViewPiece):
             for bar in self.bars[:MAX_BARS]
         ]
         shown = html.columns((self.title, " ", ""), rows, numeric=("",)).split("\n")
-        lines = shown if self.title else shown[1:]  # without a title the head is empty
+        lines = shown if self.title else shown[1:]  # without a title the first line is empty
         return "\n".join([*lines, *([self._more] if self._more else [])])
 
     def html(self) -> str:
-        """Return rows whose ground is filled by their share."""
+        """Return rows whose background is filled by their share."""
         title = block(escape(self.title), "quiet") if self.title else ""
         rows = "".join(map(_bar_row, self.bars[:MAX_BARS]))
         more = block(escape(self._more), "quiet") if self._more else ""
@@ -106,9 +106,9 @@ class Bars(ViewPiece):
 
 @dataclass(frozen=True)
 class Marked(ViewPiece):
-    """Running text in which the places `spans`, in order and apart, are marked.
+    """Running text in which the sorted, non-overlapping `spans` are highlighted.
 
-    `limit` is its height in pixels, over which it scrolls.
+    `limit` is its height in pixels, above which it scrolls.
     """
 
     text: str
@@ -120,7 +120,7 @@ class Marked(ViewPiece):
         return self.text
 
     def html(self) -> str:
-        """Return the text with its marks; line breaks stay."""
+        """Return the text with highlights and its line breaks."""
         height = f"max-height:{self.limit}px;overflow-y:auto;" if self.limit else ""
         inner = marked(self.text, self.spans)
         style = f"{html.TEXT_STYLE};{TEXT_WIDTH};{height}white-space:pre-wrap;{_BREAK}"
@@ -129,7 +129,7 @@ class Marked(ViewPiece):
 
 @dataclass(frozen=True)
 class Cited(ViewPiece):
-    """A large text with the number of a source at some of its places, each (place, number)."""
+    """A large text with source numbers at some positions, each (position, number)."""
 
     text: str
     numbers: Sequence[tuple[int, str]] = ()
@@ -139,7 +139,7 @@ class Cited(ViewPiece):
         return "".join(f"{part} [{number}]" if number else part for part, number in self._parts())
 
     def html(self) -> str:
-        """Return the text with raised numbers; line breaks stay."""
+        """Return the text with superscript numbers and its line breaks."""
         inner = "".join(
             escape(part) + (f'<sup style="{_SUP}">{escape(number)}</sup>' if number else "")
             for part, number in self._parts()
@@ -156,7 +156,7 @@ class Cited(ViewPiece):
 
 @dataclass(frozen=True)
 class Strip(ViewPiece):
-    """Numbers as a strip of tinted cells: blue above zero, orange below, by size.
+    """Numbers as a strip of tinted cells: blue above zero, orange below, by magnitude.
 
     More than 128 are averaged in groups.
     """
@@ -164,7 +164,7 @@ class Strip(ViewPiece):
     values: Sequence[float]
 
     def plain(self) -> str:
-        """Return the number of values and the first of them."""
+        """Return the number of values and the first few."""
         first = ", ".join(f"{value:.3g}" for value in self.values[:4])
         return f"{figures.plural(len(self.values), 'value')}: {first}" + (
             ", …" if len(self.values) > 4 else ""
@@ -188,12 +188,12 @@ class Strip(ViewPiece):
 
 @dataclass(frozen=True)
 class Columns(ViewPiece):
-    """Groups of pieces side by side where there is room, else below each other."""
+    """Groups of pieces side by side if there is room, or else stacked."""
 
     groups: Sequence[Sequence[ViewPiece]]
 
     def plain(self) -> str:
-        """Return the pieces below each other."""
+        """Return the pieces one after another."""
         return "\n".join(filter(None, (piece.plain() for group in self.groups for piece in group)))
 
     def html(self) -> str:
@@ -209,14 +209,14 @@ class Columns(ViewPiece):
 
 @dataclass(frozen=True)
 class Folded(ViewPiece):
-    """Pieces below a line that opens them."""
+    """Pieces that are hidden until a summary line is opened."""
 
     summary: str
     pieces: Sequence[ViewPiece]
     opened: bool = False
 
     def plain(self) -> str:
-        """Return the line alone, and the pieces where they are open."""
+        """Return only the summary line, or also the pieces if they are open."""
         inner = [piece.plain() for piece in self.pieces] if self.opened else []
         return "\n".join(filter(None, [self.summary, *inner]))
 
@@ -231,9 +231,9 @@ class Folded(ViewPiece):
 
 @dataclass(frozen=True)
 class Card(ViewPiece):
-    """A found text: its heading, a bar with its score, pieces below, and quiet facts beside.
+    """A search result: its heading, a bar with its score, pieces below, and muted facts beside it.
 
-    `number` is its place in the list, empty where it stands alone.
+    `number` is its position in the list, empty if it stands alone.
     """
 
     title: str
@@ -250,7 +250,7 @@ class Card(ViewPiece):
         return "\n".join(filter(None, [head, *inner, " · ".join(self.facts)]))
 
     def html(self) -> str:
-        """Return the card; its facts are at the right where there is room."""
+        """Return the card, with its facts at the right if there is room."""
         number = f'<span style="{_QUIET}">{escape(self.number)}</span> ' if self.number else ""
         score = (
             f'<span style="padding:0 8px;min-width:96px;margin-left:auto;text-align:right;'
@@ -274,7 +274,7 @@ class Card(ViewPiece):
         )
 
 
-_BREAK = "overflow-wrap:break-word"  # an untrusted notebook strips the value anywhere
+_BREAK = "overflow-wrap:break-word"  # an untrusted notebook strips the value `anywhere`
 _SIZES = {
     "large": "font-size:20px;line-height:28px;margin:4px 0 8px 0",
     "usual": "margin:2px 0",
@@ -283,12 +283,12 @@ _SIZES = {
 
 
 def block(content: str, size: str = "usual") -> str:
-    """Return a block of HTML that is escaped already, in one of three sizes."""
+    """Wrap HTML that is already escaped in a block, in one of three sizes."""
     return f'<div style="{html.TEXT_STYLE};{TEXT_WIDTH};{_BREAK};{_SIZES[size]}">{content}</div>'
 
 
 def marked(text: str, spans: Sequence[tuple[int, int]]) -> str:
-    """Return escaped text with its `spans` marked."""
+    """Return escaped text with its `spans` highlighted."""
     parts, at = [], 0
     for start, end in spans:
         parts.append(escape(text[at:start]))
@@ -310,7 +310,7 @@ def _bar_row(bar: Bar) -> str:
 
 
 def _ground(share: float, strong: bool) -> str:
-    """Return the style of a faint ground that is filled from the left, by `share`."""
+    """Return the style of a faint background filled from the left, by `share`."""
     end = f"{100 * _cut(share):.1f}%"
     fill = f"rgba({_ACCENT},.35)" if strong else f"rgba({_GREY},.25)"
     return f"background:linear-gradient(to right,{fill} {end},rgba({_GREY},.08) {end})"
@@ -321,7 +321,7 @@ def _cut(share: float) -> float:
 
 
 def _averaged(values: Sequence[float]) -> list[float]:
-    """Return at most 128 finite values, the means of groups of neighbours."""
+    """Return at most 128 finite values, averaging groups of neighbours."""
     finite = [float(v) if abs(v) < float("inf") else 0.0 for v in values]
     size = -(-len(finite) // MAX_STRIP_CELLS) or 1
     groups = [finite[at : at + size] for at in range(0, len(finite), size)]

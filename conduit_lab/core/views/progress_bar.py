@@ -13,14 +13,14 @@ _FILL, _GROUND = "rgb(0,114,178)", "rgba(128,128,128,.2)"  # the first of charts
 
 @dataclass(frozen=True)
 class ProgressBar(ViewPiece):
-    """The name of a job, its amounts, and a bar filled by `share`, None where that is not known."""
+    """The name of a job, its amounts, and a bar filled by `share`, None if unknown."""
 
     name: str
     amounts: str
     share: float | None = None
 
     def plain(self) -> str:
-        """Return the line alone."""
+        """Return only the line."""
         return f"{self.name} · {self.amounts}"
 
     def html(self) -> str:

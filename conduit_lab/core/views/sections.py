@@ -1,4 +1,4 @@
-"""Sections: tables and cards set apart from each other, code to copy, and views below a name."""
+"""Sections: separated tables and cards, code to copy, and views with a name above."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Shown(Protocol):
 
 @dataclass(frozen=True)
 class Code(ViewPiece):
-    """Lines of code to copy, below a quiet `note`."""
+    """Lines of code to copy, below a muted `note`."""
 
     lines: Sequence[str]
     note: str = ""
@@ -44,19 +44,19 @@ class Code(ViewPiece):
         return f"{self.note}\n{code}" if self.note else code
 
     def html(self) -> str:
-        """Return the lines in a code font on a faint ground."""
+        """Return the lines in a code font on a faint background."""
         note = Line(self.note, "quiet").html() if self.note else ""
         return f'{note}<pre style="{_CODE}">{escape(chr(10).join(self.lines))}</pre>'
 
 
 @dataclass(frozen=True)
 class Sections(ViewPiece):
-    """Groups of pieces side by side where there is room; in text with an empty line between."""
+    """Groups of pieces side by side if there is room; in text, separated by empty lines."""
 
     groups: Sequence[Sequence[ViewPiece]]
 
     def plain(self) -> str:
-        """Return the pieces below each other, each after an empty line."""
+        """Return the pieces one after another, each preceded by an empty line."""
         shown = (piece.plain() for group in self.groups for piece in group)
         return "\n".join(f"\n{text}" for text in shown if text)
 
@@ -67,19 +67,19 @@ class Sections(ViewPiece):
 
 @dataclass(frozen=True)
 class Named(ViewPiece):
-    """A view, or a line of text, below the `name` under which another value holds it."""
+    """A view, or a line of text, under the `name` by which another value holds it."""
 
     name: str
     shown: Shown
 
     def plain(self) -> str:
-        """Return the name, and the view indented below it; one line stays beside the name."""
+        """Return the name with the view indented below; a single line stays beside the name."""
         lines = self.shown.plain().split("\n")
         if len(lines) == 1:
             return f"{self.name}: {lines[0]}"
         return "\n".join([f"{self.name}:", *(f"  {line}".rstrip() for line in lines)])
 
     def html(self) -> str:
-        """Return the name in a code font over the view."""
+        """Return the name in a code font above the view."""
         name = f'<b style="font-family:monospace">{escape(self.name)}</b>'
         return f'<div style="{_NAME}">{name}</div>{self.shown.html()}'

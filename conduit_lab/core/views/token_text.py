@@ -1,4 +1,4 @@
-"""TokenText: generated text, the ground of each token tinted by its probability."""
+"""TokenText: generated text with the background of each token tinted by its probability."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from conduit_lab.core.views import figures, html
 from conduit_lab.core.views.pieces import TEXT_WIDTH, ViewPiece
 
 MAX_CHARACTERS = 20_000
-MAX_TOKENS = 4_000  # each with a tint is an element of its own
-SURE = 0.99  # from this probability on a token has no tint
+MAX_TOKENS = 4_000  # each tinted token is its own element
+SURE = 0.99  # tokens are not tinted from this probability on
 
 _HUE = "0,114,178"  # of charts.OKABE_ITO
 _STRONGEST = 0.5
@@ -21,18 +21,18 @@ _SMALL = "font-size:12px;line-height:16px"
 
 
 def tint(probability: float) -> str:
-    """Return the ground of a token as a CSS color: the less probable, the stronger; else empty."""
-    if not probability < SURE:  # NaN too
+    """Return a token's background as a CSS colour, stronger for less probable ones; "" for none."""
+    if not probability < SURE:  # also true for NaN
         return ""
     return f"rgba({_HUE},{_STRONGEST * (1 - max(0.0, probability)):.2f})"
 
 
 @dataclass(frozen=True)
 class TokenText(ViewPiece):
-    """The text of tokens, each (text, probability), after a quiet prompt.
+    """The text of tokens, each (text, probability), after a muted prompt.
 
-    The first `common` tokens are quiet too: a branch shares them with the text that it left. Of a
-    text above `limit` characters, or 4,000 tokens, the middle is cut out, which a line says.
+    The first `common` tokens are muted too: a branch shares them with the text that it diverges
+    from. Beyond `limit` characters, or 4,000 tokens, the middle is replaced by a note.
     """
 
     tokens: Sequence[tuple[str, float]]
@@ -45,7 +45,7 @@ class TokenText(ViewPiece):
         return "".join(text for text, _ in self.tokens)
 
     def html(self) -> str:
-        """Return the text; the probability of a tinted token is its title."""
+        """Return the text; the tooltip of a tinted token shows its probability."""
         prompt = _cut_text(self.prompt, self.limit)
         quiet = "".join(text for text, _ in self.tokens[: self.common])
         shown = _span(prompt) + _span(_cut_text(quiet, self.limit))
@@ -61,7 +61,7 @@ class TokenText(ViewPiece):
         return f'<div style="{style}">{shown}</div>'
 
     def _kept(self) -> tuple[int, int]:
-        """Return the part of the own tokens that is cut out, empty where all are shown."""
+        """Return the range of own tokens to cut out; empty if all are shown."""
         own = self.tokens[self.common :]
         if len(own) <= MAX_TOKENS and sum(len(text) for text, _ in own) <= self.limit:
             return 0, 0
@@ -71,7 +71,7 @@ class TokenText(ViewPiece):
 
 
 def _fitting(texts: Iterator[str], limit: int) -> int:
-    """Return how many of the first texts fit."""
+    """Return how many of the first texts fit into `limit`."""
     count = size = 0
     for text in texts:
         size += len(text)
@@ -82,7 +82,7 @@ def _fitting(texts: Iterator[str], limit: int) -> int:
 
 
 def _tinted(tokens: Sequence[tuple[str, float]]) -> str:
-    """Return tokens as escaped HTML; those without a tint are plain text."""
+    """Return tokens as escaped HTML; untinted ones are plain text."""
     return "".join(
         f'<em style="background:{ground};font-style:normal" title="p {_number(probability)}">'
         f"{escape(text)}</em>"

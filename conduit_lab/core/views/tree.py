@@ -1,4 +1,4 @@
-"""Tree: nodes that are made of nodes, as text with branches and as static HTML."""
+"""Tree: nested nodes, as text with branches and as static HTML."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from conduit_lab.core.views import figures, html
 
-# of the children in a drawing: one after the other, all at once, one of them, the first that works
+# how children are drawn: one after the other, all at once, one of them, the first that works
 Arrangement = Literal["chain", "parallel", "choice", "fallback"]
 
-_UNBROKEN = re.compile("(?<!→) (?!→)")  # a shape stays on one line
+_UNBROKEN = re.compile("(?<!→) (?!→)")  # keep a shape on one line
 _COLUMNS = ("stage", "kind", "values", "time")
 
 
@@ -20,9 +20,9 @@ _COLUMNS = ("stage", "kind", "values", "time")
 class TreeNode:
     """One node: its name, its kind and the known facts about it.
 
-    `takes` and `gives` describe its values, empty where they are not known; `facts` are its
-    settings; `seconds` is its last time. `edge` is its name within its parent. `more` of its
-    children are left out. A node that `joins` takes the results of its siblings.
+    `takes` and `gives` describe its input and output, empty if unknown; `facts` are its settings;
+    `seconds` is its last duration. `edge` is its name within its parent. `more` counts omitted
+    children. A node that `joins` takes the results of its siblings.
     """
 
     name: str
@@ -39,30 +39,30 @@ class TreeNode:
 
     @property
     def leaf(self) -> bool:
-        """Whether there is nothing below it."""
+        """Whether it has no children."""
         return not self.children and not self.more
 
     @property
     def values(self) -> str:
-        """The values that it takes and gives, in one text; empty where neither is known."""
+        """Its input and output as one text; empty if neither is known."""
         return f"{self.takes or '?'} → {self.gives or '?'}" if self.takes or self.gives else ""
 
     @property
     def time(self) -> str:
-        """Its last time, empty where none was recorded."""
+        """Its last duration; empty if none was recorded."""
         return "" if self.seconds is None else figures.seconds(self.seconds)
 
     @property
     def prefix(self) -> str:
-        """Its name within its parent, empty where that says nothing new."""
+        """Its name within its parent; empty if redundant."""
         return f"{self.edge}: " if self.edge not in ("", self.name) else ""
 
     def share(self, whole: float | None) -> float:
-        """Return the share of its time in another one, at most 1; 0 where one is not known."""
+        """Return its fraction of another duration, at most 1; 0 if either is unknown."""
         return min(1.0, self.seconds / whole) if self.seconds and whole else 0.0
 
     def plain(self) -> str:
-        """Return the nodes below this one as lines with branches and aligned columns."""
+        """Return its descendants as lines with branches and aligned columns."""
         rows = list(_branches(self))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = []
@@ -72,7 +72,7 @@ class TreeNode:
         return "\n".join(lines)
 
     def html(self) -> str:
-        """Return the nodes below this one as a table; bars show their shares of its time."""
+        """Return its descendants as a table; bars show their fraction of its duration."""
         rows = list(_rows(self, 0, self.seconds))
         filled = [any(map(str, column)) for column in zip(*rows, strict=True)]
         kept = [place for place, keep in enumerate(filled) if keep]

@@ -17,7 +17,7 @@ class Table(ViewPiece):
     """Rows under named columns; at most `html.MAX_ROWS` are shown, and the others are counted.
 
     `numeric` columns are right-aligned, `wide` ones get room for running text. `total` is the
-    number of rows where `rows` holds only the first of them, `whole` the expression for the others.
+    number of rows if `rows` holds only the first ones, and `whole` the expression for the others.
     """
 
     columns: Sequence[str]
@@ -46,12 +46,12 @@ class Table(ViewPiece):
 
 @dataclass(frozen=True)
 class View:
-    """The shown form of a value: its kind and name, the facts that matter, and the parts below.
+    """The displayed form of a value: its kind and name, key facts, and the parts below.
 
     The parts are shown in this order: `pieces`, `tables`, `tree` (in HTML below a drawing of it),
-    `text` (running text, bounded in height), `image` (a data URL), `children`. `whole` is the
-    expression that gives all of a long `text`. The header of a view that is live before is
-    `one_line`.
+    `text` (running text, limited in height), `image` (a data URL), `children`. `whole` is the
+    expression that returns all of a long `text`. `one_line` truncates the header like that of the
+    live view which precedes it.
     """
 
     kind: str

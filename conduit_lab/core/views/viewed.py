@@ -1,6 +1,6 @@
-"""Viewed: the mixin that gives a class its repr and its MIME bundle.
+"""Viewed: a mixin that provides a class's repr and MIME bundle.
 
-The views that it makes are loaded when a value is shown.
+The view modules are imported when a value is displayed.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class Viewed(ABC):
-    """Gives a class its repr and its MIME bundle, both made of its `View`.
+    """Provides a class's repr and MIME bundle, both built from its `View`.
 
-    A class with a shorter repr of its own overrides `__repr__`; the bundle then has that as text.
+    A class with a shorter repr overrides `__repr__`; the bundle then has that as text.
     """
 
     __slots__ = ()
 
     @abstractmethod
     def _view(self) -> View:
-        """Return the view. It never runs a model, opens a file or touches a device."""
+        """Return the view. Must not run a model, open a file or touch a device."""
 
     def __repr__(self) -> str:
         return self._view().plain()

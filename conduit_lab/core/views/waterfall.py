@@ -1,4 +1,4 @@
-"""Waterfall: rows with a bar each on a shared clock, as aligned text and as static HTML.
+"""Waterfall: rows with bars on a shared time axis, as aligned text and as static HTML.
 
 The HTML uses only elements and styles that JupyterLab keeps in an untrusted notebook.
 """
@@ -25,11 +25,11 @@ _RIGHT = "text-align:right;"
 
 @dataclass(frozen=True)
 class WaterfallRow:
-    """One row; times in seconds on the clock.
+    """One row; times are in seconds on the axis.
 
-    `busy` are the parts of the bar from `start` to `end` that are drawn full. `time`, `own_time`
-    (shown where it differs), `device` and `note` are short texts; `remark` and `error` are
-    sentences with a line of their own. `failed` rows have a mark, `critical` ones are bold.
+    `busy` are the parts of the bar from `start` to `end` that are drawn solid. `time`, `own_time`
+    (shown if it differs), `device` and `note` are short texts; `remark` and `error` are sentences
+    on their own lines. `failed` rows are marked, `critical` ones are bold.
     """
 
     name: str
@@ -49,7 +49,7 @@ class WaterfallRow:
 
 @dataclass(frozen=True)
 class Waterfall:
-    """Rows on a clock of `seconds`, and sentences below them; at most 20 rows are shown.
+    """Rows on a time axis of `seconds`, and sentences below; at most 20 rows are shown.
 
     `left_out` counts the spans without a row.
     """
@@ -60,7 +60,7 @@ class Waterfall:
     sentences: Sequence[str] = ()
 
     def plain(self) -> str:
-        """Return the rows as aligned text, errors and sentences on lines of their own."""
+        """Return the rows as aligned text, with errors and sentences on separate lines."""
         columns = ["span", "", "time", "self", "device", "note"]
         shown = self.rows[: html.MAX_ROWS]
         cells = [
@@ -167,7 +167,7 @@ def _html_row(row: WaterfallRow, seconds: float) -> str:
 
 
 def _sentence(text: str) -> str:
-    """Return a sentence as HTML, with the text between backticks as code."""
+    """Return a sentence as HTML, with text between backticks as code."""
     parts = [html.breakable(part) for part in text.split("`")]
     return "".join(f"<code>{part}</code>" if n % 2 else part for n, part in enumerate(parts))
 
@@ -177,7 +177,7 @@ def _marked(row: WaterfallRow) -> str:
 
 
 def _html_bar(row: WaterfallRow, seconds: float) -> str:
-    """Return the bar: its whole faint, the busy parts full, at its place on the clock."""
+    """Return the bar: faint overall, solid where busy, at its position on the axis."""
     left, width = (100 * part for part in _place(row.start, row.end, seconds))
     colour = _FAILED if row.failed else _ACCENT if row.critical else _QUIET
     full, faint = f"rgba({colour},.9)", f"rgba({colour},.4)"
@@ -196,7 +196,7 @@ def _html_bar(row: WaterfallRow, seconds: float) -> str:
 
 
 def _parts(row: WaterfallRow) -> Sequence[tuple[float, float]]:
-    """Return the full parts of the bar; many become those of equal pieces that are mostly full."""
+    """Return the solid parts of the bar; many are merged into equal pieces that are mostly busy."""
     if len(row.busy) <= MAX_BAR_PARTS:
         return row.busy
     piece = (row.end - row.start) / MAX_BAR_PARTS
@@ -218,7 +218,7 @@ def _plain_bar(row: WaterfallRow, seconds: float) -> str:
 
 
 def _place(start: float, end: float, seconds: float) -> tuple[float, float]:
-    """Return the start and width of an interval as parts of the clock, each from 0 to 1."""
+    """Return the start and width of an interval as fractions of the axis."""
     if seconds <= 0:
         return 0.0, 1.0
     left = min(1.0, max(0.0, start / seconds))
@@ -226,7 +226,7 @@ def _place(start: float, end: float, seconds: float) -> tuple[float, float]:
 
 
 def _is_busy(row: WaterfallRow, start: float, end: float) -> bool:
-    """Return whether most of the bar between two times is drawn full."""
+    """Return whether most of the bar between two times is busy."""
     return _overlap(row.busy, start, end) >= _overlap([(row.start, row.end)], start, end) / 2
 
 

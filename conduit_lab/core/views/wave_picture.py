@@ -1,4 +1,4 @@
-"""WavePicture: sound as a wave around its middle, drawn as a picture that every front end keeps."""
+"""WavePicture: sound as a waveform, drawn as an image that every front end keeps."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 @dataclass(frozen=True)
 class WavePicture(ViewPiece):
-    """A stroke per column from its least to its greatest value, both from -1 to 1.
+    """One stroke per column from its minimum to its maximum, both from -1 to 1.
 
-    `end` is the duration, the text below the right end.
+    `end` is the duration, shown at the right end of the axis.
     """
 
     columns: LineColumns
@@ -36,7 +36,7 @@ class WavePicture(ViewPiece):
         return "".join(_BLOCKS[max(0, min(7, int(8 * value)))] for value in groups)
 
     def html(self) -> str:
-        """Return the picture above its time axis."""
+        """Return the image above its time axis."""
         style = f"width:100%;height:{WAVE_HEIGHT}px;display:block"
         quiet = "font-size:12px;line-height:16px;opacity:.7"
         return (
@@ -48,7 +48,7 @@ class WavePicture(ViewPiece):
 
 
 def wave_url(columns: LineColumns) -> str:
-    """Return the wave as the data URL of an SVG picture without text."""
+    """Return the waveform as the data URL of an SVG image without text."""
     count = len(columns.low)
     half = WAVE_HEIGHT / 2
     strokes = "".join(

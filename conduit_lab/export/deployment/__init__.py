@@ -1,1 +1,1 @@
-"""Deployment: the files that run an exported folder in containers and on clusters."""
+"""Deployment files: run an exported folder in containers and on clusters."""

@@ -1,4 +1,4 @@
-"""Compose: the app's container behind nginx, which sets the limits that an ASGI server lacks."""
+"""Compose: the app's container behind nginx, which enforces limits that an ASGI server lacks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from conduit_lab.export.deployment.deployment import Deployment
 
 _CONNECTIONS_PER_ADDRESS = 100
-_HEARTBEATS = 4  # a stream sends one every 15 seconds
+_HEARTBEATS = 4  # a stream sends a heartbeat every 15 seconds
 
 
 def compose(deployment: Deployment) -> str:
-    """Return `compose.yaml`: the app, and the proxy that publishes it on this machine."""
+    """Return `compose.yaml`: the app, and the proxy that publishes it on localhost."""
     volume = "    volumes:\n      - indexes:/app/indexes\n" if deployment.stores else ""
     volumes = "\nvolumes:\n  indexes:\n" if deployment.stores else ""
     gpu = deployment.onnxruntime is not None
@@ -59,10 +59,10 @@ _GPU = """\
 
 
 def nginx(deployment: Deployment) -> str:
-    """Return `nginx.conf`: deadlines for requests and readers, sizes, and connections per address.
+    """Return `nginx.conf`: timeouts, size limits, and connections per address.
 
-    A request reaches the app only once it is complete, so a slow client holds a buffer of the
-    proxy's and no place in the app.
+    nginx forwards only complete requests, so a slow client occupies a proxy buffer instead of a
+    slot in the app.
     """
     return f"""# The limits of the app, set before a request reaches it (nginx.org/en/docs)
 worker_processes auto;
@@ -76,7 +76,7 @@ http {{
     access_log off;
     server_tokens off;
 
-    # a request that does not arrive, and an answer that nobody reads
+    # slow or stalled clients
     client_header_timeout 10s;
     client_body_timeout 10s;
     send_timeout 30s;
@@ -107,11 +107,11 @@ http {{
             proxy_set_header Host $host;
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
             proxy_set_header X-Forwarded-Proto $scheme;
-            # {_HEARTBEATS} heartbeats of a stream; the app itself says which answers are streams
+            # {_HEARTBEATS} heartbeats of a stream; the app marks streaming responses
             proxy_read_timeout {_HEARTBEATS * 15}s;
         }}
 
-        # of the operator, not of everybody
+        # for operators only
         location = /metrics {{
             deny all;
         }}

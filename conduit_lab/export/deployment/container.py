@@ -1,4 +1,4 @@
-"""The image of an exported app: a build stage with the packages, a last one with the app."""
+"""The image of an exported app: a build stage for the packages, and the runtime stage."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from conduit_lab.export.deployment.deployment import Deployment
 
 STRIP = "strip --strip-debug {environment}/lib/python3*/site-packages/numkong/*.so"
-USER = 10001  # above those that distributions give out, so that it is nobody of the host
+USER = 10001  # above the range that distributions assign, so it matches no user of the host
 _HEALTH = (
     "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"
 )
 
 
 def dockerfile(deployment: Deployment) -> str:
-    """Return the Dockerfile; with a model its argument RUNTIME chooses the CPU or NVIDIA's GPUs."""
+    """Return the Dockerfile; with a model, the RUNTIME build argument selects CPU or GPU."""
     gpu = deployment.onnxruntime is not None
     usage = [f"# docker build --tag {deployment.label} ."]
     if gpu:
@@ -41,7 +41,7 @@ USER {USER}:{USER}
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \\
     CMD ["python", "-c", "{_HEALTH}"]
-# it starts only with a key in CONDUIT_LAB_KEYS, or with --insecure at the end
+# starts only with a key in CONDUIT_LAB_KEYS, or with --insecure appended
 CMD ["conduit-lab", "serve", ".", "--host", "0.0.0.0", "--port", "8000", "--log", "json"]
 """
 
@@ -53,12 +53,12 @@ _GPU = """RUN if [ "$RUNTIME" = gpu ]; then \\
     fi
 """
 
-# of numkong's 45 MB 41 are debug information; binutils are in the image of Python that is not slim
+# 41 of numkong's 45 MB are debug symbols; only the full Python image has binutils
 _STRIP = f"RUN {STRIP.format(environment='/packages')}\n"
 
 
 def dockerignore(deployment: Deployment) -> str:
-    """Return the paths that are no part of the image: secrets, tests and other deployments."""
+    """Return the paths to exclude from the image: secrets, tests and other deployment files."""
     return """.env
 .git
 .venv

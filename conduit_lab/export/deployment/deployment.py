@@ -1,4 +1,4 @@
-"""Deployment: the facts about one exported app for containers and clusters."""
+"""Deployment: the facts about an exported app that its container and cluster files need."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from conduit_lab.models.file_model import FileModel
 from conduit_lab.serving.app import App
 
 _NOT_IN_A_LABEL = re.compile(r"[^a-z0-9]+")
-_MAX_LABEL_CHARACTERS = 40  # of the 63 of a DNS label; a suffix follows
+_MAX_LABEL_CHARACTERS = 40  # of a DNS label's 63; a suffix follows
 _BASE_MEMORY_MIB = 256
-_MEMORY_PER_FILE_BYTE = 2.5  # a model's file, its weights in memory, the buffers of its runs
+_MEMORY_PER_FILE_BYTE = 2.5  # the model file, its weights in memory, and run buffers
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """The facts of one exported app: its name as a DNS label, and the needs of a container.
+    """The facts of one exported app: its name as a DNS label, and its container requirements.
 
-    `memory_mib` is an estimate from the size of the folder, `stores` whether the app writes below
-    `indexes/`, and `onnxruntime` the pinned version, or None where no model needs it. `remote`
-    are the models that have replicas of their own on Ray Serve, by the names of their deployments;
-    `codes` says that a large store needs numkong.
+    `memory_mib` is estimated from the size of the folder, `stores` says whether the app writes
+    below `indexes/`, and `onnxruntime` is the pinned version, or None if no model needs it.
+    `remote` maps the Ray Serve deployment names to the models that have replicas of their own, and
+    `codes` says whether a large store needs numkong.
     """
 
     label: str
@@ -52,7 +52,7 @@ class Deployment:
     ) -> Deployment:
         """Return the facts of `app`, whose files are in `folder`; its endpoints reach `models`.
 
-        Raises `ExportError` for two models with `remote=True` of one name.
+        Raises `ExportError` if two models with `remote=True` share a name.
         """
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         limits = app.limits
@@ -70,7 +70,7 @@ class Deployment:
 
 
 def _deployments(app: str, models: Sequence[FileModel[Any]]) -> dict[str, str]:
-    """Return the names of the models with `remote=True` by those of their deployments."""
+    """Return the models with `remote=True`, keyed by deployment name."""
     names = [model.name for model in models if model.remote]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ExportError(

@@ -1,4 +1,4 @@
-"""The deployment files of an export, each with the function that writes its text."""
+"""The deployment files of an export, with the function that renders each."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ FILES: Mapping[str, Callable[[Deployment], str]] = {
 
 
 def deployment_files(deployment: Deployment) -> dict[str, str]:
-    """Return the text of each file by its name in the folder."""
+    """Return the text of each file by name."""
     return {name: text(deployment) for name, text in FILES.items()}

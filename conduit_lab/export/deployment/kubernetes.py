@@ -1,4 +1,4 @@
-"""Kubernetes: a Deployment with probes, its Service, and a budget for disruptions."""
+"""Kubernetes: a Deployment with probes, a Service, and a PodDisruptionBudget."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from conduit_lab.export.deployment.deployment import Deployment
 
 _REPLICAS = 2
-_PRE_STOP_SECONDS = 5  # until the endpoints of a Service know that a pod ends
+_PRE_STOP_SECONDS = 5  # until the Service stops routing to a terminating pod
 _GRACE_SECONDS = 10  # of `conduit-lab serve`
-_OPEN_SECONDS = 120  # for the models of a large app
+_OPEN_SECONDS = 120  # to load the models of a large app
 
 _RESTRICTED = """\
           securityContext:
@@ -24,7 +24,7 @@ _RESTRICTED = """\
 
 
 _GPU = """\
-# on NVIDIA's GPUs, with the image for them:
+# on NVIDIA GPUs, with the GPU image:
 # kubectl set resources deployment {name} --limits nvidia.com/gpu=1
 """
 
@@ -34,7 +34,7 @@ def manifests(deployment: Deployment) -> str:
     name = deployment.label
     memory = deployment.memory_mib
     gpu = deployment.onnxruntime is not None
-    return f"""# kubectl apply --filename k8s.yaml, once image and secret are there: see README.md
+    return f"""# kubectl apply --filename k8s.yaml, once image and secret exist: see README.md
 {_GPU.format(name=name) if gpu else ""}apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -136,7 +136,7 @@ spec:
 
 
 def _copied_stores(deployment: Deployment) -> str:
-    """Return the container that copies the stores out of the read-only image."""
+    """Return the init container that copies the stores out of the read-only image."""
     if not deployment.stores:
         return ""
     return f"""      initContainers:

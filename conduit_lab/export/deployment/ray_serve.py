@@ -1,4 +1,4 @@
-"""Ray Serve: the app as a deployment with several replicas, and its remote models as others."""
+"""Ray Serve: a replicated deployment of the app, and one per remote model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DRAIN_SECONDS = 20
 
 
 def serve_app(deployment: Deployment) -> str:
-    """Return `serve_app.py`: each replica imports the app itself and opens its own models."""
+    """Return `serve_app.py`: each replica imports the app and opens its own models."""
     models = json.dumps(dict(deployment.remote), ensure_ascii=False)
     text = _APART if deployment.remote else _WHOLE
     return text.format(label=deployment.label, models=models)
@@ -84,7 +84,7 @@ def application(args):
 
 
 def serve_config(deployment: Deployment) -> str:
-    """Return `serve.yaml`, the configuration of the deployments."""
+    """Return `serve.yaml`, the deployment configuration."""
     deployments = "".join(
         f"""      - name: {name}
         num_replicas: {_REPLICAS}
@@ -95,7 +95,7 @@ def serve_config(deployment: Deployment) -> str:
     )
     of = "of a model" if deployment.remote else "of the app"
     gpus = f"    args:\n      gpus: 0  # of each replica {of}\n" if deployment.onnxruntime else ""
-    return f"""# serve run serve.yaml, with `pip install "ray[serve]"` in the environment of the app
+    return f"""# serve run serve.yaml, with `pip install "ray[serve]"` in the app's environment
 proxy_location: EveryNode
 http_options:
   host: 127.0.0.1

@@ -1,1 +1,1 @@
-"""Forms: how each family of live objects becomes source and files. One file per family."""
+"""Forms: write each family of live objects as source and files. One file per family."""

@@ -1,4 +1,4 @@
-"""The forms of NumPy's values: arrays are files, scalars and dtypes their own calls."""
+"""The forms of NumPy values: arrays become files, scalars and dtypes become calls."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from conduit_lab.export.forms.value import ObjectForm
 
 
 class ArrayForm(ObjectForm):
-    """An array becomes an `.npy` file, and a view of a named one a view of that."""
+    """An array becomes an `.npy` file; a view of a named array stays a view of it."""
 
     exact = True
 
     def statement(self, value: Any, draft: Draft) -> str:
-        """Return the session's own statement where it takes the view."""
+        """Repeat the session's own statement if it takes the view."""
         owner, own = owner_of(value, draft.namespace), draft.own
         if owner is not None and own is not None:
             base = draft.namespace.names[owner]
@@ -28,7 +28,7 @@ class ArrayForm(ObjectForm):
         return super().statement(value, draft)
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Return the call that reads the file."""
+        """Return the call that loads the file."""
         if value.dtype.hasobject:
             raise draft.refusal(
                 f"{draft.name} has no file form without pickle", "use an array of numbers or text"
@@ -45,7 +45,7 @@ class ArrayForm(ObjectForm):
 
 
 class MaskedArrayForm(ObjectForm):
-    """A masked array is made of its data, its mask and its fill value."""
+    """A masked array is rebuilt from its data, mask and fill value."""
 
     exact = True
 
@@ -63,12 +63,12 @@ class MaskedArrayForm(ObjectForm):
 
 
 class NumberForm(ObjectForm):
-    """A NumPy scalar is its class, called with the nearest Python value."""
+    """A NumPy scalar becomes a call of its class with the nearest Python value."""
 
     aliased = False
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Return the call; a record is an item of an array of one."""
+        """Return the call; a record becomes an item of a one-element array."""
         kind = type(value)
         if isinstance(value, np.void) or kind.__name__ in ("longdouble", "clongdouble"):
             return f"{draft.find(np.asarray(value), 'scalar')}[()]"
@@ -91,15 +91,15 @@ class NumberForm(ObjectForm):
 
 
 class DtypeForm(ObjectForm):
-    """A dtype is made of its description."""
+    """A dtype is rebuilt from its description."""
 
     aliased = False
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Return the call of `numpy.dtype`."""
+        """Return the call to `numpy.dtype`."""
         made: Any = value.str if value.names is None else value.descr
         if np.dtype(made) != value or value.metadata:
-            raise draft.no_form(f"{draft.name} is a dtype with a layout of its own", "simplify it")
+            raise draft.no_form(f"{draft.name} is a dtype with a custom layout", "simplify it")
         if value.hasobject:
             made = "O"
         elif value.names is None and value.kind in "biufc" and value.isnative:

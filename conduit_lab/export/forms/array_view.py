@@ -1,4 +1,4 @@
-"""Array views: which named array of a session holds the memory of another one, and where."""
+"""Array views: find the named array whose memory another array shares, and the offset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from conduit_lab.export.namespace import Namespace
 from conduit_lab.export.statement import Statement
 
 _SMALL_BYTES = 2**20
-_MAX_RATIO = 2  # a small part of a large array is a file of its own
+_MAX_RATIO = 2  # a small part of a large array becomes its own file
 _SLICING = (
     ast.Subscript, ast.Name, ast.Slice, ast.Tuple, ast.Constant, ast.UnaryOp, ast.USub, ast.Load,
 )  # fmt: skip
@@ -21,8 +21,8 @@ _SLICING = (
 def owner_of(array: Any, namespace: Namespace) -> str | None:
     """Return the name of the array that `array` is a view of, or None.
 
-    Of several it is the largest one, and of these the first. One much larger than its view is none
-    where no code names it: the export would hold bytes that nothing uses.
+    Of several candidates, choose the largest, then the first. An array much larger than its view
+    counts only if code names it: otherwise the export would hold unused bytes.
     """
     root = _root(array)
     found = [
@@ -41,7 +41,7 @@ def owner_of(array: Any, namespace: Namespace) -> str | None:
 
 
 def gives_view(statement: Statement | None, owner: str, name: str, array: Any, base: Any) -> bool:
-    """Return whether a statement makes this very view by slices of its owner."""
+    """Return whether a statement creates exactly this view by slicing its owner."""
     if statement is None or not statement.binds_only(name) or statement.assigned is None:
         return False
     node = statement.assigned
@@ -50,13 +50,13 @@ def gives_view(statement: Statement | None, owner: str, name: str, array: Any, b
         return False
     try:
         made = eval(compile(ast.Expression(node), "<export>", "eval"), {owner: base})
-    except Exception:  # an index that is out of range by now
+    except Exception:  # an index that is now out of range
         return False
     return type(made) is np.ndarray and _layout(made) == _layout(array)
 
 
 def offset_in(owner: Any, array: Any) -> int:
-    """Return the place of the first item of a view, in bytes from that of its owner."""
+    """Return the offset of a view's first item from that of its owner, in bytes."""
     return _address(array) - _address(owner)
 
 

@@ -1,4 +1,4 @@
-"""The form of a connected app: the call that connects again, its key read from the environment."""
+"""The form of a connected app: a call that reconnects, with its key read from the environment."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _READS = ("os.environ[{}]", "os.environ.get({})", "os.getenv({})")
 
 
 class ConnectedAppForm(Form):
-    """A connected app is connected again at its first use; a key is never written."""
+    """A connected app reconnects on first use; a key is never written."""
 
     def is_imported(self, name: str, value: Any, namespace: Namespace) -> bool:
-        """Return False: a module of the project may hold the key."""
+        """Return False: a project module may contain the key."""
         return False
 
     def statement(self, value: Any, draft: Draft) -> str:
-        """Return the call of `connect`; refuse a key that does not come from the environment."""
+        """Return the call to `connect`; refuse a key that does not come from the environment."""
         options = [quoted(value.url)]
         if value.has_key:
             options.append(f"key=os.environ[{quoted(self._variable(draft))}]")
@@ -32,7 +32,7 @@ class ConnectedAppForm(Form):
         return f"{draft.name} = connect({', '.join([*options, 'lazy=True'])})"
 
     def _variable(self, draft: Draft) -> str:
-        """Return the environment variable that the session's own statement reads the key from."""
+        """Return the environment variable from which the session's own statement reads the key."""
         call = None if draft.own is None else draft.own.assigned
         keys = [each.value for each in getattr(call, "keywords", ()) if each.arg == "key"]
         for constant in (node for key in keys for node in ast.walk(key)):
@@ -48,15 +48,15 @@ class ConnectedAppForm(Form):
 
 
 class ConnectedPartForm(Form):
-    """An endpoint or a store of a connected app is found again inside the function that uses it."""
+    """An endpoint or store of a connected app: look it up inside the function that uses it."""
 
     def is_imported(self, name: str, value: Any, namespace: Namespace) -> bool:
         """Return False: it belongs to a connection."""
         return False
 
     def statement(self, value: Any, draft: Draft) -> str:
-        """Refuse: finding it would ask the other app when `app.py` is imported."""
+        """Refuse: looking it up would call the other app while `app.py` is imported."""
         raise draft.refusal(
-            f"{draft.name} is a part of a connected app",
+            f"{draft.name} belongs to a connected app",
             "use the app itself inside the function, such as remote.analyze(…)",
         )

@@ -1,4 +1,4 @@
-"""The form of objects that one call makes again: dates, decimals, collections, partials."""
+"""The form of objects that one call rebuilds: dates, decimals, collections, partials."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from conduit_lab.export.statement import Statement
 
 @dataclass(frozen=True)
 class Construction:
-    """A call: a public name of a module, and the objects that are its arguments.
+    """A call: the public name of a callable in a module, and its arguments.
 
     Without `is_call` it is the named object itself.
     """
@@ -45,9 +45,9 @@ _Construct = Callable[[Any], Construction | None]
 
 
 class ConstructedForm(ObjectForm):
-    """An object is a call of its class; `construct` returns that call, or None for odd instances.
+    """An object becomes a call of its class; `construct` returns None for unusual instances.
 
-    With `fixed`, two names of one object are two objects: nothing can change either.
+    `fixed` marks immutable objects, for which two names may become two objects.
     """
 
     exact = True
@@ -67,10 +67,10 @@ class ConstructedForm(ObjectForm):
 
 
 class ContextVarForm(ConstructedForm):
-    """A context variable is its name and default; a value that it has belongs to a context."""
+    """A context variable becomes its name and default; a set value belongs to a context."""
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Return the call; refuse one that is set in the context of the session."""
+        """Return the call; refuse a variable that is set in the session's context."""
         if value in copy_context():
             name = f"the variable {value.name} of {draft.name}" if draft.is_part else draft.name
             raise draft.refusal(
@@ -81,10 +81,10 @@ class ContextVarForm(ConstructedForm):
 
 
 class LoggerForm(ConstructedForm):
-    """A logger is its name, and the statements that set its level and its filters follow."""
+    """A logger becomes its name; the statements that set its level and filters follow."""
 
     def statement(self, value: Any, draft: Draft) -> str:
-        """Return the statement that gets it."""
+        """Return the statement that looks it up."""
         source = super().statement(value, draft)
         made = draft.namespace.statements.maker(draft.name)
         if made is not None:
@@ -137,7 +137,8 @@ def _timezone(value: timezone) -> Construction:
 
 
 def _zone(value: ZoneInfo) -> Construction | None:
-    if value.key is None or ZoneInfo(value.key) is not value:  # of a file, or not of the cache
+    # from a file, or not cached
+    if value.key is None or ZoneInfo(value.key) is not value:
         return None
     return Construction("zoneinfo", "ZoneInfo", (value.key,))
 
@@ -187,7 +188,7 @@ def _template(value: Template) -> Construction | None:
 
 
 def _plain(value: Any, made: Construction, known: set[str] | None = None) -> Construction | None:
-    """Return the call for an object without further attributes, else None."""
+    """Return the call for an object without extra attributes, or None."""
     return made if vars(value).keys() <= (known or set()) else None
 
 
@@ -235,7 +236,7 @@ def _partialmethod(value: functools.partialmethod[Any]) -> Construction:
 
 def _reduced(value: Any) -> Construction | None:
     kind, arguments = value.__reduce__()
-    if kind is not type(value):  # a methodcaller with keywords
+    if kind is not type(value):  # a methodcaller with keyword arguments
         arguments, keywords = (*kind.args, *arguments), kind.keywords
         return Construction("operator", "methodcaller", arguments, keywords)
     return Construction("operator", kind.__name__, arguments)

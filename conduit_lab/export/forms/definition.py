@@ -1,4 +1,4 @@
-"""The form of functions and classes: the `def` or `class` statement that made them."""
+"""The form of functions and classes: the `def` or `class` statement that defined them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from conduit_lab.export.statement import Statement
 
 
 class DefinitionForm(Form):
-    """A function or class is its own source, word for word, with decorators and comments."""
+    """A function or class is exported as its verbatim source, with decorators and comments."""
 
     def first_name(self, name: str, value: Any, namespace: Namespace) -> str:
-        """Return the function's own name, which its `def` binds, where that still holds it."""
+        """Return the name that the `def` binds, if it still refers to the function."""
         own = getattr(value, "__name__", name)
         return (
             own if namespace.names.get(own) is value else super().first_name(name, value, namespace)
         )
 
     def is_imported(self, name: str, value: Any, namespace: Namespace) -> bool:
-        """Return whether it was defined elsewhere than in the session."""
+        """Return whether it was defined outside the session."""
         inner = _unwrapped(value)
         if isinstance(inner, FunctionType):
             return inner.__globals__ is not namespace.names
@@ -37,7 +37,7 @@ class DefinitionForm(Form):
         return is_of_module(inner) or super().is_imported(name, value, namespace)
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Return the public name of a library's object, or the attribute of a session's class."""
+        """Return the public name of a library's object, or the attribute of a session class."""
         found = _public_name(value)
         if found is not None:
             return draft.imported(*found)
@@ -48,12 +48,12 @@ class DefinitionForm(Form):
         raise _unnamed(value, draft)
 
     def statement(self, value: Any, draft: Draft) -> str:
-        """Repeat the statement whose code is the live code."""
+        """Repeat the statement that compiles to the live code."""
         return definition(draft.name, value, draft)
 
 
 def _public_name(value: Any) -> tuple[str, str] | None:
-    """Return the module that offers an object, and the name there; None for others."""
+    """Return the module and the public name of a library's object, or None."""
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
     for module in (getattr(value, "__module__", None), "builtins", "types"):
         home = sys.modules.get(str(module))
@@ -69,7 +69,7 @@ def _attribute(owner: Any, names: list[str]) -> Any:
 
 
 def _unnamed(value: Any, draft: Draft) -> ExportError:
-    """Return the error for a function without a name: hard for an earlier version of one."""
+    """Return the error for an unnamed function, such as an earlier version of a redefined one."""
     inner = _unwrapped(value)
     name = str(getattr(inner, "__name__", ""))
     names = draft.namespace.names
@@ -84,7 +84,7 @@ def _unnamed(value: Any, draft: Draft) -> ExportError:
 
 
 def definition(name: str, value: Any, draft: Draft, path: str = "") -> str:
-    """Return the source of a function or class; among several, the one decorated with `path`."""
+    """Return the source of a function or class; of several, the one decorated with `path`."""
     inner = _unwrapped(value)
     if not isinstance(inner, FunctionType | type):
         return repeat_assignment(value, draft)
@@ -96,10 +96,10 @@ def definition(name: str, value: Any, draft: Draft, path: str = "") -> str:
         if getattr(layer, "__closure__", None):
             free = ", ".join(layer.__code__.co_freevars)
             raise draft.refusal(
-                f"{name} is defined inside another function and holds on to its {free}",
+                f"{name} is defined inside another function and captures its {free}",
                 "define it at the top level",
             )
-    if inner is not value and not found:  # decorated by a call, not by a decorator
+    if inner is not value and not found:  # decorated by a call, not with decorator syntax
         own = draft.own
         if own is None or not own.builds_on(name):
             return repeat_assignment(value, draft)
@@ -110,7 +110,7 @@ def definition(name: str, value: Any, draft: Draft, path: str = "") -> str:
     if not found:
         raise draft.refusal(
             f"the live {name} differs from every definition in this session",
-            "run its cell again, without a magic around it",
+            "run its cell again, without a cell magic",
         )
     return draft.remake(found[0]) + _renamed(name, inner.__name__, draft)
 
@@ -121,18 +121,16 @@ def _is_called(statement: Statement | None) -> bool:
 
 
 def _renamed(name: str, made: str, draft: Draft) -> str:
-    """Return the statement that gives a definition its only name, if that is not its own."""
+    """Return the statement that binds a definition to its only name, if it is a different one."""
     if made in (name, "<lambda>"):
         return ""
     if made in draft.namespace.names:
-        raise draft.refusal(
-            f"{name} holds an earlier {made}", f"give the newer one another name than {made}"
-        )
+        raise draft.refusal(f"{name} holds an earlier {made}", "rename the newer one")
     return f"\n\n\n{name} = {made}"
 
 
 def is_wrapper(value: Any) -> bool:
-    """Return whether a callable keeps the function that it decorates in `__wrapped__`."""
+    """Return whether a callable stores the function it decorates in `__wrapped__`."""
     if not callable(value) or inspect.getattr_static(value, "__wrapped__", None) is None:
         return False
     return isinstance(inspect.unwrap(value), FunctionType | type)
@@ -143,7 +141,7 @@ def _unwrapped(value: Any) -> Any:
 
 
 def _candidates(name: str, value: Any, namespace: Namespace) -> list[Statement]:
-    """Return the statements that may have made a function or class, newest first."""
+    """Return the statements that may have defined a function or class, newest first."""
     inner = _unwrapped(value)
     if inner.__name__ == "<lambda>":
         newest = namespace.statements.newest(name)

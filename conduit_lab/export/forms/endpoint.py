@@ -13,18 +13,18 @@ from conduit_lab.export.namespace import Namespace
 
 
 class EndpointForm(Form):
-    """An endpoint is the definition below its decorator, once, even if other objects hold it."""
+    """An endpoint is exported once, as its decorated definition, even if other objects hold it."""
 
     def key(self, value: Any) -> str:
         """Return the endpoint's method and path."""
         return f"{value.method} {value.path}"
 
     def binds(self, name: str, value: Any, namespace: Namespace) -> Sequence[str]:
-        """Return the function's own name."""
+        """Return the name of the function."""
         return (value.name,)
 
     def first_name(self, name: str, value: Any, namespace: Namespace) -> str:
-        """Return the function's own name, which its `def` binds, where that still holds it."""
+        """Return the name that the `def` binds, if it still refers to the endpoint."""
         own = str(value.name)
         return (
             own if namespace.names.get(own) is value else super().first_name(name, value, namespace)
@@ -35,7 +35,7 @@ class EndpointForm(Form):
         return False
 
     def statement(self, value: Any, draft: Draft) -> str:
-        """Repeat the definition whose decorator holds the endpoint's path."""
+        """Repeat the definition whose decorator contains the endpoint's path."""
         check_app(value, draft)
         for path in value.files:
             _add_model(path, draft)
@@ -51,7 +51,7 @@ def check_app(endpoint: Any, draft: Draft) -> None:
 
 
 def _add_model(path: str | Path, draft: Draft) -> None:
-    """Copy a model that the decorator names by its path."""
+    """Add a model that the decorator names by path."""
     root = draft.assets.root
     place = resolve(path, root)
     if not place.exists():

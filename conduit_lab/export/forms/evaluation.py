@@ -1,4 +1,4 @@
-"""Evaluation: the value of a session's own expression, where evaluating it changes nothing."""
+"""Evaluation: evaluate a session's own expression if doing so has no side effects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from conduit_lab.export.forms.record_class import is_generated_record
 
-# calls that read nothing but their arguments and change nothing
+# calls that depend only on their arguments and have no side effects
 _PURE: dict[str, str] = {
     "builtins": "abs all any bin bool bytearray bytes chr complex dict divmod enumerate float "
     "format frozenset hex int len list max min object oct ord pow range reversed round set slice "
@@ -47,7 +47,7 @@ _HARMLESS = (
     ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop,
 )  # fmt: skip
 _SUBSCRIPTED = (list, tuple, dict, str, bytes)
-# operations of an `__init__` that only sets attributes of its own object
+# operations of an `__init__` that only sets attributes of its instance
 _SETTING = frozenset(
     {"RESUME", "LOAD_FAST", "LOAD_CONST", "STORE_FAST", "STORE_ATTR", "BUILD_LIST", "BUILD_MAP",
      "BUILD_TUPLE", "BUILD_SET", "BUILD_CONST_KEY_MAP", "LIST_EXTEND", "SET_UPDATE", "PRECALL",
@@ -58,13 +58,13 @@ _SETTING = frozenset(
 
 
 class ImpureError(Exception):
-    """An expression that may change something, or read more than the session's names."""
+    """The expression may have side effects, or read more than the session's names."""
 
 
 def evaluated(node: ast.expr, names: dict[str, Any]) -> Any:
-    """Return the value of an expression among live names; `ImpureError` where that is not safe.
+    """Evaluate an expression among live names; raise `ImpureError` if that is not safe.
 
-    Errors are those of the expression.
+    Errors raised by the expression itself propagate.
     """
     _Check(names).visit(node)
     code = compile(ast.Expression(node), "<export>", "eval", dont_inherit=True)
@@ -72,7 +72,7 @@ def evaluated(node: ast.expr, names: dict[str, Any]) -> Any:
 
 
 class _Check(ast.NodeVisitor):
-    """Visits the parts of an expression; raises `ImpureError` for one that may change something."""
+    """Visit the parts of an expression; raise `ImpureError` for any that may have side effects."""
 
     def __init__(self, names: dict[str, Any]) -> None:
         self._names = names
@@ -83,10 +83,10 @@ class _Check(ast.NodeVisitor):
         super().generic_visit(node)
 
     def visit_Name(self, node: ast.Name) -> None:
-        """A name changes nothing."""
+        """Accept: a name has no side effects."""
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
-        """A lambda runs its defaults alone."""
+        """Check only the defaults of a lambda."""
         for default in [*node.args.defaults, *filter(None, node.args.kw_defaults)]:
             self.visit(default)
 
@@ -94,7 +94,7 @@ class _Check(ast.NodeVisitor):
         if not isinstance(node.value, ast.Call):
             self._resolved(node)
             return
-        self.visit(node.value)  # a method of a new object
+        self.visit(node.value)  # a method of a newly created object
         found = inspect.getattr_static(self._resolved(node.value.func), node.attr, None)
         if type(found) is not types.FunctionType:
             raise ImpureError
@@ -112,7 +112,7 @@ class _Check(ast.NodeVisitor):
             self.visit(each)
 
     def _resolved(self, node: ast.expr) -> Any:
-        """Return the live object of a name or of attributes that are plainly stored."""
+        """Return the live object of a name, or of attributes that are plainly stored."""
         if isinstance(node, ast.Name):
             found = self._names.get(node.id, getattr(builtins, node.id, None))
             if found is None:
@@ -133,7 +133,7 @@ class _Check(ast.NodeVisitor):
 
 
 def is_pure(call: Any) -> bool:
-    """Return whether calling an object only makes a value of its arguments."""
+    """Return whether calling an object only computes a value from its arguments."""
     name = getattr(call, "__name__", None)
     module = getattr(call, "__module__", None)
     if not isinstance(name, str) or not isinstance(module, str):
@@ -147,7 +147,7 @@ def is_pure(call: Any) -> bool:
 
 
 def _only_sets(kind: Any) -> bool:
-    """Return whether making an instance of a class only sets the instance's own attributes."""
+    """Return whether instantiating a class only sets attributes of the instance."""
     plain: Any = object
     if type(kind) is not type or kind.__new__ is not plain.__new__:
         return False

@@ -1,4 +1,4 @@
-"""Form: how the live objects of one family are written; Draft: one piece in the making."""
+"""Form: how to write the live objects of one family. Draft: one piece of source in progress."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from conduit_lab.export.refusal import Refusal
 from conduit_lab.export.secret import looks_secret
 from conduit_lab.export.statement import Statement
 
-MAX_LEVELS = 50  # of nested expressions; Python's own parser ends at about 200
+MAX_LEVELS = 50  # nesting of expressions; Python's own parser stops at about 200
 
 Chain = tuple[str, ...]
 
-# modules that readers know by the module's name; of others the object itself is imported
+# modules imported under their conventional names; from others the object itself is imported
 _MODULE_NAMES = {
     "ast": "ast",
     "json": "json",
@@ -36,18 +36,19 @@ _MODULE_NAMES = {
 
 
 class NoForm(Refusal):
-    """An object that no expression makes; the message says which, and what to do."""
+    """No expression creates the object; the message says why, and what to do."""
 
 
 class Form:
-    """The form of some types: the source, the needs and the files of a live object, or a refusal.
+    """How to write live objects of some types: their source, dependencies and files, or a refusal.
 
-    A subclass writes `expression` for objects that one expression makes, else `statement`. Both
-    are given a `Draft`, through which they ask for names, imports and files, and refuse.
+    Subclasses implement `expression` for objects that a single expression creates, and `statement`
+    otherwise. Both receive a `Draft`, through which they request names, imports and files, or
+    refuse.
     """
 
-    exact = False  # whether instances of a subclass have another form
-    aliased = True  # whether a second name of one object stays a second name
+    exact = False  # whether subclasses need a form of their own
+    aliased = True  # whether two names of one object must stay aliases
     named = True  # whether other objects refer to it by its name in the session
 
     def key(self, value: Any) -> str:
@@ -59,20 +60,20 @@ class Form:
         return (name,)
 
     def first_name(self, name: str, value: Any, namespace: Namespace) -> str:
-        """Return which of the object's names the statement binds, where `name` is one of them."""
+        """Return the name that the statement binds, given one of the object's names."""
         return namespace.origin(name)
 
     def is_imported(self, name: str, value: Any, namespace: Namespace) -> bool:
-        """Return whether the object came by an import, and is imported again."""
+        """Return whether the object was imported, and is to be imported again."""
         statement = namespace.statements.newest(name)
         return statement is not None and statement.is_import
 
     def files(self, value: Any) -> Sequence[Path]:
-        """Return the files that a user's own statement reads when it makes such an object."""
+        """Return the files that a user's own statement reads to create such an object."""
         return ()
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Return an expression that makes the object; `NoForm` where it needs a name of its own."""
+        """Return an expression that creates the object; raise `NoForm` if it needs its own name."""
         raise draft.nameless(value)
 
     def statement(self, value: Any, draft: Draft) -> str:
@@ -82,10 +83,10 @@ class Form:
 
 @dataclass
 class Draft:
-    """One piece of source in the making: its context, and the names that it needs before it.
+    """One piece of source in progress: its context, and the names it depends on.
 
-    `chain` are the names that lead to it, from the endpoint to `name`, and `places` the objects
-    that earlier pieces hold. `before` are the statements in front of its own.
+    `chain` lists the names that lead to it, from the endpoint to `name`, and `places` the objects
+    that earlier pieces hold. `before` are the statements to put in front of its own.
     """
 
     name: str
@@ -97,22 +98,20 @@ class Draft:
     form_of: Callable[[Any], Form]
     places: ObjectPlaces = field(default_factory=ObjectPlaces)
     needs: list[str] = field(default_factory=list)
-    follows: list[Statement] = field(default_factory=list)  # they run after its own
+    follows: list[Statement] = field(default_factory=list)  # statements that run after it
     before: list[str] = field(default_factory=list)
-    _data: list[str] = field(default_factory=list)  # the places of its data files
+    _data: list[str] = field(default_factory=list)  # paths of its data files
     _composing: bool = False
     _labels: list[str] = field(default_factory=list)
-    _open: list[int] = field(
-        default_factory=list
-    )  # the objects whose expressions are in the making
+    _open: list[int] = field(default_factory=list)  # objects whose expressions are in progress
     _met: dict[int, Any] = field(default_factory=dict)
-    _shared: set[int] = field(default_factory=set)  # the objects that appear more than once
-    _needed: ObjectPlaces = field(default_factory=ObjectPlaces)  # in pieces that come before
-    _parts: dict[int, str] = field(default_factory=dict)  # their names, once they are written
+    _shared: set[int] = field(default_factory=set)  # objects that occur more than once
+    _needed: ObjectPlaces = field(default_factory=ObjectPlaces)  # in earlier pieces
+    _parts: dict[int, str] = field(default_factory=dict)  # names of parts already written
 
     @property
     def shown_chain(self) -> str:
-        """The chain as errors show it."""
+        """The chain as shown in errors."""
         return shown(self.chain)
 
     @property
@@ -122,19 +121,19 @@ class Draft:
 
     @property
     def has_file(self) -> bool:
-        """Whether it reads a data file."""
+        """Whether the piece reads a data file."""
         return bool(self._data)
 
     @property
     def is_part(self) -> bool:
-        """Whether the expression in the making is that of a part of the object."""
+        """Whether the current expression belongs to a part of the object."""
         return len(self._open) > 1
 
     def find(self, value: Any, label: str = "") -> str:
-        """Return an expression for another object: a name that holds it, else its form's own.
+        """Return an expression for another object: a name that holds it, or else one from its form.
 
-        `label` is the key or attribute under which the object is held. Raises `NoForm` for an
-        object without a name and without an expression.
+        `label` is the key or attribute that holds the object. Raises `NoForm` for an object that
+        has neither a name nor an expression.
         """
         form = self.form_of(value)
         self.check_secret(label or self.name, value)
@@ -144,7 +143,7 @@ class Draft:
         if name is not None:
             return name
         if id(value) in self._open:
-            raise self.no_form(f"{self.name} holds itself", "hold a key or a name in its place")
+            raise self.no_form(f"{self.name} contains itself", "store a key or a name instead")
         name = self.place(value) or (self._named(value) if form.named else None)
         if name is not None:
             return name
@@ -157,12 +156,12 @@ class Draft:
         return self.add_part(value, expression)
 
     def is_elsewhere(self, value: Any) -> bool:
-        """Return whether an object has a place, or is known to be in another part of this one."""
+        """Return whether an object has a place, or belongs to another part of this one."""
         known = id(value) in self._met or id(value) in self._shared
         return known or self.places.of(value) is not None or self._needed.of(value) is not None
 
     def meet(self, values: dict[int, Any]) -> None:
-        """Keep objects, by their ids, that the expression in the making holds."""
+        """Record, by id, objects contained in the current expression."""
         self._met |= values
 
     def _named(self, value: Any) -> str | None:
@@ -174,7 +173,7 @@ class Draft:
 
     def _expression(self, value: Any, form: Form, label: str) -> str:
         if len(self._open) > MAX_LEVELS:
-            raise self.no_form(f"{self.name} has more than {MAX_LEVELS} levels", "nest it less")
+            raise self.no_form(f"{self.name} has more than {MAX_LEVELS} levels", "flatten it")
         self._open.append(id(value))
         self._labels.append(label)
         try:
@@ -184,11 +183,11 @@ class Draft:
             self._labels.pop()
 
     def add_part(self, value: Any, expression: str) -> str:
-        """Bind an object in front of the statement, and return its name, for the pieces behind it.
+        """Bind a part in front of the statement and return its name, for use by later pieces.
 
-        The object of this piece itself has the name of the piece.
+        The object of this piece keeps the piece's name.
         """
-        if not self._composing:  # its statement has no lines in front
+        if not self._composing:  # its statement has no preceding lines
             raise self.nameless(value)
         name = self.name if self._open == [id(value)] else self._part_name(value)
         self.before.append(f"{name} = {expression}")
@@ -198,11 +197,11 @@ class Draft:
     def _part_name(self, value: Any) -> str:
         number = len(self._parts) + 1
         while self.namespace.names.get(name := f"_{self.name}_{number}", value) is not value:
-            number += 1  # an opened app.py has the part by this name
+            number += 1  # an opened app.py already has a part with this name
         return name
 
     def place(self, value: Any) -> str | None:
-        """Return the expression by which an earlier piece holds this very object, or None."""
+        """Return the expression by which an earlier piece holds this object, or None."""
         found = self.places.of(value) or self._needed.of(value)
         if found is None or found.name == self.name:
             return None
@@ -210,9 +209,9 @@ class Draft:
         return found.expression
 
     def composed(self, value: Any, expression: Callable[[Any, Draft], str]) -> str:
-        """Return the expression of the object; a part that occurs twice is bound once, in `before`.
+        """Return the object's expression; parts that occur twice are bound first, in `before`.
 
-        Raises `NoForm`, and then leaves no trace of the needs and files of its parts.
+        If it raises `NoForm`, the names and files that its parts requested are rolled back.
         """
         self._composing = True
         with self._undone_by(NoForm):
@@ -228,7 +227,7 @@ class Draft:
 
     @contextmanager
     def _undone_by(self, kind: type[Exception]) -> Iterator[None]:
-        """Take back the requests of the body where it raises an error of this kind.
+        """Roll back requests made in the block if it raises this kind of error.
 
         Copies of models and stores stay: the session's own statement needs them too.
         """
@@ -247,11 +246,11 @@ class Draft:
                 raise
 
     def library(self, kind: type) -> str:
-        """Return the name of a public class of this package, and import it."""
+        """Import a public class of this package and return its name."""
         return self.imported("conduit_lab", kind.__name__)
 
     def imported(self, module: str, name: str) -> str:
-        """Return an expression for a public object of a library, and add its imports."""
+        """Return an expression for a public library object, and add its imports."""
         home = importlib.import_module(module)
         first, dot, rest = name.partition(".")
         held = self.namespace.name_of(getattr(home, first))
@@ -274,11 +273,11 @@ class Draft:
         return f"{alias}{dot}{rest}"
 
     def _free(self, name: str, value: Any) -> str:
-        """Return a name for an import that no object of the session has."""
+        """Return a name for an import that no session object uses."""
         return name if self.namespace.names.get(name, value) is value else f"_{name}"
 
     def data_file(self, suffix: str, write: Callable[[Path], object]) -> str:
-        """Reserve a data file, which `write` makes later; return the expression of its path."""
+        """Reserve a data file that `write` creates later; return the expression of its path."""
         labels = [label for label in self._labels if label.isidentifier()]
         name = "_".join([self.name, *labels[-1:]])
         place = self.assets.add_value(name, suffix, write, self.namespace.statements.reads)
@@ -286,13 +285,13 @@ class Draft:
         return f'HERE / "{place}"'
 
     def repeat(self, statement: Statement) -> str:
-        """Return a statement of the session word for word, and ask for the names it looks up."""
+        """Return a session statement verbatim, and request the names it looks up."""
         self.needs += [name for name in statement.free_names if name != self.name]
-        self.packages.pin_below(statement.node)  # imports inside a function bring packages too
+        self.packages.pin_below(statement.node)  # imports inside functions need their packages too
         return statement.text
 
     def remake(self, made: Statement) -> str:
-        """Return the statement that made the object; those that changed it since follow it."""
+        """Return the statement that created the object; statements that changed it follow."""
         self.follows += self.namespace.changes_since(self.name, made, self.shown_chain)
         return self.repeat(made)
 
@@ -300,7 +299,7 @@ class Draft:
         """Refuse a value that looks like a secret."""
         try:
             secret = looks_secret(name, value)
-        except RecursionError:  # it holds itself; its parts are checked one by one
+        except RecursionError:  # self-referential; its parts are checked one by one
             secret = False
         if secret:
             raise self.refusal(
@@ -309,7 +308,7 @@ class Draft:
 
     @property
     def resource_mend(self) -> str:
-        """How to build the object in an `@lab.resource` function, as code."""
+        """Instructions to build the object in an `@lab.resource` function, as code."""
         own, name = self.own, self.name
         made = "…"
         if own is not None and own.assigned is not None and not own.builds_on(name):
@@ -324,26 +323,26 @@ class Draft:
         return Refusal(problem, self.shown_chain, mend, ends_with_it=True)
 
     def no_form(self, problem: str, mend: str) -> NoForm:
-        """Return the error for an object that no expression makes."""
+        """Return the error for an object that no expression creates."""
         return NoForm(problem, self.shown_chain, mend, ends_with_it=True)
 
     def nameless(self, value: Any) -> NoForm:
-        """Return the error for an object that only a name could refer to."""
+        """Return the error for an object that can only be referred to by name."""
         kind = type(value).__name__
         return self.no_form(f"a {kind} has no name in this session", "give it one")
 
 
 class _Again(Exception):
-    """An object appeared a second time: the expression is made again, with a name for it."""
+    """An object occurred again: the expression is rebuilt with a name for it."""
 
 
 def shown(chain: Chain) -> str:
-    """Return a chain of names as errors show it."""
+    """Format a chain of names for errors."""
     return " → ".join(chain)
 
 
 def is_name(text: str) -> bool:
-    """Return whether a text can be a name in Python source."""
+    """Return whether a text is a valid name in Python source."""
     return text.isidentifier() and not keyword.iskeyword(text)
 
 

@@ -1,4 +1,4 @@
-"""Registry: the form of each type. A new family is one file beside this one and one line here."""
+"""Registry: the form of each type. A new family is one more file here and one line below."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ FORMS: dict[type, Form] = {
 
 
 def form_of(value: Any) -> Form:
-    """Return the form of a live object: that of the nearest class of its type's mro.
+    """Return the form of a live object: that of the first registered class in its type's MRO.
 
-    A callable that keeps the decorated function in `__wrapped__` has the form of a function.
+    A callable that stores the decorated function in `__wrapped__` has the form of a function.
     """
     kind = type(value)
     for base in kind.__mro__:
@@ -118,6 +118,6 @@ def form_of(value: Any) -> Form:
 
 
 def form_of_name(name: str, value: Any, namespace: Namespace) -> Form:
-    """Return the form of the object that `name` holds; it may have come by an import."""
+    """Return the form of the object bound to `name`, which may have been imported."""
     form = form_of(value)
     return _MODULE if form.is_imported(name, value, namespace) else form

@@ -1,4 +1,4 @@
-"""The form of instances of the project's own classes: made empty, then given their attributes."""
+"""The form of instances of the project's own classes: created empty, then given attributes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _HOOKS = ("__reduce_ex__", "__reduce__", "__getstate__", "__getattribute__")
 
 
 class InstanceForm(ObjectForm):
-    """An instance is written with the attributes and items that it holds now.
+    """An instance is written with its current attributes and items.
 
-    Its `__init__` does not run: that may have read a file, counted or printed. A class that says
-    itself how it is copied, or that a library made, is made again by the session's statement.
+    Its `__init__` does not run: it may have read a file, counted or printed. Classes that customize
+    copying, or that a library created, are rebuilt by the session's statement.
     """
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Return a name of the instance, which the statements in front of it make."""
+        """Return a name of the instance, which the preceding statements create."""
         kind = type(value)
         if not all(_is_of_project(base, draft) for base in _own_bases(kind)) or not _is_plain(kind):
             raise draft.no_form(
-                f"{draft.name} holds a {kind.__name__}, which has no form of its own",
-                "make it in one statement of its own",
+                f"{draft.name} holds a {kind.__name__}, which cannot be written as an expression",
+                "create it in a separate statement",
             )
         made = value.__reduce_ex__(4)
         call, arguments, state, items, pairs = (*made, None, None, None)[:5]
@@ -51,7 +51,7 @@ class InstanceForm(ObjectForm):
 
 
 def _is_of_project(kind: type, draft: Draft) -> bool:
-    """Return whether a class is the session's, or of a module of its project."""
+    """Return whether a class belongs to the session or to a module of its project."""
     if kind.__module__ == draft.namespace.names.get("__name__"):
         return True
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
@@ -59,14 +59,14 @@ def _is_of_project(kind: type, draft: Draft) -> bool:
 
 
 def _own_bases(kind: type) -> list[type]:
-    """Return a class and its bases without those of Python; a library's base has its own ways."""
+    """Return a class and its bases, excluding builtins; a library's base may need its own setup."""
     known = sys.stdlib_module_names - {"__main__"}
     bases = [base for base in kind.__mro__ if base.__module__.partition(".")[0] not in known]
     return bases if kind in bases else [kind, *bases]
 
 
 def _is_plain(kind: type) -> bool:
-    """Return whether instances of a class are copied as those of every class are."""
+    """Return whether instances of a class use the default copy protocol."""
     base = _builtin_base(kind)
     return all(getattr(kind, hook, None) is getattr(base, hook, None) for hook in _HOOKS)
 

@@ -1,4 +1,4 @@
-"""Likeness: whether two objects are equal in type, value, order and aliases, at every depth."""
+"""Likeness: whether two objects match in type, value, order and aliasing, at every depth."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _MAX_DEPTH = 200
 
 
 class Likeness:
-    """The comparison of one object with another that was made for it.
+    """The comparison of a live object with its reconstruction.
 
-    An object that `places` holds is like itself alone: a copy of it would lose the alias.
+    An object in `places` matches only itself: a copy of it would lose the alias.
     """
 
     def __init__(self, places: ObjectPlaces) -> None:
         self._places = places
-        self._pairs: dict[int, tuple[Any, Any]] = {}  # by either id; holds the objects
+        self._pairs: dict[int, tuple[Any, Any]] = {}  # by either id; keeps the objects alive
 
     def same(self, made: Any, live: Any, depth: int = 0) -> bool:
-        """Return whether `made` is like `live` in everything that code could see."""
+        """Return whether `made` matches `live` in everything that code could observe."""
         if made is live:
             return True
         kind = type(live)
@@ -90,16 +90,16 @@ def _same_array(made: Any, live: Any) -> bool:
 
 
 def _sorted(items: Any) -> list[Any]:
-    """Return the items of a set in an order that equal sets share."""
+    """Return a set's items in an order that equal sets share."""
     return sorted(items, key=lambda item: (type(item).__qualname__, repr(item)))
 
 
 def _copied(value: Any) -> list[Any] | None:
-    """Return the parts from which `copy` makes an object again, or None where it refuses."""
+    """Return the parts from which `copy` rebuilds an object, or None if it cannot be copied."""
     registered = copyreg.dispatch_table.get(type(value))
     try:
         made = registered(value) if registered else value.__reduce_ex__(4)
-    except Exception:  # the object's own
+    except Exception:  # raised by the object's own code
         return None
     if not isinstance(made, tuple):
         return None

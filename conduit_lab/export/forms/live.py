@@ -1,4 +1,4 @@
-"""The form of objects that live in this process alone: refused, with the mend."""
+"""The form of objects bound to this process: refused, with the mend."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ LIVE = (
 class ProcessBoundForm(ObjectForm):
     """A thread, a file, a connection or a generator belongs to its process.
 
-    A free lock and an empty queue are like new ones: the session's statement makes them.
+    A free lock or an empty queue equals a new one, so the session's statement recreates it.
     """
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Raise `NoForm` for a free lock or an empty queue, else refuse."""
+        """Raise `NoForm` for a free lock or an empty queue; refuse anything else."""
         problem = f"{draft.name} holds a live {type(value).__name__}, which has no file form"
         if _is_like_new(value):
             raise draft.no_form(problem, draft.resource_mend)
         raise draft.refusal(problem, draft.resource_mend)
 
     def statement(self, value: Any, draft: Draft) -> str:
-        """Repeat the statement of a free lock or an empty queue, else refuse."""
+        """Repeat the statement of a free lock or an empty queue; refuse anything else."""
         own = draft.own
         if _is_like_new(value) or (own is not None and still_gives(own, value, draft)):
             return repeat_assignment(value, draft)

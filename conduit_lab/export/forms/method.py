@@ -11,10 +11,10 @@ from conduit_lab.export.namespace import Namespace
 
 
 class MethodForm(ExpressionForm):
-    """A bound method is looked up on the same object again."""
+    """A bound method is looked up again on the same object."""
 
     def is_imported(self, name: str, value: Any, namespace: Namespace) -> bool:
-        """Return whether it came by an import, or is a module's, such as `random.randint`."""
+        """Return whether it was imported, or belongs to a module, such as `random.randint`."""
         of_session = value.__module__ == namespace.names.get("__name__")
         return (is_of_module(value) and not of_session) or super().is_imported(
             name, value, namespace

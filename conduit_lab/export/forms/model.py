@@ -16,10 +16,10 @@ _DEFAULTS = (None, "auto")
 
 
 class ModelForm(Form):
-    """A model is loaded by its app from the same place, with the options that are no defaults."""
+    """A model is loaded by its app from the same path, with its non-default options."""
 
     def is_imported(self, name: str, value: Any, namespace: Namespace) -> bool:
-        """Return False: a model is its file, wherever it was loaded."""
+        """Return False: a model is its file, no matter where it was loaded."""
         return False
 
     def files(self, value: Any) -> Sequence[Path]:
@@ -27,7 +27,7 @@ class ModelForm(Form):
         return (value.path,)
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Return the call of `load_model`."""
+        """Return the call to `load_model`."""
         place = draft.assets.add_model(value.path, draft.shown_chain)
         chosen = {key: getattr(value.options, key) for key in _OPTIONS}
         chosen["variant"] = getattr(value, "variant", None)

@@ -1,4 +1,4 @@
-"""The form of modules and of everything that was imported: the import itself."""
+"""The form of modules and everything imported: the import itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Import = tuple[ast.Import | ast.ImportFrom, ast.alias]
 
 
 class ModuleForm(Form):
-    """An imported object is imported again, by the session's own statement where it has one."""
+    """An imported object is imported again, by the session's own statement if there is one."""
 
     aliased = False
 
@@ -23,7 +23,7 @@ class ModuleForm(Form):
         return True
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Return the session's name of a module, or import it by its own."""
+        """Return the session's name for a module, or else import it under its own name."""
         name = draft.namespace.name_of(value)
         if name is not None:
             draft.needs.append(name)
@@ -34,7 +34,7 @@ class ModuleForm(Form):
         return value.__name__
 
     def statement(self, value: Any, draft: Draft) -> str:
-        """Add the import lines of the object, which stand at the top of `app.py`."""
+        """Add the object's import lines, which go at the top of `app.py`."""
         written = _written(draft.name, value, draft.namespace)
         if not written:
             draft.packages.add(*_made(draft.name, value, draft))
@@ -48,7 +48,7 @@ class ModuleForm(Form):
 
 
 def is_of_module(value: Any) -> bool:
-    """Return whether the object's module offers it under its name."""
+    """Return whether the object's module exposes it under its name."""
     module = sys.modules.get(str(getattr(value, "__module__", "")))
     return getattr(module, str(getattr(value, "__name__", "")), None) is value
 
@@ -88,7 +88,7 @@ def _made(name: str, value: Any, draft: Draft) -> tuple[str, str]:
             )
         if module == draft.namespace.names.get("__name__"):
             raise draft.refusal(
-                f"{name} was defined by no cell, as by %run",
+                f"{name} was not defined by a cell (%run, perhaps)",
                 "import it from a module, or define it in a cell",
             )
         line = f"from {module} import {own}"
@@ -105,7 +105,7 @@ def _starred(name: str, value: Any, namespace: Namespace) -> str | None:
 
 
 def _brings(node: ast.Import | ast.ImportFrom, alias: ast.alias, value: Any) -> bool:
-    """Return whether this import gives the live object."""
+    """Return whether this import binds the live object."""
     if isinstance(node, ast.Import):
         module = alias.name if alias.asname else alias.name.partition(".")[0]
         return sys.modules.get(module) is value

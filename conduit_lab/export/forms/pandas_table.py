@@ -1,4 +1,4 @@
-"""The forms of pandas: a table is a frame file, a timestamp its own call."""
+"""The forms of pandas: a table becomes a frame file, a timestamp a call."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from conduit_lab.export.forms.form import Draft
 from conduit_lab.export.forms.value import ObjectForm
 from conduit_lab.export.literals import quoted
 
-_MEND = "use columns of numbers, text, times or categories, with text and None for what is missing"
+_MEND = "use columns of numbers, text, times or categories, with text and None for missing values"
 
 
 class TableForm(ObjectForm):
-    """A DataFrame, Series or Index becomes a frame file, which `load_frame` reads."""
+    """A DataFrame, Series or Index becomes a frame file, loaded by `load_frame`."""
 
     named = True
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Return the call that reads the file."""
+        """Return the call that loads the file."""
         try:
             table_description(value)
         except FrameFileError as error:
@@ -43,7 +43,7 @@ def _texts(table: Any) -> Iterator[tuple[Any, list[Any]]]:
 
 
 class TimestampForm(ObjectForm):
-    """A timestamp or a time span of pandas is made of its text, in its own unit."""
+    """A pandas timestamp or timedelta is rebuilt from its text, in its own unit."""
 
     aliased = False
 
@@ -63,7 +63,7 @@ class TimestampForm(ObjectForm):
 
 
 def is_timestamp(value: Any) -> bool:
-    """Return whether a value is a scalar of pandas; pandas is not imported."""
+    """Return whether a value is a pandas scalar; pandas is not imported."""
     pd = sys.modules.get("pandas")
     if pd is None or not hasattr(pd, "Timestamp"):
         return False

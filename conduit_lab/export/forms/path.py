@@ -1,4 +1,4 @@
-"""The form of a path: relative to the exported folder where it lies in the project."""
+"""The form of a path: relative to the exported folder if it lies in the project."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from conduit_lab.export.literals import quoted
 
 
 class PathForm(Form):
-    """A path below the root starts at the exported folder, and a file there is copied."""
+    """A path below the root becomes relative to the exported folder, and its file is copied."""
 
     def expression(self, value: PurePath, draft: Draft) -> str:
         """Return the path in terms of `HERE` or `Path`."""
@@ -23,5 +23,5 @@ class PathForm(Form):
 
 
 def _kind(path: PurePath) -> str:
-    """Return the class of a path; one of this system's files is a `Path` on every system."""
+    """Return the class name of a path; paths of this system become `Path` on every system."""
     return "Path" if isinstance(path, Path) else type(path).__name__

@@ -1,4 +1,4 @@
-"""The form of compiled patterns: `re.compile`, with the live pattern and its flags."""
+"""The form of compiled patterns: a call to `re.compile` with the pattern and its flags."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from conduit_lab.export.forms.form import Draft
 from conduit_lab.export.forms.value import ObjectForm
 
-_IMPLIED = re.UNICODE  # every pattern of a text has it
+_IMPLIED = re.UNICODE  # set for every str pattern
 
 
 class PatternForm(ObjectForm):
@@ -17,7 +17,7 @@ class PatternForm(ObjectForm):
     aliased = False
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Return the call of `re.compile`; its flags by their names."""
+        """Return the call to `re.compile`, with flags by name."""
         arguments = [draft.find(value.pattern)]
         flags = re.RegexFlag(
             value.flags & ~_IMPLIED if isinstance(value.pattern, str) else value.flags

@@ -1,4 +1,4 @@
-"""ObjectPlaces: where the pieces that are written hold each mutable object."""
+"""ObjectPlaces: where the pieces written so far hold each mutable object."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ _FIXED = (str, int, float, complex, bytes, type(None), type(Ellipsis), type)
 
 
 class ObjectPlace(NamedTuple):
-    """Where an object is: an expression that begins with a name of the session."""
+    """The place of an object: an expression that begins with a name of the session."""
 
     name: str
     expression: str
 
 
 class ObjectPlaces:
-    """The objects below the names that are written, each with its first place.
+    """The objects reachable from the names written so far, each with its first place.
 
-    A list that two containers hold is written into the first of them; the second refers to it.
+    A list that two containers hold is written into the first; the second refers to it.
     """
 
     def __init__(self, own: str = "__main__") -> None:
-        self._own = own  # the module of the session's classes
+        self._own = own  # module of the session's classes
         self._found: dict[
             int, tuple[ObjectPlace, Any]
-        ] = {}  # holds the objects, so that no id is reused
+        ] = {}  # keeps the objects alive, so that no id is reused
 
     def of(self, value: Any) -> ObjectPlace | None:
-        """Return the place of this very object, or None."""
+        """Return the place of this object (by identity), or None."""
         found = self._found.get(id(value))
         return None if found is None else found[0]
 
     def record(self, name: str, value: Any) -> None:
-        """Keep the places of an object and of everything inside it."""
+        """Record the places of an object and of everything it contains."""
         pending = [(name, value)]
         while pending:
             expression, each = pending.pop()

@@ -17,16 +17,16 @@ _SETTINGS = ("top_k", "prompt", "mode", "min_score", "name")
 
 
 class RagForm(Form):
-    """A Rag is made of its named parts and of the settings that are no defaults."""
+    """A Rag is rebuilt from its named parts and its non-default settings."""
 
     exact = True
 
     def is_imported(self, name: str, value: Any, namespace: Namespace) -> bool:
-        """Return False: a Rag is made of the session's store and generator."""
+        """Return False: a Rag consists of the session's store and generator."""
         return False
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Return the call of `Rag`, with the settings as they are now."""
+        """Return the call to `Rag`, with its current settings."""
         kind = draft.library(Rag)
         parts = [draft.find(value.store), draft.find(value.generator)]
         if value.rerank is not None:
@@ -51,14 +51,14 @@ def _check_setting(key: str, item: Any, rag: Rag, draft: Draft) -> None:
 
 
 class RagEndpointForm(Form):
-    """The two endpoints of a Rag are made by one call."""
+    """One call registers both endpoints of a Rag."""
 
     def key(self, value: Any) -> str:
         """Return the path that the two endpoints share."""
         return f"rag {value.at}"
 
     def binds(self, name: str, value: Any, namespace: Namespace) -> Sequence[str]:
-        """Return the session's names of the endpoint that answers whole."""
+        """Return the session's names for the endpoint that returns whole answers."""
         return namespace.names_of(value.whole)
 
     def is_imported(self, name: str, value: Any, namespace: Namespace) -> bool:
@@ -66,7 +66,7 @@ class RagEndpointForm(Form):
         return False
 
     def statement(self, value: Any, draft: Draft) -> str:
-        """Return the call of `rag`, with every name that its endpoint has."""
+        """Return the call to `rag`, with every name bound to its endpoint."""
         check_app(value, draft)
         rag = draft.find(value.rag)
         names = "".join(f"{name} = " for name in draft.namespace.names_of(value.whole))

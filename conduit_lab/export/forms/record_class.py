@@ -1,4 +1,4 @@
-"""Record classes: whose instances are their fields, by constructors that Python generates."""
+"""Record classes: classes whose generated constructors take exactly their fields."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _GENERATED = ("<string>", "<attrs generated")
 
 
 def record_fields(value: Any) -> dict[str, Any] | None:
-    """Return the fields of a record by the arguments of its class; None for any other object."""
+    """Return the fields of a record keyed by constructor argument; None for any other object."""
     kind = type(value)
     if is_named_tuple(kind):
         return dict(zip(kind._fields, value, strict=True))
@@ -27,7 +27,7 @@ def record_fields(value: Any) -> dict[str, Any] | None:
 
 
 def is_named_tuple(kind: type) -> bool:
-    """Return whether a class is one of `namedtuple` or `NamedTuple`."""
+    """Return whether a class was created by `namedtuple` or `NamedTuple`."""
     names = getattr(kind, "_fields", None)
     return issubclass(kind, tuple) and isinstance(names, tuple)
 
@@ -39,7 +39,7 @@ def is_pydantic(kind: type) -> bool:
 
 
 def is_generated_record(kind: Any) -> bool:
-    """Return whether making an instance runs generated code alone, and none of the user's."""
+    """Return whether instantiating a class runs only generated code, none of the user's."""
     if is_named_tuple(kind):
         return _is_generated(kind.__new__)
     if is_pydantic(kind):

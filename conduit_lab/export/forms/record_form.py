@@ -11,12 +11,12 @@ from conduit_lab.export.forms.value import ObjectForm
 
 
 class MemberForm(ObjectForm):
-    """A member of an enumeration is an attribute of its class."""
+    """An enum member is an attribute of its class."""
 
     aliased = False
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Return the attribute; of combined flags the call of their class."""
+        """Return the attribute; combined flags become a call of their class."""
         kind = draft.find(type(value))
         if isinstance(value, Flag) and (value.name is None or "|" in value.name):
             return f"{kind}({draft.find(value.value)})"
@@ -24,21 +24,22 @@ class MemberForm(ObjectForm):
 
 
 class RecordForm(ObjectForm):
-    """A record is its class, called with its fields, where no code of the user runs for that."""
+    """A record becomes a call of its class with its fields, provided that runs no user code."""
 
     def expression(self, value: Any, draft: Draft) -> str:
         """Return the call, with an expression per field."""
         found = record_fields(value)
         if found is None or not all(map(is_name, found)):
             raise draft.no_form(
-                f"this {type(value).__name__} is not its fields alone", "make it in one statement"
+                f"this {type(value).__name__} has state beyond its fields",
+                "create it in one statement",
             )
         fields = ", ".join(f"{name}={draft.find(item, name)}" for name, item in found.items())
         return f"{draft.find(type(value))}({fields})"
 
 
 def is_record(value: Any) -> bool:
-    """Return whether an object is its fields, and making it again gives them all."""
+    """Return whether an object's fields are enough to rebuild it completely."""
     kind = type(value)
     if isinstance(value, Enum) or not is_generated_record(kind):
         return False
@@ -54,7 +55,7 @@ def is_record(value: Any) -> bool:
 
 
 def _declared(kind: Any) -> set[str]:
-    """Return the attributes that the class declares as fields of its constructor."""
+    """Return the attributes that the class declares as constructor fields."""
     if (pydantic := getattr(kind, "model_fields", None)) is not None:
         return set(pydantic)
     if attributes := getattr(kind, "__attrs_attrs__", None):

@@ -12,9 +12,9 @@ from conduit_lab.export.literals import is_literal, literal
 
 
 class SettledFunctionForm(ObjectForm):
-    """A callable frozen dataclass of this package is its class, called with its fields.
+    """A callable frozen dataclass of this package becomes a call of its class with its fields.
 
-    One with a name is made by the user's own statement, as any other object.
+    A named one is created by the user's own statement, like any other object.
     """
 
     def expression(self, value: Any, draft: Draft) -> str:

@@ -1,4 +1,4 @@
-"""The form of the combinators: the call that makes each, its children first."""
+"""The form of combinators: the call that creates each, children first."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _Find = Callable[[Any], str]
 
 
 class StageForm(ExpressionForm):
-    """A combinator of this package is made of the stages that it holds now, and of its settings.
+    """A combinator of this package is rebuilt from its current stages and settings.
 
-    Nested ones are made inside its own call. The user's statement stays where it says the same,
-    where a stage has no form of its own, such as a lambda, and for a user's own class.
+    Nested combinators become nested calls. The user's statement is kept if it is equivalent, if a
+    stage has no form of its own, such as a lambda, or if the class is the user's own.
     """
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Return the call that makes the combinator."""
+        """Return the call that creates the combinator."""
         kind = type(value)
         if not is_of_package(kind) or (isinstance(value, Function) and kind is not Function):
             raise draft.nameless(value)
@@ -39,12 +39,12 @@ class StageForm(ExpressionForm):
 
 
 def is_of_package(kind: type) -> bool:
-    """Return whether a class is one of this package."""
+    """Return whether a class is defined in this package."""
     return kind.__module__.startswith("conduit_lab.")
 
 
 def _arguments(stage: Any, find: _Find, draft: Draft) -> Iterator[str]:
-    """Yield the arguments of the call that makes a stage, without its name."""
+    """Yield the arguments of the call that creates a stage, except its name."""
     if isinstance(stage, Function):
         yield find(stage.function)
         return
@@ -66,7 +66,7 @@ def _arguments(stage: Any, find: _Find, draft: Draft) -> Iterator[str]:
 
 
 def _unnamed_function(child: Any, draft: Draft) -> str | None:
-    """Return the name of a plain function that its combinator wrapped, or None."""
+    """Return the name of a plain function wrapped by its combinator, or None."""
     if type(child) is not Function or draft.namespace.name_of(child) is not None:
         return None
     return draft.find(child.function) if child.name == _default_name(child) else None

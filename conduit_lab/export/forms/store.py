@@ -15,20 +15,20 @@ _POSTGRES_CLIENT = ("psycopg", "psycopg_binary")
 
 
 class StoreForm(Form):
-    """A store becomes the app's own, under its name or its variable's, or stays on its server."""
+    """A local store is copied, named after itself or its variable; a remote one stays remote."""
 
     def is_imported(self, name: str, value: Any, namespace: Namespace) -> bool:
-        """Return False: a store is its entries, wherever it was opened."""
+        """Return False: a store is its entries, no matter where it was opened."""
         return False
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Return the call of `vector_store` for one of the app's stores."""
+        """Return the call to `vector_store` for one of the app's stores."""
         if not _is_of_app(value, draft):
             raise draft.nameless(value)
         return _call(value, value.name, draft)
 
     def statement(self, value: Any, draft: Draft) -> str:
-        """Return the call of `vector_store`; a store of no app is named by its variable."""
+        """Return the call to `vector_store`; a store without an app is named after its variable."""
         label = _NOT_IN_A_LABEL.sub("", draft.name).lstrip("_-") or "store"
         label = value.name if _is_of_app(value, draft) else label
         return f"{draft.name} = {_call(value, label, draft)}"
@@ -55,10 +55,10 @@ def _call(store: Any, label: str, draft: Draft) -> str:
 
 
 def _need_client(url: str, draft: Draft) -> None:
-    """Pin the client of a store on a server; refuse a URL with a password."""
-    if url.rpartition("@")[0].count(":") > 1:  # more than the scheme's
+    """Pin the client of a remote store; refuse a URL that contains a password."""
+    if url.rpartition("@")[0].count(":") > 1:  # beyond the one after the scheme
         raise draft.refusal(
-            "the store's URL holds a password",
+            "the store's URL contains a password",
             "leave it out and set PGPASSWORD, for Qdrant QDRANT_API_KEY, where the app runs",
         )
     for module in _QDRANT_CLIENT if url.startswith("qdrant") else _POSTGRES_CLIENT:

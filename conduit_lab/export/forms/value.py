@@ -1,4 +1,4 @@
-"""The forms of values: the user's own statement, a snapshot, a data file."""
+"""The forms of values: the user's own statement, a snapshot, or a data file."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SNAPSHOT = "  # snapshot of its value at the export"
 
 
 class ObjectForm(Form):
-    """An object is the user's own statement where that gives it, else its form's expression.
+    """An object becomes the user's own statement if that recreates it, else its form's expression.
 
-    One without an expression is made by the session's own statement, run again.
+    Without an expression, the session's own statement is repeated.
     """
 
     def statement(self, value: Any, draft: Draft) -> str:
-        """Return the user's own statement, a snapshot, or the statement again."""
+        """Return the user's own statement, a snapshot, or the statement that created the object."""
         draft.check_secret(draft.name, value)
         place = draft.place(value) if self.aliased else None
         if place is not None:
@@ -59,25 +59,25 @@ class ObjectForm(Form):
 
 
 class ExpressionForm(ObjectForm):
-    """An object that is made of others: by its expression, or where it has none as any object."""
+    """An object composed of others: written as its expression, or else like any object."""
 
     def bound(self, expression: str, draft: Draft) -> str:
-        """Return the statement: it is no snapshot, as it is made of live objects again."""
+        """Return the statement; it is no snapshot, as it refers to live objects."""
         return "\n".join([*draft.before, f"{draft.name} = {expression}"])
 
 
 class ContainerForm(ObjectForm):
-    """A list, dict or set is written as it is now, with an expression per item."""
+    """A list, dict or set is written with its current items, one expression each."""
 
     exact = True
     named = False
 
     def is_imported(self, name: str, value: Any, namespace: Namespace) -> bool:
-        """Return whether it came by an import and is no literal."""
+        """Return whether it was imported and is not a literal."""
         return not is_literal(value) and super().is_imported(name, value, namespace)
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Return a literal, the call that reads it from a file, or its items' expressions."""
+        """Return a literal, a call that loads it from a file, or an expression per item."""
         if is_literal(value) and _is_tree(value, draft):
             return _literal_or_file(value, draft)
         if isinstance(value, dict):
@@ -95,20 +95,20 @@ class ContainerForm(ObjectForm):
 
 
 class ShellOutputForm(ContainerForm):
-    """The lines that `!cmd` gave are a plain list."""
+    """The output lines of `!cmd` become a plain list."""
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Return the lines; `check_source` refuses IPython's own attributes of them."""
+        """Return the lines; `check_source` refuses uses of IPython's own attributes."""
         return super().expression(list(value), draft)
 
 
 class ConstantForm(ContainerForm):
-    """An immutable value: two names of it are two values."""
+    """An immutable value: two names of it may become two values."""
 
     aliased = False
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Return its literal; infinities and NaN are made of their names."""
+        """Return its literal; infinities and NaN are created from their names."""
         if isinstance(value, float) and not math.isfinite(value):
             return f'{draft.imported("builtins", "float")}("{value}")'
         if value is NotImplemented:
@@ -119,9 +119,9 @@ class ConstantForm(ContainerForm):
 
 
 def still_gives(statement: Statement, value: Any, draft: Draft) -> bool:
-    """Return whether a session's statement assigns exactly this value, by what its names hold now.
+    """Return whether a session statement, evaluated now, still assigns exactly this value.
 
-    Only an expression that changes nothing is evaluated.
+    Only expressions without side effects are evaluated.
     """
     node, name = statement.assigned, draft.name
     if node is None or not statement.binds_only(name) or statement.builds_on(name):
@@ -130,21 +130,21 @@ def still_gives(statement: Statement, value: Any, draft: Draft) -> bool:
         return False  # the notebook's value can become a snapshot
     try:
         made = evaluated(node, draft.namespace.names)
-    except Exception:  # it may change something, or no longer works
+    except Exception:  # it may have side effects, or no longer works
         return False
     return Likeness(draft.places).same(made, value)
 
 
 def repeat_assignment(value: Any, draft: Draft, reason: NoForm | None = None) -> str:
-    """Return the statement that made a live object, to be run again in the export.
+    """Return the statement that created a live object, to be repeated in the export.
 
-    `reason` says why no expression makes it.
+    `reason` says why no expression creates it.
     """
     statement = draft.namespace.statements.maker(draft.name)
     if statement is None or statement.awaits:
         raise draft.refusal(
             f"a live {type(value).__name__} has no file form",
-            f"make {draft.name} in one statement of its own, or {draft.resource_mend}",
+            f"create {draft.name} in a separate statement, or {draft.resource_mend}",
         ) from reason
     for part in _parts(value):
         for path in draft.form_of(part).files(part):
@@ -159,7 +159,7 @@ def _parts(value: Any) -> Iterable[Any]:
 
 
 def _is_tree(value: Any, draft: Draft) -> bool:
-    """Return whether no mutable part of a literal is a part of anything else."""
+    """Return whether no mutable part of a literal is shared with another object."""
     met: dict[int, Any] = {}
     pending = list(value.values()) if isinstance(value, dict) else _items(value)
     while pending:
@@ -178,7 +178,7 @@ def _items(value: Any) -> list[Any]:
 
 
 def _literal_or_file(value: Any, draft: Draft) -> str:
-    """Return a literal, or where it is long the expression that reads it from a data file."""
+    """Return a literal, or for a long one the expression that loads it from a data file."""
     text = repr(value)
     if len(text) <= MAX_INLINE_CHARACTERS:
         return text
@@ -194,7 +194,7 @@ def _literal_or_file(value: Any, draft: Draft) -> str:
 
 
 def _json(value: Any) -> str | None:
-    """Return a literal as JSON, or None where JSON would change it."""
+    """Return a literal as JSON, or None if JSON would change it."""
     try:
         text = json.dumps(value)
     except (TypeError, ValueError):

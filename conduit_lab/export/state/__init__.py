@@ -1,1 +1,1 @@
-"""State: everything that an app's endpoints reach, as lines that two processes compare."""
+"""State: the objects that an app's endpoints reach, as lines to compare between processes."""

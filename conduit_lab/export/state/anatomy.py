@@ -1,7 +1,7 @@
-"""Anatomy: the parts of classes and instances, read without running any code of theirs.
+"""Anatomy: the parts of classes and instances, read without running any of their code.
 
-A class may answer every attribute with a dict, lie about its `__class__`, or raise; its metaclass
-may too. So these functions use the descriptors of `type` and of built-in types alone.
+A class may return a dict for any attribute, lie about its `__class__`, or raise; so may its
+metaclass. These functions therefore use only the descriptors of `type` and of built-in types.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _DICT = type.__dict__["__dict__"]
 _QUALNAME = type.__dict__["__qualname__"]
 _NAME = type.__dict__["__name__"]
 
-# the content of an instance of a subclass of these, beside its attributes
+# for subclasses of these types: how to read the content besides the attributes
 _CONTENTS: tuple[tuple[type, Any], ...] = (
     (dict, lambda value: dict(dict.items(value))),
     (list, lambda value: list(list.__iter__(value))),
@@ -39,13 +39,13 @@ def bases_of(kind: type) -> tuple[type, ...]:
 
 
 def mro_of(kind: type) -> tuple[type, ...]:
-    """Return a class and its bases in the order of attribute look-up."""
+    """Return a class and its bases in method resolution order."""
     found: tuple[type, ...] = _MRO.__get__(kind)
     return found
 
 
 def attributes_of(kind: type) -> dict[str, Any]:
-    """Return the attributes in the body of a class."""
+    """Return the attributes defined in a class body."""
     return dict(_DICT.__get__(kind))
 
 
@@ -60,19 +60,19 @@ def class_name(kind: type) -> str:
 
 
 def module_of(kind: type) -> str:
-    """Return the name of the module of a class, empty where it has none."""
+    """Return the module name of a class; empty if it has none."""
     found = _DICT.__get__(kind).get("__module__", "builtins")
     return found if type(found) is str else ""
 
 
 def is_kind(kind: type, known: type | tuple[type, ...]) -> bool:
-    """Return whether `kind` is one of `known` or a subclass, by its bases alone."""
+    """Return whether `kind` is one of `known` or a subclass, judging by its MRO alone."""
     choices = known if isinstance(known, tuple) else (known,)
     return any(base is one for base in mro_of(kind) for one in choices)
 
 
 def instance_parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the attributes and slots of an instance, and the content of a built-in base."""
+    """Yield an instance's attributes and slots, and the content of its built-in base."""
     kind = type(value)
     bases = mro_of(kind)
     for base in bases:
@@ -87,7 +87,7 @@ def instance_parts(value: Any) -> Iterator[tuple[str, Any]]:
             if type(member) is types.MemberDescriptorType and type(name) is str:
                 try:
                     yield f".{name}", member.__get__(value)
-                except AttributeError:  # a slot that is not set
+                except AttributeError:  # an unset slot
                     continue
     for base, content in _CONTENTS:
         if kind is not base and any(each is base for each in bases):

@@ -1,4 +1,4 @@
-"""The code of a function as text that is equal wherever equal source was compiled."""
+"""The code of a function as text that is equal for equal source, wherever it was compiled."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import dis
 from collections.abc import Iterator
 from types import CodeType
 
-_FLAGS = 0xFF  # arguments, generator, coroutine: those that change the behavior of a call
-# Python compiles a call on an imported name with other operations than one on any name
+_FLAGS = 0xFF  # arguments, generator, coroutine: the flags that affect a call
+# Python compiles a call on an imported name to other instructions than one on any other name
 _UNSTABLE = frozenset({"CACHE", "PRECALL", "PUSH_NULL", "NOP", "RESUME", "EXTENDED_ARG"})
 _FORMATTING = frozenset(
     {"str", "repr", "format", "print", "to_string", "to_html", "array2string", "array_str",
@@ -17,17 +17,17 @@ _SAME = {"LOAD_METHOD": "LOAD_ATTR", "CALL_FUNCTION": "CALL", "CALL_METHOD": "CA
 
 
 def code_text(code: CodeType) -> str:
-    """Return the operations of `code` and of the code in it, without places in a file."""
+    """Return the instructions of `code` and of nested code, without file positions."""
     return "\n".join(_lines(code))
 
 
 def global_names(code: CodeType) -> list[str]:
-    """Return the global names that running `code` may look up, in order, each once."""
+    """Return the distinct global names that running `code` may look up, in order."""
     return list(dict.fromkeys(_global_names(code)))
 
 
 def formats_values(code: CodeType) -> bool:
-    """Return whether running `code` may make a text of a value."""
+    """Return whether running `code` may format a value as text."""
     inner = (const for const in code.co_consts if isinstance(const, CodeType))
     return (
         not _FORMATTING.isdisjoint(code.co_names)
@@ -74,7 +74,7 @@ def _lines(code: CodeType) -> Iterator[str]:
 
 
 def _constant(value: object) -> str:
-    """Return a constant as text; the order of a set of texts differs from process to process."""
+    """Return a constant as text; sets are sorted, as their order differs between processes."""
     if isinstance(value, frozenset):
         return f"frozenset({sorted(map(_constant, value))})"
     return f"({', '.join(map(_constant, value))})" if isinstance(value, tuple) else repr(value)

@@ -1,4 +1,4 @@
-"""The state of an app, and the first difference between that of two processes, as a sentence."""
+"""The state of an app, and the first difference between two processes' states, as a sentence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
 
 _NAME = re.compile(r"→ (\w+)")
-_MODULE = "module "  # before the title, as the text of its line
+_MODULE = "module "  # prefix of the line of a module, before its title
 
 
 def app_state(
@@ -27,8 +27,8 @@ def app_state(
 ) -> list[StateLine]:
     """Return a line for each object that the app's endpoints reach; opens its models and stores.
 
-    `names` are the globals that the endpoints live in; by default all `endpoints` are walked. The
-    `cells` of a session tell which settings of the process are its own.
+    `names` are the globals of the endpoints; by default all `endpoints` are walked. The session's
+    `cells` determine which process settings are its own.
     """
     walk = Walk(names, root, is_hidden)
     for endpoint in app.endpoints if endpoints is None else endpoints:
@@ -44,7 +44,7 @@ def reached_models(
     root: Path,
     is_hidden: Callable[[str], bool] = lambda name: False,
 ) -> list[FileModel[Any]]:
-    """Return the models that an endpoint reaches; opens them."""
+    """Return the models that an endpoint reaches, opening them."""
     walk = Walk(names, root, is_hidden)
     walk.add(endpoint.name, endpoint)
     return [value for value in walk.objects if isinstance(value, FileModel)]
@@ -53,9 +53,9 @@ def reached_models(
 def state_difference(
     here: Sequence[StateLine], there: Sequence[StateLine], cells: Sequence[str] = ()
 ) -> str | None:
-    """Return the first difference as a sentence with its mend; None for equal states.
+    """Describe the first difference and its fix in one sentence; None for equal states.
 
-    `cells` are those of the session, in which a setting is found.
+    `cells` are the session's cells, which are searched for the statement behind a setting.
     """
     (here, mine), (there, theirs) = _parted(here), _parted(there)
     problem = _objects_difference(here, there)
@@ -66,7 +66,7 @@ def state_difference(
 
 
 def _parted(lines: Sequence[StateLine]) -> tuple[list[StateLine], dict[str, str]]:
-    """Return the lines of objects, and the settings by their names."""
+    """Split lines into those of objects, and the settings keyed by name."""
     objects = [line for line in lines if not line.place.startswith(SETTING)]
     settings = lines[len(objects) :]
     return objects, {place.removeprefix(SETTING): text for place, text in settings}
@@ -112,5 +112,5 @@ def _mend(place: str, lines: Sequence[StateLine]) -> str:
     found = _NAME.findall(place)
     name = found[-1] if found else "the endpoint"
     if name == "__name__":
-        return "app.py is another module than the notebook: write the text that the code needs"
+        return "app.py is not the notebook's module: write out the text that the code needs"
     return f"Run the cell that defines {name} again, and then the cells that use it"

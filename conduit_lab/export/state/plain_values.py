@@ -1,4 +1,4 @@
-"""Plain values as text: exact, short, and the same in every process."""
+"""Plain values as text: exact, short, and identical in every process."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from uuid import UUID
 
 import numpy as np
 
-_MAX_CHARACTERS = 80  # of a value; of a longer one a digest is compared
-_SMALL_ITEMS = 64  # of a container of plain values; a larger one is one digest
+_MAX_CHARACTERS = 80  # of a value; longer ones are compared by digest
+_SMALL_ITEMS = 64  # of a container of plain values; larger ones become a single digest
 _DIGEST_BYTES = 8
 
-# immutable: no code can tell two equal ones apart
+# immutable: code cannot distinguish equal values
 PLAIN_VALUES = (
     range, slice, date, time, timedelta, tzinfo, Decimal, Fraction, UUID, PurePath, re.Pattern,
     np.generic,
 )  # fmt: skip
 SCALARS = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented))
 
-_SCALAR_IDS = frozenset(map(id, SCALARS))  # a metaclass may have an `==` of its own
+_SCALAR_IDS = frozenset(map(id, SCALARS))  # by id, as a metaclass may define its own `==`
 
 
 def is_scalar(kind: type) -> bool:
-    """Return whether values of this very type are plain."""
+    """Return whether values of exactly this type are plain."""
     return id(kind) in _SCALAR_IDS
 
 
 def scalar_text(value: Any, *, typed: bool = True) -> str:
-    """Return a plain value with its type; of a long one the beginning and a digest."""
+    """Return a plain value with its type; a long one is cut and gets a digest."""
     text = repr(value)
     if len(text) > _MAX_CHARACTERS:
         text = f"{text[:_MAX_CHARACTERS]}… {digest(text.encode('utf-8', 'surrogatepass'))}"
@@ -48,7 +48,7 @@ def digest(content: bytes) -> str:
 
 
 def flat_text(value: Any) -> str | None:
-    """Return the text of a container of plain values alone, or None; large ones as a digest."""
+    """Return the text of a container of only plain values, or None; large ones get a digest."""
     items = [*value.keys(), *value.values()] if isinstance(value, dict) else list(value)
     if not all(is_scalar(type(item)) for item in items):
         return None

@@ -1,4 +1,4 @@
-"""The parts of an object from which it could be made again."""
+"""The parts from which an object could be rebuilt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from conduit_lab.export.state.anatomy import attributes_of, instance_parts, is_kind, mro_of
 
-_ONLY_KIND = (  # running, or emptied at any time
+_ONLY_KIND = (  # only their type is compared: they are running, or may be emptied at any time
     types.GeneratorType,
     types.CoroutineType,
     types.AsyncGeneratorType,
@@ -28,11 +28,11 @@ Parts = list[tuple[str, Any]]
 
 
 def parts_of(value: Any, kind: type, is_own: Callable[[type], bool]) -> Parts | str | None:
-    """Return the parts of an object; None for one without any, a text for one that has a name.
+    """Return the parts of an object; None if it has none, a string if a name identifies it.
 
-    Those of the session's own classes (`is_own`) are their attributes, slots and content, and the
-    parts that a library's base gives: no method of theirs runs. Those of a library's class are the
-    ones that `copy` and `pickle` see.
+    For the session's own classes (`is_own`), the parts are attributes, slots and content, plus
+    those of a library base class; none of their methods runs. For library classes, the parts are
+    what `copy` and `pickle` use.
     """
     if is_kind(kind, _ONLY_KIND):
         return None
@@ -54,7 +54,7 @@ def parts_of(value: Any, kind: type, is_own: Callable[[type], bool]) -> Parts | 
 
 
 def _logger_parts(logger: Logger) -> Parts:
-    """Return the level and the filters of a logger; its handlers are those of the server."""
+    """Return a logger's level and filters; its handlers belong to the server."""
     return [
         (".name", logger.name),
         (".getEffectiveLevel()", logger.getEffectiveLevel()),
@@ -69,12 +69,12 @@ def _has_hook(base: type) -> bool:
 
 
 def _reduced(value: Any, kind: type, base: type) -> Parts | str | None:
-    """Return the parts as `copy` and `pickle` see them, by the methods of `base`."""
+    """Return the parts that `copy` and `pickle` would use, by the methods of `base`."""
     registered = copyreg.dispatch_table.get(kind)
     method: Any = base
     try:
         made: Any = registered(value) if registered else method.__reduce_ex__(value, 4)
-    except Exception:  # a lock, a socket, an object that refuses to be copied
+    except Exception:  # a lock, a socket, or an object that refuses to be copied
         return None
     if type(made) is str:
         return made

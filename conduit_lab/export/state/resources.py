@@ -24,7 +24,7 @@ from conduit_lab.vectors.store import VectorStore
 if TYPE_CHECKING:
     from conduit_lab.export.state.walk import Walk
 
-MAX_ENTRIES = 20_000  # of a store whose entries are compared; of a larger one their number
+MAX_ENTRIES = 20_000  # larger stores are compared by number of entries only
 _MODEL_OPTIONS = ("device", "fallback", "timeout")
 _RAG_SETTINGS = ("top_k", "mode", "min_score", "name", "options")
 
@@ -35,13 +35,13 @@ _Parts = tuple[str, list[tuple[str, Any]]]
 
 
 def resource_parts(value: Any, walk: Walk) -> _Parts | None:
-    """Return the line and the parts of an object of this package or a table; None for others."""
+    """Return the line and the parts of a package object or table; None for anything else."""
     kind = type(value)
     if module_of(kind).partition(".")[0] not in _PACKAGES and not is_kind(kind, _RESOURCES):
-        return None  # without a look at its attributes, which may be code of the session
+        return None  # without reading attributes, which may run session code
     if isinstance(value, App):
         return "the app", []
-    if isinstance(value, AppResource):  # not the object that it built, which belongs to its process
+    if isinstance(value, AppResource):  # excludes the built object, which belongs to its process
         return f"resource {value.name}", [("", value.function)]
     if isinstance(value, Endpoint):
         below = [("", value.function)]
@@ -68,14 +68,14 @@ def resource_parts(value: Any, walk: Walk) -> _Parts | None:
         return f"{type(value).__name__} {value.name}", [(str(name), part) for name, part in parts]
     if isinstance(value, Stream):
         return "a Stream", []
-    if isinstance(value, RemoteApp):  # not its connection, which holds the key
+    if isinstance(value, RemoteApp):  # excludes its connection, which holds the key
         key = "with" if value.has_key else "without"
         return f"connected app {value.url} {key} a key", [("its timeout", value.timeout)]
     return table_parts(value)
 
 
 def _model(model: Any) -> _Parts:
-    """Describe a model by the content that it opened, not by its file: that may have changed."""
+    """Describe a model by the content that it opened; its file may have changed since."""
     options = {name: getattr(model.options, name) for name in _MODEL_OPTIONS}
     options["variant"] = getattr(model, "variant", None)
     options["remote"] = model.remote or None
@@ -86,14 +86,14 @@ def _model(model: Any) -> _Parts:
 
 
 def model_text(model: Any, graph: str) -> str:
-    """Return the line of a model whose graph or weights have this content."""
+    """Return the line of a model whose graph or weights have the given content."""
     content = [graph, *(_other_files(model) if isinstance(model, FolderModel) else ())]
     mark = hashlib.blake2b("".join(content).encode(), digest_size=8).hexdigest()
     return f"{type(model).__name__} {model.name}, content {mark}"
 
 
 def _other_files(model: FolderModel[Any]) -> Iterator[str]:
-    """Yield the digests of a folder's files beside its graphs: tokenizer, configs."""
+    """Yield digests of a folder's other files, such as tokenizer and configuration."""
     for path in sorted(model.path.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(model.path).parts)
         if path.suffix in (".json", ".txt", ".jinja", ".model") and not hidden and path.is_file():
@@ -101,7 +101,7 @@ def _other_files(model: FolderModel[Any]) -> Iterator[str]:
 
 
 def _store(store: VectorStore) -> _Parts:
-    """Describe a store by its entries, or by their number where there are many or it is remote."""
+    """Describe a store by its entries, or by their count if it is large or remote."""
     shown = f"store of {len(store)} entries, {store.dimension} × {store.metric}"
     if store.url is None and len(store) <= MAX_ENTRIES:
         mark = hashlib.blake2b(digest_size=8)

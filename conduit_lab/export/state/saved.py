@@ -1,4 +1,4 @@
-"""The state of a session as `state.json` in its export, for proofs on other machines."""
+"""The state of a session, saved as `state.json` in its export for proofs on other machines."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ STATE_FILE = "state.json"
 
 
 def save_state(folder: Path, lines: Sequence[StateLine]) -> None:
-    """Write the lines with the version of Python that compiled the code in them."""
+    """Write the lines with the Python version that compiled the code they describe."""
     rows = ",\n".join(json.dumps(line, ensure_ascii=True) for line in lines)
     text = f'{{"python": "{_python()}", "lines": [\n{rows}\n]}}\n'
     (folder / STATE_FILE).write_text(text, "utf-8")
 
 
 def saved_state(folder: Path) -> list[StateLine] | None:
-    """Return the saved lines; None without any, and for those of another version of Python."""
+    """Load the saved lines; None if there are none, or they are from another Python version."""
     place = folder / STATE_FILE
     if not place.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Settings: the options of libraries that the session set, as lines of its state."""
+"""Settings: library options that the session set, as lines of its state."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-SETTING = "setting "  # before the name, as the place of its line
-FORMATTING = "text of values"  # stands for a package: the code makes texts of values
+SETTING = "setting "  # prefix of a setting's line
+FORMATTING = "text of values"  # stands for a package: the code formats values as text
 
 _DEFAULT = "its default"
 _CATEGORIES = ("LC_COLLATE", "LC_MONETARY", "LC_NUMERIC", "LC_TIME")
@@ -25,11 +25,11 @@ _Values = Iterable[tuple[str, object]]
 
 
 class _Settings(NamedTuple):
-    """Settings of one family, which is how their names begin.
+    """Settings of one family, identified by a common name prefix.
 
-    They matter to code that uses one of the `packages`, to any code where there are none. `words`
-    are in the statements that set them. Those that tools of a notebook set too are compared only
-    where a cell has such words: `by_cells`.
+    They affect code that uses one of the `packages`, or any code if that is empty. `words` occur in
+    the statements that set them. Settings that notebook tools also change (`by_cells`) are compared
+    only if a cell contains such words.
     """
 
     read: Callable[[], _Values]
@@ -41,10 +41,10 @@ class _Settings(NamedTuple):
 def settings_of(
     packages: Iterable[str], cells: Sequence[str] | None, set_attributes: Set[str] = frozenset()
 ) -> Iterator[tuple[str, str]]:
-    """Yield the settings, as (name, value), that matter to code which uses the `packages`.
+    """Yield the settings, as (name, value), that affect code using the `packages`.
 
-    Options at their defaults are left out. `cells` are those of the session, None in an export. The
-    context of decimals, which is one per thread, is compared unless the code sets parts of it.
+    Options with default values are omitted. `cells` are the session's cells, None in an export. The
+    decimal context, which is per thread, is compared unless the code sets parts of it.
     """
     used = {name.partition(".")[0].removeprefix("_") for name in packages}
     for settings in _FAMILIES.values():
@@ -62,7 +62,7 @@ def settings_of(
 def settings_difference(
     here: Mapping[str, str], there: Mapping[str, str], cells: Sequence[str], user: str
 ) -> str | None:
-    """Return the first setting that differs, in a sentence with its mend, or None.
+    """Describe the first setting that differs, with its fix, in one sentence; None if all match.
 
     `user` is an endpoint that depends on it.
     """
@@ -85,7 +85,7 @@ def _mend(words: Sequence[str], cells: Sequence[str]) -> str:
 
 
 def _line_with(words: Sequence[str], cells: Sequence[str]) -> tuple[int, str] | None:
-    """Return the newest line of a cell with one of the words, and the number of the cell."""
+    """Return the newest cell line that contains one of the words, and the cell's number."""
     for number, cell in reversed(list(enumerate(cells))):
         for line in cell.splitlines():
             if any(word in line for word in words):
@@ -98,7 +98,7 @@ def _family(name: str) -> str:
 
 
 def _is_of_texts(name: str) -> bool:
-    """Return whether a setting changes only how values look as text."""
+    """Return whether a setting only affects how values are formatted as text."""
     return name.startswith(("numpy print option", "pandas option display.", "pandas option styler"))
 
 
@@ -112,18 +112,18 @@ def _decimal() -> _Values:
 
 def _numpy() -> _Values:
     for kind, how in np.geterr().items():
-        if how in ("raise", "call"):  # the others change no answer
+        if how in ("raise", "call"):  # the other actions do not affect answers
             yield f"numpy.geterr()[{kind!r}]", how
     for option, value in np.get_printoptions().items():
         yield f"numpy print option {option}", value
 
 
 def _pandas() -> _Values:
-    """Yield the options that differ from their defaults; pandas has no public list of these."""
+    """Yield the options that differ from their defaults; pandas has no public API for these."""
     known = getattr(sys.modules.get("pandas._config.config"), "_registered_options", {})
     for option, registered in known.items():
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of options that will go
+            warnings.simplefilter("ignore")  # for deprecated options
             value = sys.modules["pandas"].get_option(option)
         if repr(value) != repr(registered.defval):
             yield f"pandas option {option}", value
@@ -141,7 +141,8 @@ def _sys() -> _Values:
 
 def _warnings() -> _Values:
     rules = [rule for rule in warnings.filters if rule[0] == "error"]
-    errors = [rule for rule in rules if "IPython" not in str(rule[2])]  # it has some of its own
+    # IPython adds some of its own
+    errors = [rule for rule in rules if "IPython" not in str(rule[2])]
     for number, (_, text, kind, module, line) in enumerate(errors):
         parts = [getattr(each, "pattern", each) for each in (text, module)]
         yield f"warnings.filters[{number}]", f"error {kind} {parts} {line}"

@@ -8,7 +8,7 @@ from conduit_lab.core.frame_file import FrameFileError, is_pandas_table, table_d
 
 
 def table_parts(value: Any) -> tuple[str, list[tuple[str, Any]]] | None:
-    """Return the line and the parts of a table; None for other objects, and for odd tables."""
+    """Return the line and the parts of a table; None for other objects and unsupported tables."""
     if not is_pandas_table(value):
         return None
     try:

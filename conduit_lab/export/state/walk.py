@@ -1,4 +1,4 @@
-"""Walk: every object that an app's endpoints reach, as one line each, in a fixed order."""
+"""Walk: every object that an app's endpoints reach, one line each, in a deterministic order."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ from conduit_lab.export.state.plain_values import (
 from conduit_lab.export.state.reduced import parts_of
 from conduit_lab.export.state.settings import FORMATTING
 
-MAX_PLACE_CHARACTERS = 400  # of a line; deep places would add up to gigabytes
-MAX_LINES = 200_000  # of one app; further objects are not compared, and a warning says so
+MAX_PLACE_CHARACTERS = 400  # of a line; deeply nested places would add up to gigabytes
+MAX_LINES = 200_000  # per app; further objects are not compared, with a warning
 
 _ROUTINES = (
     types.BuiltinFunctionType,
@@ -56,12 +56,12 @@ _ROUTINES = (
 _IMMUTABLE = (*PLAIN_VALUES, tuple, frozenset, Enum)
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _CONTAINERS = (list, tuple, set, frozenset, dict)
-# attributes of a class that say nothing about its behaviour, or hold the process's own objects
+# class attributes that do not affect behaviour, or hold objects of the process
 _CLASS_NOISE = frozenset(
     {"__module__", "__dict__", "__weakref__", "__doc__", "__firstlineno__", "__static_attributes__",
      "__abstractmethods__", "_abc_impl", "__orig_bases__", "__parameters__",
      "__annotations_cache__", "__subclasshook__", "__signature__",
-     "__slotnames__"}  # which copyreg keeps once an instance was copied
+     "__slotnames__"}  # set by copyreg once an instance was copied
 )  # fmt: skip
 _MODULE_NOISE = frozenset(
     {"__builtins__", "__cached__", "__doc__", "__file__", "__loader__", "__name__", "__package__",
@@ -70,18 +70,18 @@ _MODULE_NOISE = frozenset(
 
 
 class StateLine(NamedTuple):
-    """One object: how the endpoints reach it, and its value or its kind."""
+    """One object: how the endpoints reach it, and its value or type."""
 
     place: str
     text: str
 
 
 class Walk:
-    """The lines of the objects below some roots; each object is walked once, with its aliases.
+    """The lines of all objects below some roots; each object is walked once, with its aliases.
 
-    `names` are the globals of the session, or of the exported `app.py`, and `root` the folder of
-    the project there: paths below it, and modules from files below it, belong to the state.
-    `is_hidden` tells the names that a notebook puts beside the user's own.
+    `names` are the globals of the session or of the exported `app.py`, and `root` is the project
+    folder there: paths below it, and modules loaded from it, belong to the state. `is_hidden`
+    accepts names that a notebook adds to the user's own.
     """
 
     def __init__(
@@ -94,15 +94,16 @@ class Walk:
         self.root = root
         self._is_hidden = is_hidden
         self.lines: list[StateLine] = []
-        self.packages: set[str] = set()  # the modules of the libraries that are reached
-        self.set_attributes: set[str] = set()  # those that the session's own code sets
+        self.packages: set[str] = set()  # modules of the libraries reached so far
+        self.set_attributes: set[str] = set()  # attributes that the session's own code sets
         self._own = names.get("__name__")
-        self._seen: dict[int, tuple[str, Any]] = {}  # the first place of each object; keeps it
+        # the first place of each object; keeps it alive
+        self._seen: dict[int, tuple[str, Any]] = {}
         self._pending: list[tuple[str, Iterator[tuple[str, Any]]]] = []
 
     @property
     def objects(self) -> list[Any]:
-        """The objects so far, without the immutable ones."""
+        """The objects seen so far, except immutable ones."""
         return [value for _, value in self._seen.values()]
 
     def add(self, place: str, value: Any) -> None:
@@ -112,7 +113,7 @@ class Walk:
             above, parts = self._pending[-1]
             try:
                 step = next(parts, None)
-            except Exception as error:  # code of an object, or a value that changes meanwhile
+            except Exception as error:  # raised by the object's code, or by a concurrent change
                 self._write(above, f"not readable: {class_name(type(error))}")
                 step = None
             if step is None:
@@ -122,13 +123,13 @@ class Walk:
                 self._pending.append((where, self._visit(where, step[1])))
 
     def _visit(self, place: str, value: Any) -> Iterator[tuple[str, Any]]:
-        """Write the line of one object; yield the objects below it."""
+        """Add the line of one object; yield the objects below it."""
         kind = type(value)
         if is_scalar(kind):
-            is_own = place.endswith("__module__") and value == self._own  # by functools.wraps
+            is_own = place.endswith("__module__") and value == self._own  # set by functools.wraps
             self._write(place, "this module" if is_own else scalar_text(value))
             return
-        if not is_kind(kind, _IMMUTABLE):  # two names of an equal one are the same
+        if not is_kind(kind, _IMMUTABLE):  # aliases of immutable values are not compared
             known = self._seen.get(id(value))
             if known is not None:
                 self._write(place, f"the same object as {known[0]}")
@@ -139,7 +140,7 @@ class Walk:
     def _describe(self, place: str, value: Any, kind: type) -> Iterator[tuple[str, Any]]:
         from conduit_lab.export.state.resources import resource_parts
 
-        if is_kind(kind, list) and module_of(kind) == "IPython.utils.text":  # of `!cmd`
+        if is_kind(kind, list) and module_of(kind) == "IPython.utils.text":  # output of `!cmd`
             value, kind = list(value), list
         parts = resource_parts(value, self)
         if parts is not None:
@@ -184,7 +185,7 @@ class Walk:
         self.lines.append(StateLine(place, text))
 
     def path_text(self, path: PurePath) -> str:
-        """Return a path, relative to the root where it lies below it."""
+        """Return a path, relative to the root if it lies below it."""
         if path.is_absolute() and path.is_relative_to(self.root):
             path = path.relative_to(self.root)
         return path.as_posix()
@@ -209,7 +210,7 @@ class Walk:
             yield from ((f"{place}[{number}]", item) for number, item in enumerate(value))
 
     def _order(self, item: Any) -> tuple[str, list[StateLine]]:
-        """Return the sort key of an item of a set: its own lines, without running its code."""
+        """Return the sort key of a set item: its own lines, without running its code."""
         walk = Walk(self.names, self.root, self._is_hidden)
         walk.add("", item)
         return qualname_of(type(item)), walk.lines
@@ -232,7 +233,7 @@ class Walk:
             self.packages.add(str(function.__module__))
             self._write(place, f"function {_qualified(function, self._own)}")
             wrapped = function.__dict__.get("__wrapped__")
-            if wrapped is not None or function.__closure__:  # made by a library for the session
+            if wrapped is not None or function.__closure__:  # created by a library for the session
                 yield from self._held_by(place, function)
             return
         code = function.__code__
@@ -243,7 +244,7 @@ class Walk:
         self._write(place, f"function {function.__name__}, code {digest(code_text(code).encode())}")
         yield from self._held_by(place, function)
         for name in global_names(code):
-            if name == "__file__":  # of a file that lies elsewhere there
+            if name == "__file__":  # the file is elsewhere in the other process
                 continue
             if name in function.__globals__ and not (
                 function.__globals__ is self.names and self._is_hidden(name)
@@ -280,14 +281,14 @@ class Walk:
             self._write(place, _hint_text(hint, str(self._own)))
 
     def _is_own_function(self, function: types.FunctionType) -> bool:
-        generated = function.__code__.co_filename == "<string>"  # as dataclasses do
+        generated = function.__code__.co_filename == "<string>"  # as dataclasses generate
         if function.__globals__ is self.names or generated:
             return True
         module = sys.modules.get(str(function.__module__))
         return type(module) is types.ModuleType and self._is_own_module(module)
 
     def _is_own_module(self, module: types.ModuleType) -> bool:
-        """Return whether a module is one of the project's files, which the user may change."""
+        """Return whether a module is a project file, which the user may change."""
         if vars(module) is self.names:
             return True
         names = vars(module)
@@ -309,7 +310,7 @@ class Walk:
                 yield f"{title}.{name}", value
 
     def _is_own_class(self, kind: type) -> bool:
-        """Return whether a class is of the session or of the project's files."""
+        """Return whether a class belongs to the session or the project."""
         name = module_of(kind)
         if name == self._own:
             return True
@@ -338,7 +339,7 @@ class Walk:
                 yield f"{place}.{name}", value
 
     def _instance(self, place: str, value: Any, kind: type) -> Iterator[tuple[str, Any]]:
-        """Describe any other object by the parts from which it could be made again."""
+        """Describe any other object by the parts from which it could be rebuilt."""
         made = parts_of(value, kind, self._is_own_class)
         title = _class_title(kind, self._own)
         if made is None:
@@ -355,14 +356,14 @@ class Walk:
 
 
 def _is_noise(name: str) -> bool:
-    """Return whether an attribute of a class says nothing of its own."""
-    if name.startswith("__pydantic_"):  # built from the fields and methods; it holds addresses
+    """Return whether a class attribute carries no information."""
+    if name.startswith("__pydantic_"):  # generated from fields and methods; contains addresses
         return name != "__pydantic_fields__"
     return name in _CLASS_NOISE
 
 
 def _bounded(place: str) -> str:
-    """Return a place; of one deep inside a nested value the beginning and the end."""
+    """Return a place, shortened in the middle if deeply nested."""
     if len(place) <= MAX_PLACE_CHARACTERS:
         return place
     half = MAX_PLACE_CHARACTERS // 2
@@ -370,13 +371,13 @@ def _bounded(place: str) -> str:
 
 
 def _class_title(kind: type, own: Any) -> str:
-    """Return the full name of a library's class; one of the session's module has no prefix."""
+    """Return a library class's full name; classes of the session's module have no prefix."""
     module = module_of(kind)
     return qualname_of(kind) if module in ("", "builtins", own) else f"{module}.{qualname_of(kind)}"
 
 
 def _qualified(value: Any, own: Any) -> str:
-    """Return the full name of a function; one of the session's module has no prefix."""
+    """Return a function's full name; functions of the session's module have no prefix."""
     module = getattr(value, "__module__", None) or module_of(type(value))
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
     named = isinstance(module, str) and module not in ("", "builtins", own)
@@ -384,15 +385,15 @@ def _qualified(value: Any, own: Any) -> str:
 
 
 def _name_of(function: Any) -> str:
-    """Return the name of the function of a method, which may be any callable."""
+    """Return the name of a method's function, which may be any callable."""
     plain = types.FunctionType, *_ROUTINES
     return str(function.__name__) if type(function) in plain else class_name(type(function))
 
 
 def _hint_text(hint: Any, own: str) -> str:
-    """Return an annotation as text, without the addresses of objects in it."""
+    """Return an annotation as text, without object addresses."""
     try:
         text = repr(hint)
-    except Exception:  # code of the session in an annotation
+    except Exception:  # raised by session code in an annotation
         text = class_name(type(hint))
     return _ADDRESS.sub("", text).replace(f"{own}.", "")

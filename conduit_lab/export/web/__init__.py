@@ -1,1 +1,1 @@
-"""An app as a static page: its endpoints run in the reader's browser, on onnxruntime-web."""
+"""Web: export an app as a static page whose endpoints run in the browser, on onnxruntime-web."""

@@ -1,4 +1,4 @@
-"""Browser: headless Chromium, which opens an exported page offline and makes the recorded calls."""
+"""Browser: open an exported page offline in headless Chromium, and make the recorded calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from conduit_lab.core.errors import ExportError
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
-_SECONDS = 180.0  # until all calls were made, from the start of Chromium
+_SECONDS = 180.0  # from the start of Chromium until the last call
 _END_SECONDS = 10.0
 _FLAGS = (
     "--headless=new",
@@ -35,7 +35,7 @@ _FLAGS = (
     "--no-first-run",
     "--no-default-browser-check",
     "--password-store=basic",
-    # offline: no other host has an address
+    # offline: other hosts do not resolve
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 _HARNESS = "/proof"
@@ -44,12 +44,12 @@ _PAGE = Path(__file__).parent / "page" / "proof.html"
 
 
 def find_chromium() -> str:
-    """Return where Chromium is; `ExportError` with the next step where there is none."""
+    """Return the path of Chromium; raise `ExportError` with instructions if it is not found."""
     for name in NAMES:
         if found := shutil.which(name):
             return found
     raise ExportError(
-        "the proof of a page runs in Chromium, and there is none: install it (apt-get install "
+        "the proof of a page runs in Chromium, which was not found: install it (apt-get install "
         'chromium), or export without a proof: lab.export(folder, target="web", proof=None)'
     )
 
@@ -57,9 +57,9 @@ def find_chromium() -> str:
 def browser_answers(folder: Path, calls: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
     """Open the page of `folder` in headless Chromium and return its answers to the calls.
 
-    A call has the texts `method`, `path`, `body` and `parameters`; an answer the JSON text
-    `answer` or the reason `error`, and its `milliseconds`. Raises `ExportError` where the page does
-    not start, logs an error, or asks another host.
+    A call consists of the strings `method`, `path`, `body` and `parameters`; an answer of the JSON
+    text `answer` or the reason `error`, and its `milliseconds`. Raises `ExportError` if the page
+    does not start, logs an error, or contacts another host.
     """
     reports: SimpleQueue[bytes] = SimpleQueue()
     with _served(folder, list(calls), reports) as port, _chromium(port) as process:
@@ -83,11 +83,11 @@ def _wait(reports: SimpleQueue[bytes], process: subprocess.Popen[bytes]) -> dict
                     f"Chromium ended with {process.returncode} before the page answered: try "
                     f"{' '.join(map(str, process.args))}"  # type: ignore[arg-type]
                 ) from None
-    raise ExportError(f"the page made no report in Chromium within {_SECONDS:g} s")
+    raise ExportError(f"the page did not report from Chromium within {_SECONDS:g} s")
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    """Serves the page, the harness that drives it, and takes the harness's report."""
+    """Serves the page and the harness that drives it, and receives the harness's report."""
 
     def __init__(
         self, *args: Any, calls: list[Any], reports: SimpleQueue[bytes], directory: str
@@ -114,7 +114,7 @@ class _Handler(SimpleHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing."""
+        """Suppress request logs."""
 
 
 @contextmanager
@@ -133,11 +133,11 @@ def _served(folder: Path, calls: list[Any], reports: SimpleQueue[bytes]) -> Iter
 
 @contextmanager
 def _chromium(port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run Chromium with a profile of its own; end it with all its processes."""
+    """Run Chromium with a temporary profile; terminate all its processes afterwards."""
     flags = list(_FLAGS)
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        flags.append("--no-sandbox")  # which Chromium refuses to root
-    # it writes to the profile until its last process has ended
+        flags.append("--no-sandbox")  # Chromium's sandbox refuses root
+    # Chromium writes to the profile until its last process has exited
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
             [

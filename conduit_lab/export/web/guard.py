@@ -1,8 +1,7 @@
-"""Guard: while a function runs on symbols, refuses code whose outcome no symbol can record.
+"""Guard: while a function runs on symbols, refuse code whose outcome a symbol cannot record.
 
-A symbol refuses its own use by an operator. It never learns of `value is None`, of `type(value)`,
-of a `try` whose lookup cannot fail, of the clock, or of a file that is read: their outcomes would
-be frozen into the page.
+A symbol detects its use by operators, but not `value is None`, `type(value)`, a `try` whose lookup
+cannot fail, the clock, or the reading of a file: their outcomes would be frozen into the page.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ _BUILTINS = frozenset(
         *("min", "next", "ord", "pow", "round", "sorted", "sum"),
     }
 )
-_ROOMS = {  # of the package, whose objects give more than the request decides
-    "vectors": "a store, which stays on its machine",
+_ROOMS = {  # parts of this package whose results depend on more than the request
+    "vectors": "a store, which stays on the server",
     "client": "a served app, which needs a network",
     "models/generation": "which generates text",
 }
@@ -44,9 +43,9 @@ _OPERATIONS = {
 
 
 class Guard:
-    """A block in which calls of the user's own code are checked, on this thread.
+    """A context manager that checks calls made by the user's own code on this thread.
 
-    `refusal` makes the error of a reason, which is raised inside that code.
+    `refusal` creates the error for a reason, which is raised inside that code.
     """
 
     def __init__(self, refusal: Callable[[str], Exception]) -> None:
@@ -70,7 +69,7 @@ class Guard:
         code = frame.f_code
         if event == "c_call" and _is_own(code):
             if not _is_pure(argument):
-                raise self._refusal(f"calls {_name(argument)}, which has no counterpart there")
+                raise self._refusal(f"calls {_name(argument)}, which has no browser equivalent")
         elif event == "call":
             if _is_own(code):
                 if code not in self._checked:
@@ -80,14 +79,14 @@ class Guard:
                 self._check_call(frame)
 
     def _check_call(self, frame: FrameType) -> None:
-        """Check a call of a library's function by the user's code."""
+        """Check a call from the user's code to a library function."""
         filename = frame.f_code.co_filename
         for room, refused in _ROOMS.items():
             if filename.startswith(f"{_PACKAGE}/{room}/"):
                 name = getattr(frame.f_locals.get("self"), "name", room)
                 raise self._refusal(f"calls {name}, {refused}")
         if not _is_trusted(filename):
-            raise self._refusal(f"calls {_dotted(frame)}, which has no counterpart there")
+            raise self._refusal(f"calls {_dotted(frame)}, which has no browser equivalent")
 
     def _check(self, code: CodeType) -> None:
         for each in dis.get_instructions(code):
@@ -97,23 +96,23 @@ class Guard:
             if name.startswith("MATCH_"):
                 raise self._refusal("matches a value with `match`")
             if name == "STORE_ATTR" and code.co_name == "__init__":
-                continue  # of the object that it makes
+                continue  # of the object under construction
             if name in _OPERATIONS:
                 raise self._refusal(_OPERATIONS[name])
             if name == "LOAD_GLOBAL" and each.argval in ("type", "id", "callable", "hasattr"):
-                raise self._refusal(f"calls {each.argval}() of a value that only a request gives")
+                raise self._refusal(f"calls {each.argval}() of a value known only at request time")
 
 
 def is_library(filename: str) -> bool:
-    """Return whether code of this file is of a package or of Python, not of the user."""
+    """Return whether a file belongs to a package or to Python, rather than to the user."""
     return filename.startswith((_PACKAGE, *_LIBRARIES, "<frozen"))
 
 
 def _is_trusted(filename: str) -> bool:
-    """Return whether code of this file decides by its arguments alone, or asks the tracer."""
+    """Return whether code in this file depends only on its arguments, or consults the tracer."""
     if filename.startswith(_PACKAGE):
         return True
-    return filename.startswith(_NUMPY) and "npyio" not in filename  # that reads files
+    return filename.startswith(_NUMPY) and "npyio" not in filename  # reads files
 
 
 def _is_own(code: CodeType) -> bool:
@@ -121,7 +120,7 @@ def _is_own(code: CodeType) -> bool:
 
 
 def _is_pure(function: Any) -> bool:
-    """Return whether a builtin gives the same for the same arguments, and changes nothing else."""
+    """Return whether a builtin is deterministic and has no side effects."""
     owner = getattr(function, "__self__", None)
     if isinstance(owner, ModuleType):
         if owner.__name__.startswith("numpy"):

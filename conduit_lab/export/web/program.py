@@ -1,4 +1,4 @@
-"""Program: an endpoint as the steps that a browser runs, from the JSON body to the JSON answer."""
+"""Program: an endpoint as steps that a browser runs, from the JSON body to the JSON answer."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from conduit_lab.export.web.symbol import Symbol
 from conduit_lab.serving import codec
 
-MAX_CONSTANT_NUMBERS = 10_000  # of an array in a program; a larger one belongs into a model
+MAX_CONSTANT_NUMBERS = 10_000  # of an array in a program; larger ones belong in a model
 
 
 class Untraceable(Exception):
-    """The reason why a function cannot run in a browser, and the chain of stages up to it."""
+    """Why a function cannot run in a browser, with the chain of stages that leads to it."""
 
     def __init__(self, reason: str, chain: tuple[str, ...] = ()) -> None:
         super().__init__(reason)
@@ -25,11 +25,11 @@ class Untraceable(Exception):
 
 @dataclass
 class Program:
-    """The steps of one endpoint, in the order in which they run.
+    """The steps of one endpoint, in execution order.
 
-    `parameters` have the name, place, JSON Schema and default of each argument. A step has the name
-    of its operation and its arguments, each an expression: `{"step": 3}` is the result of that
-    step, `{"argument": "text"}` an argument, and lists, objects, texts, numbers and arrays are
+    `parameters` have the name, location, JSON Schema and default of each argument. A step has the
+    name of its operation and its arguments, each an expression: `{"step": 3}` is the result of that
+    step, `{"argument": "text"}` an argument. Lists, objects, strings, numbers and arrays are
     written with their types, since 1 is not 1.0. `answer` is the expression of the answer.
     """
 
@@ -41,12 +41,12 @@ class Program:
     answer: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the program as the page reads it."""
+        """Return the program in the JSON form that the page reads."""
         return dict(vars(self))
 
 
 def expression(value: Any) -> dict[str, Any]:
-    """Return the expression of a value that may hold symbols; `Untraceable` where it has none."""
+    """Return the expression of a value that may contain symbols; `Untraceable` if it has none."""
     kind = type(value)
     if kind is Symbol:
         return dict(value.reference)
@@ -66,7 +66,7 @@ def expression(value: Any) -> dict[str, Any]:
         return expression({each.name: getattr(value, each.name) for each in fields(value)})
     if hasattr(value, "_asdict"):
         return expression(value._asdict())
-    try:  # such as an enum, a date or a pydantic model: as the app would answer with it
+    try:  # such as an enum, a date or a pydantic model: serialized as the app would
         plain = codec.loads(codec.dumps(value))
     except TypeError as error:
         raise Untraceable(f"answers with {kind.__name__}: {error}") from error
@@ -75,15 +75,15 @@ def expression(value: Any) -> dict[str, Any]:
 
 def _key(key: Any) -> str:
     if type(key) is not str:
-        raise Untraceable(f"has an object whose key is {type(key).__name__}, not text")
+        raise Untraceable(f"has an object with a key of type {type(key).__name__}, not text")
     return key
 
 
 def _array(array: Any) -> dict[str, Any]:
     if array.size > MAX_CONSTANT_NUMBERS:
         raise Untraceable(
-            f"holds an array of {array.size:,} numbers: at most {MAX_CONSTANT_NUMBERS:,} fit into "
-            "a page, so fold it into a model"
+            f"holds an array of {array.size:,} numbers, of which a page can hold "
+            f"{MAX_CONSTANT_NUMBERS:,}: make it part of a model"
         )
     data = [str(each) if array.dtype.kind in "iu" else each for each in array.ravel().tolist()]
     return {"array": {"dtype": str(array.dtype), "shape": list(array.shape), "data": data}}

@@ -1,4 +1,4 @@
-"""Site: the files of an exported page, made of the programs and models of its endpoints."""
+"""Site: the files of an exported page: the programs and models of its endpoints."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _EXPORTS = "export { Failure, answer, answerText, app, preload };\n"
 
 @dataclass
 class Site:
-    """The page of an app: a program per endpoint, and the models that they run by name."""
+    """The page of an app: a program per endpoint, and the models they run, by name."""
 
     app: App
     endpoints: Sequence[Endpoint[..., Any]]
@@ -40,7 +40,7 @@ class Site:
 
     @classmethod
     def of(cls, app: App, endpoints: Sequence[Endpoint[..., Any]]) -> Site:
-        """Trace the endpoints of `app`; `ExportError` that names each which cannot run there."""
+        """Trace the endpoints; raise an `ExportError` naming all that cannot run in a browser."""
         site, refusals, traced = cls(app, endpoints), {}, TracedModels()
         for endpoint in endpoints:
             try:
@@ -55,7 +55,7 @@ class Site:
         return site
 
     def write(self, folder: Path, runtime: str | Path | None) -> None:
-        """Write all files but the manifest."""
+        """Write all files except the manifest."""
         ort_web.copy_runtime(folder / "ort", runtime)
         for model in self.models.values():
             place = folder / model.place
@@ -126,32 +126,32 @@ def _refusal(endpoints: Sequence[Endpoint[..., Any]], refusals: dict[int, str]) 
 _README = """\
 # {name}
 
-A static page: its endpoints run in the reader's browser, on onnxruntime-web {version}. No request
-leaves it.
+A static page whose endpoints run in the browser, on onnxruntime-web {version}. Requests never leave
+the browser.
 
 {endpoints}
 
-## Look at it
+## Open it
 
     python -m http.server -d .
 
-and open http://localhost:8000. A browser opens no model from `file://`.
+and open http://localhost:8000. Browsers do not load models from `file://` pages.
 
 ## Publish it
 
-Copy the folder to any host of static files. Compressed transfer (gzip or brotli) makes the runtime,
-{runtime}, about a quarter of that.
+Copy the folder to any static host. Compression (gzip or brotli) reduces the runtime, {runtime}, to
+about a quarter.
 
 ## Call it from JavaScript
 
     import {{ answer }} from "./site.js";
     const value = await answer({path}, body{options});
 
-## Its files
+## Files
 
 - `index.html`, `page.js`, `page.css`: the page
 - `site.js`, `app.json`: the endpoints, as steps that `site.js` runs
-- `examples.jsonl`: the recorded calls; `conduit-lab check .` makes them again in Chromium
+- `examples.jsonl`: the recorded calls; `conduit-lab check .` repeats them in Chromium
 - `ort/`: onnxruntime-web {version}, MIT licence, Copyright (c) Microsoft Corporation
 {models}
 """

@@ -1,4 +1,4 @@
-"""Stand-ins: the global names of a function that runs on symbols, such as `float` and `np`."""
+"""Stand-ins: replace global names of a function that runs on symbols, such as `float` and `np`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMBINES: dict[Any, str] = {
 
 
 class _NumberType(type):
-    """Makes the stand-in of `float` the type of the same values."""
+    """Makes the stand-in for `float` accept the same instances."""
 
     def __instancecheck__(cls, value: Any) -> bool:
         return isinstance(value, cls.__mro__[1])
@@ -37,7 +37,7 @@ class _NumberType(type):
 
 
 class _Float(float, metaclass=_NumberType):
-    """Records `float(symbol)`, and is `float` for anything else."""
+    """Records `float(symbol)`; behaves like `float` otherwise."""
 
     def __new__(cls, value: Any = 0.0) -> Any:
         if type(value) is Symbol:
@@ -46,7 +46,7 @@ class _Float(float, metaclass=_NumberType):
 
 
 class _Int(int, metaclass=_NumberType):
-    """Records `int(symbol)`, and is `int` for anything else."""
+    """Records `int(symbol)`; behaves like `int` otherwise."""
 
     def __new__(cls, value: Any = 0, *base: Any) -> Any:
         if type(value) is Symbol:
@@ -55,7 +55,7 @@ class _Int(int, metaclass=_NumberType):
 
 
 class _NumPy:
-    """NumPy, whose `array`, `asarray` and `argmax` take symbols too."""
+    """NumPy with an `array`, `asarray` and `argmax` that accept symbols."""
 
     def __getattr__(self, name: str) -> Any:
         made = {"array": _array, "asarray": _array, "argmax": _argmax}.get(name)
@@ -71,7 +71,7 @@ class StandIns:
         self._functions: dict[int, FunctionType] = {}
 
     def function(self, function: FunctionType) -> FunctionType:
-        """Return a copy of a user's function whose globals have stand-ins."""
+        """Return a copy of a user's function whose globals are stand-ins."""
         if (made := self._functions.get(id(function))) is not None:
             return made
         names = dict(function.__globals__)
@@ -79,7 +79,7 @@ class StandIns:
             function.__code__, names, function.__name__, function.__defaults__, function.__closure__
         )
         made.__kwdefaults__ = function.__kwdefaults__
-        self._functions[id(function)] = made  # first: it may call itself
+        self._functions[id(function)] = made  # before the globals: the function may call itself
         for name in set(names_in_code(function.__code__)):
             if name in names:
                 names[name] = self.of(names[name])
@@ -88,7 +88,7 @@ class StandIns:
         return made
 
     def of(self, value: Any) -> Any:
-        """Return the stand-in of a global value, or the value itself."""
+        """Return the stand-in for a global value, or the value itself."""
         if value is np:
             return _NumPy()
         if value is float or value is int:
@@ -113,7 +113,7 @@ class StandIns:
 
 
 def names_in_code(code: CodeType) -> Iterator[str]:
-    """Yield the global names and attributes that a function, and those inside it, may use."""
+    """Yield the globals and attributes that a function and its nested functions may use."""
     yield from code.co_names
     for each in code.co_consts:
         if isinstance(each, CodeType):

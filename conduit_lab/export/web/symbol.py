@@ -1,4 +1,4 @@
-"""Symbol: a value that only a request gives; each use of it is recorded as a step, or refused."""
+"""Symbol: a value known only at request time; its uses are recorded as steps, or refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
-# ufuncs of NumPy, and the steps of the same arithmetic
+# NumPy ufuncs, and the steps for the same arithmetic
 _UFUNCS = {
     np.add: "add",
     np.subtract: "subtract",
@@ -30,15 +30,15 @@ class StepRecorder(Protocol):
         """Record a step, and return the symbol of its result."""
 
     def refusal(self, reason: str) -> Exception:
-        """Return the error for a use that has no counterpart in a browser, to be raised."""
+        """Return the error to raise for a use that has no browser equivalent."""
 
 
 class Symbol:
-    """A value known only in the browser: `reference` is its place in the recorded program.
+    """A value known only in the browser; `reference` identifies it in the recorded program.
 
-    Items, attributes of a prediction, arithmetic and a few methods of arrays become steps. Any use
-    that would decide something now (a comparison, a branch, a loop, a text) is refused: its outcome
-    would be that of no request.
+    Indexing, attributes of a prediction, arithmetic and a few array methods become steps. Uses that
+    need the value now (a comparison, a branch, a loop, a string) are refused: no request would have
+    determined their outcome.
     """
 
     __slots__ = ("_recorder", "reference")
@@ -50,20 +50,20 @@ class Symbol:
     def __getitem__(self, key: Any) -> Symbol:
         if type(key) not in (str, int):
             raise self._recorder.refusal(
-                f"takes an item by {_named(key)}, not by a fixed key or place"
+                f"takes an item by {_named(key)}, not by a fixed key or index"
             )
         return self._recorder.add("item", of=self, key=key)
 
     def __getattr__(self, name: str) -> Any:
         if name in _ATTRIBUTES:
             return self._recorder.add("attribute", of=self, name=name)
-        # NumPy asks for forms that an object may have, and a model whether it is a DataFrame
+        # NumPy probes for array protocols, and models check whether it is a DataFrame
         if name.startswith("__") or name == "itertuples":
             raise AttributeError(name)
-        raise self._recorder.refusal(f"uses .{name} of a value that only a request gives")
+        raise self._recorder.refusal(f"uses .{name} of a value known only at request time")
 
     def get(self, key: str, default: Any = None) -> Symbol:
-        """Record the look-up of a key that may be missing."""
+        """Record the lookup of a key that may be missing."""
         if type(key) is not str:
             raise self._recorder.refusal(f"looks up {_named(key)}, not a fixed key")
         return self._recorder.add("get", of=self, key=key, default=default)
@@ -77,7 +77,7 @@ class Symbol:
         return self._recorder.add("number", of=self)
 
     def argmax(self) -> Symbol:
-        """Record the place of the largest number of an array."""
+        """Record the index of an array's largest number."""
         return self._recorder.add("argmax", of=self)
 
     def astype(self, dtype: Any) -> Symbol:
@@ -86,19 +86,19 @@ class Symbol:
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        raise self._recorder.refusal("asks for the type of a value that only a request gives")
+        raise self._recorder.refusal("asks for the type of a value known only at request time")
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Symbol:
         step = _UFUNCS.get(ufunc)
         if step is None or method != "__call__" or options:
             raise self._recorder.refusal(
-                f"calls np.{ufunc.__name__}, which has no counterpart there"
+                f"calls np.{ufunc.__name__}, which has no browser equivalent"
             )
         return self._recorder.add(step, **dict(zip(("of", "by"), inputs, strict=False)))
 
     def __array_function__(self, function: Callable[..., Any], *_: Any) -> NoReturn:
         raise self._recorder.refusal(
-            f"calls np.{function.__name__}, which has no counterpart there"
+            f"calls np.{function.__name__}, which has no browser equivalent"
         )
 
     def __add__(self, other: Any) -> Symbol:
@@ -146,24 +146,24 @@ def _refused(reason: str) -> Callable[..., NoReturn]:
 
 def _named(key: Any) -> str:
     if type(key) is Symbol:
-        return "a value that only a request gives"
+        return "a value known only at request time"
     return "a slice" if isinstance(key, slice) else f"{type(key).__name__} {key!r}"
 
 
-_VALUE = "a value that only a request gives"
+_VALUE = "a value known only at request time"
 _REASONS = {
     f"branches on {_VALUE}": ("bool",),
     f"compares {_VALUE}": ("eq", "ne", "lt", "le", "gt", "ge", "contains"),
     f"looks something up by {_VALUE}": ("hash", "index"),
     f"needs the length of {_VALUE}": ("len",),
     f"loops over {_VALUE}": ("iter", "next", "reversed"),
-    f"writes {_VALUE} as text": ("str", "repr", "format", "bytes"),
+    f"formats {_VALUE} as text": ("str", "repr", "format", "bytes"),
     f"turns {_VALUE} into a Python number": ("float", "int", "complex", "trunc", "floor", "ceil"),
     f"turns {_VALUE} into an array outside of np.array": ("array",),
     f"changes {_VALUE}": ("setitem", "delitem", "iadd", "isub", "imul", "itruediv"),
     f"calls {_VALUE}": ("call", "enter", "exit", "await", "aiter"),
     f"copies {_VALUE}": ("copy", "deepcopy", "reduce_ex"),
-    "uses an operator that has no counterpart there": (
+    "uses an operator that has no browser equivalent": (
         *("mod", "rmod", "pow", "rpow", "floordiv", "rfloordiv", "matmul", "rmatmul", "divmod"),
         *("and", "rand", "or", "ror", "xor", "rxor", "invert", "lshift", "rshift", "pos"),
     ),

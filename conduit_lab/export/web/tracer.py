@@ -1,4 +1,4 @@
-"""Tracer: an endpoint is called once with symbols, and its use of them becomes a program."""
+"""Tracer: call an endpoint once with symbols, and record their uses as a program."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from conduit_lab.flow.sequential import Sequential
 from conduit_lab.models.model import Model
 from conduit_lab.serving.endpoint import Endpoint
 
-_NEEDS = {  # by the kind of a span
+_NEEDS = {  # keyed by span kind
     "encode": "which needs a tokenizer",
     "generate": "which generates text",
     "search": "which searches a store",
@@ -38,15 +38,15 @@ _NEEDS = {  # by the kind of a span
 
 
 class TracedModels:
-    """The models that the traced endpoints use, each under one name."""
+    """The models that the traced endpoints use, each with a unique name."""
 
     def __init__(self) -> None:
         self.models: dict[str, Model] = {}
 
     def name(self, model: Model) -> str:
-        """Return the name of a model in the page: its own, with a number for another of the name.
+        """Return a model's name in the page, with a number appended if it is taken.
 
-        Two models of one content and the same labels are one.
+        Two models with the same content and labels share a name.
         """
         name, number = model.name, 2
         while (held := self.models.get(name)) is not None:
@@ -58,21 +58,21 @@ class TracedModels:
 
 
 def trace(endpoint: Endpoint[..., Any], models: TracedModels) -> Program:
-    """Return the program of an endpoint; `Untraceable` where it cannot run in a browser.
+    """Return the program of an endpoint; raise `Untraceable` if it cannot run in a browser.
 
-    The function runs twice. A program that differs the second time depends on more than the
-    request: on a clock, a counter or a random number.
+    The function runs twice. If the programs differ, it depends on more than the request: on a
+    clock, a counter or a random number.
     """
     first, second = (_Tracer(endpoint, models).program() for _ in range(2))
     if first.to_json() != second.to_json():
-        raise Untraceable("does not do the same twice: it depends on more than its request")
+        raise Untraceable("does not do the same both times: it depends on more than its request")
     return first
 
 
 class _Tracer(Replay):
     """One run of an endpoint on symbols.
 
-    It is a replay, so that each stage asks it for an answer before it runs: models never do here.
+    It acts as a replay, so each stage asks it for an answer before running: models never run here.
     """
 
     def __init__(self, endpoint: Endpoint[..., Any], models: TracedModels) -> None:
@@ -82,7 +82,7 @@ class _Tracer(Replay):
         self._program = Program(endpoint.method, page_path(endpoint.path), endpoint.name)
         self._chain: list[str] = []
         self._stand_ins = StandIns(self, self.call)
-        self._refusal: Untraceable | None = None  # raised again where the code caught it
+        self._refusal: Untraceable | None = None  # raised again in case the code caught it
 
     def program(self) -> Program:
         """Run the endpoint and return its program."""
@@ -128,7 +128,7 @@ class _Tracer(Replay):
         return value if endpoint.then is None else self.call(endpoint.then, value)
 
     def _run(self, function: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call a function of the user with symbols."""
+        """Call a user's function with symbols."""
         if inspect.iscoroutinefunction(function):
             raise self.refusal("is async")
         copied = type(function) is FunctionType
@@ -158,7 +158,7 @@ class _Tracer(Replay):
         return Symbol(self, {"step": len(self._program.steps) - 1})
 
     def refusal(self, reason: str) -> Untraceable:
-        """Return the error for a use that has no counterpart in a browser, to be raised."""
+        """Return the error to raise for a use that has no browser equivalent."""
         self._refusal = self._refusal or Untraceable(reason, tuple(self._chain))
         return self._refusal
 
@@ -167,9 +167,9 @@ class _Tracer(Replay):
     def kept(
         self, here: Span, name: str, kind: Kind, target: Any, value: Any, arguments: Any = ()
     ) -> Span:
-        """Return the symbol of a stage's answer in place of its run."""
+        """Return the symbol of a stage's answer instead of running it."""
         if isinstance(target, Model):
-            if arguments:  # a list of samples
+            if arguments:  # called with a list of samples
                 given: Any = [self.call(target, each) for each in value]
             else:
                 given = self.call(target, value)
@@ -183,7 +183,7 @@ class _Tracer(Replay):
         return cast(Span, SimpleNamespace(gave=given))
 
     def call(self, stage: Stage, value: Any) -> Any:
-        """Return the answer of a stage to a value that may hold symbols."""
+        """Return the answer of a stage to a value that may contain symbols."""
         with self._inside(getattr(stage, "name", type(stage).__name__)):
             if type(stage) is Model:
                 return self.add("model", of=value, models=[self._models.name(stage)])
@@ -233,11 +233,11 @@ class _Tracer(Replay):
     def _inside(self, name: str) -> Iterator[None]:
         self._chain.append(name)
         yield
-        self._chain.pop()  # not after an error, whose chain this is
+        self._chain.pop()  # kept on an error, whose chain this is
 
 
 def page_path(path: str) -> str:
-    """Return a path as the page names it: `/near/{shelf}` for `/near/{shelf:int}`."""
+    """Return a path without converters, as the page writes it: `/near/{shelf}`."""
     return re.sub(r"\{(\w+):\w+\}", r"{\1}", path)
 
 

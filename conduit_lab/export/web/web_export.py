@@ -1,4 +1,4 @@
-"""WebExport: the result of an export as a static page, and its view: the proof, call by call."""
+"""WebExport: the result of an export as a static page; its view shows the proof call by call."""
 
 from __future__ import annotations
 

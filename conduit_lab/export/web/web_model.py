@@ -1,4 +1,4 @@
-"""WebModel: a model as a file of the page, and the facts by which JavaScript feeds and reads it."""
+"""WebModel: a model as a file of the page, and the facts that JavaScript needs to run it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conduit_lab.runtime.checks.classes import class_labels
 from conduit_lab.runtime.rewriting.portable_graph import portable_graph
 from conduit_lab.runtime.sessions.cache import current_content
 
-MAX_MODEL_BYTES = 2**30  # of weights; a browser holds the file and its tensors
+MAX_MODEL_BYTES = 2**30  # of weights; the browser holds both the file and its tensors
 
 _INPUTS = frozenset({"float32", "float64", "int32", "int64", "uint8", "int8", "bool"})
 _OUTPUTS = _INPUTS | {"str"}
@@ -32,7 +32,7 @@ class WebModel:
 
     @classmethod
     def of(cls, name: str, model: Model) -> WebModel:
-        """Return the model called `name`; `Untraceable` where a browser cannot run it."""
+        """Return the model under `name`; raise `Untraceable` if a browser cannot run it."""
         if model.size > MAX_MODEL_BYTES:
             raise Untraceable(
                 f"runs {name}, whose weights are {figures.size(model.size)}: the limit of a page "

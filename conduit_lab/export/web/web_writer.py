@@ -1,4 +1,4 @@
-"""web_writer: an app as a static page, made beside its place, and proved before it is moved."""
+"""web_writer: write an app as a static page beside its target, prove it, then move it there."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from conduit_lab.serving.app import App
 from conduit_lab.serving.recorded import Example
 
 _STEPS = 3  # reading the session, writing, proving
-_MAX_SHOWN_CHARACTERS = 300  # of a request and of an answer in an error
+_MAX_SHOWN_CHARACTERS = 300  # of a request or answer quoted in an error
 
 
 def export_web(
@@ -41,12 +41,12 @@ def export_web(
     proof: str | None = "process",
     runtime: str | Path | None = None,
 ) -> WebExport:
-    """Write `app` as a static page, and prove in Chromium that it answers as the `examples` say.
+    """Write `app` as a static page, and prove in Chromium that its answers match the `examples`.
 
-    `endpoints` are paths, names or functions: only these are exported. `runtime` is a folder of
-    the npm package onnxruntime-web; by default npm gets it once. Without Chromium, or for a page
-    that nobody has tried, there is `proof=None`. Raises `ExportError` for an endpoint that cannot
-    run in a browser, with the reason, and for a different answer.
+    `endpoints` are paths, names or functions: only these are exported. `runtime` is a folder with
+    the npm package onnxruntime-web; by default npm downloads it once. Pass `proof=None` without
+    Chromium, or for a page without recorded calls. Raises `ExportError` for an endpoint that cannot
+    run in a browser, with the reason, and for an answer that differs.
     """
     if proof not in ("process", None):
         raise ExportError(
@@ -61,7 +61,7 @@ def export_web(
         job.phase = "reading the session"
         site = Site.of(app, chosen)
         if proof is not None:
-            find_chromium()  # before the work
+            find_chromium()  # fail before the work
             with SessionAnswers(app, chosen, warnings) as session:
                 found = asked_again(session, found, warnings)
         with replaced_folder(target) as made:
@@ -89,7 +89,7 @@ def export_web(
 
 
 def is_page(folder: Path) -> bool:
-    """Return whether an export wrote a page there."""
+    """Return whether a folder contains an exported page."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError):
@@ -127,7 +127,7 @@ def _outcome(example: Example, report: dict[str, Any]) -> Outcome:
 
 
 def _check_same(outcome: Outcome) -> None:
-    """Raise `ExportError` for a different answer, with both."""
+    """Raise `ExportError` for an answer that differs, showing both."""
     if outcome.problem is None:
         return
     example = outcome.example

@@ -1,4 +1,4 @@
-"""Views of values, registered with IPython by type: no lower room knows of them."""
+"""Views of values, registered with IPython by type; lower packages do not know about them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from conduit_lab.notebook import cell_streams, magics, tracebacks
 def register() -> None:
     """Show streams, generations, answers, endpoints, labs and servers live; idempotent.
 
-    Containers are shown as cards, and the progress of long jobs as a line.
-    A cell's error is shown without the package's frames and `%%stream` streams a cell's text, in
-    IPython as well. All else needs a Jupyter kernel and, for streams, anywidget (the `[lab]`
-    extra): elsewhere their own static reprs are shown.
+    Containers are shown as cards, and the progress of long jobs as a line. Errors of a cell are
+    shown without the package's frames, and `%%stream` streams a cell's text; both also work in
+    terminal IPython. Everything else needs a Jupyter kernel and, for streams, anywidget (the
+    `[lab]` extra); without these the static reprs are shown.
     """
-    ipython = sys.modules.get("IPython")  # a kernel has imported it; a script need not
+    ipython = sys.modules.get("IPython")  # a kernel has imported it; a script may not have
     shell = ipython.get_ipython() if ipython is not None else None
     if shell is None:
         return

@@ -1,6 +1,6 @@
-"""Plain containers and arrays as a cell's value: cards of their items in place of their text.
+"""Containers and arrays as a cell's value: show cards of their items.
 
-Only `text/html` is added, so code and terminals see the dict, list or array as before.
+Only `text/html` is added: code and terminals see the dict, list or array as before.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from conduit_lab.models.generation.result import Token
 
 MAX_HELD_VALUES = 12
 MAX_STRIPS = 6
-MIN_STRIP_VALUES = 33  # a shorter array is read as numbers
+MIN_STRIP_VALUES = 33  # shorter arrays are shown as numbers
 MIN_ROW_VALUES = 64
 MAX_READ_VALUES = 1_000_000
 MAX_READ_TOKENS = 2_000
 MAX_TOKEN_CHARACTERS = 1_000
 
-_MAX_SEARCHED = 100  # values among which one with a view is looked for
-_MAX_DEPTH = 3  # of containers in containers
+_MAX_SEARCHED = 100  # values searched for one that has a view
+_MAX_DEPTH = 3  # of nested containers
 _MAX_LINE_CHARACTERS = 200
 _TOKEN_COLUMNS = ("token", "id", "probability", "after")
 
@@ -42,14 +42,14 @@ def register_contained(shell: Any) -> None:
 
 
 def contained_html(value: Any) -> str | None:
-    """Return the cards of a plain container or an array; None where its own text is better."""
+    """Return the cards of a plain container or array; None if its own text is better."""
     view = contained_view(value)
     return None if view is None else view.html()
 
 
 def contained_view(value: Any, depth: int = 0) -> View | None:
-    """Return the view of a container that holds a value with a view, or of a long array."""
-    kind = type(value)  # a subclass has its own form
+    """Return the view of a container that contains a value with a view, or of a long array."""
+    kind = type(value)  # a subclass has its own display
     if kind is np.ndarray:
         return _array_view(value)
     if kind not in (dict, list, tuple) or not value or depth == _MAX_DEPTH:
@@ -68,7 +68,7 @@ def contained_view(value: Any, depth: int = 0) -> View | None:
 
 
 def _tokens_view(tokens: Sequence[Token], total: int) -> View:
-    """Return a row per token, with its probability under the model's own logits as a bar."""
+    """Return one row per token, with a bar for its probability under the model's own logits."""
     rows = []
     for token in tokens[: html.MAX_ROWS]:
         share = math.exp(min(0.0, token.logprob))
@@ -91,7 +91,7 @@ def _shown(value: Any, depth: int) -> View | Line:
 
 
 def _array_view(array: Any) -> View | None:
-    """Return strips of an array's rows; None for one that reads better as numbers."""
+    """Return an array's rows as strips; None if it is more readable as numbers."""
     if array.dtype.kind != "f" or array.size > MAX_READ_VALUES:
         return None
     least = {1: MIN_STRIP_VALUES, 2: MIN_ROW_VALUES}.get(array.ndim)
@@ -106,7 +106,7 @@ def _array_view(array: Any) -> View | None:
 
 
 def _lengths(rows: Any) -> str:
-    """Return the Euclidean length of rows, or their number of values that have none."""
+    """Return the range of the rows' Euclidean lengths, or the number of non-finite values."""
     missing = int(rows.size - np.isfinite(rows).sum())
     if missing:
         return (

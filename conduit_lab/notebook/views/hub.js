@@ -1,6 +1,6 @@
-// The page's end of the session's one channel; the protocol is described in hub.py.
-// Every output is static HTML in the notebook's model. While its value lives, the element that is
-// marked with the view's key holds the live view instead, in the page alone.
+// The page's end of the session's single channel; hub.py describes the protocol.
+// Every output is static HTML in the notebook's model. While its value is live, the element marked
+// with the view's key contains the live view instead, only in the page.
 
 const MARKED = "data-conduit-view";
 const RESTARTED = "■ the kernel was restarted";
@@ -14,7 +14,7 @@ class PageHub {
     this.kernel = model.widget_manager?.kernel;
     this.page = Math.random().toString(36).slice(2);
     this.views = new Map();
-    this.hosts = new WeakMap(); // the output that holds a view, which is detached before its end is reported
+    this.hosts = new WeakMap(); // the output of a view, which is detached before its end is reported
     this.observer = new MutationObserver((records) => this.placeAdded(records));
     this.keepFocus = ({ target }) => (this.focused = target);
     this.loseFocus = ({ target }) => setTimeout(() => this.leave(target));
@@ -52,7 +52,7 @@ class PageHub {
     }
   }
 
-  // The live view with this key, which is made and placed at its first message.
+  // The live view with this key, created and placed on its first message.
   view(key) {
     if (!this.views.has(key)) {
       const View = VIEWS[key.slice(0, key.lastIndexOf("-"))];
@@ -64,7 +64,7 @@ class PageHub {
     return this.views.get(key);
   }
 
-  // Put a live view into an element that is marked for it; a second one stays static.
+  // Put a live view into the element marked for it; a second element stays static.
   place(element) {
     const view = this.views.get(element.getAttribute(MARKED));
     if (view === undefined || view.root.parentElement === element) return;
@@ -72,15 +72,15 @@ class PageHub {
     element.replaceChildren(view.root);
     this.hosts.set(view, element.closest(".jp-OutputArea-output"));
     view.placed?.();
-    if (view.root.contains(this.focused)) this.focused.focus({ preventScroll: true }); // it lost the focus with its place
+    if (view.root.contains(this.focused)) this.focused.focus({ preventScroll: true }); // moving it lost the focus
   }
 
-  // An element lost the focus: it was left, or taken out of the page and placed again.
+  // An element lost the focus: the user left it, or it was moved in the page.
   leave(element) {
     if (this.focused === element && element.isConnected && document.activeElement !== element) this.focused = undefined;
   }
 
-  // Write the static form below a live view that stays; one after the other.
+  // Write the static form below a live view that stays; sequentially.
   async write(key, packed) {
     const before = this.written;
     const unpacked = unpack(packed);
@@ -91,7 +91,7 @@ class PageHub {
     if (output && output.data["text/html"] !== bundle["text/html"]) output.setData({ data: bundle });
   }
 
-  // JupyterLab has rendered something: an output of ours again, perhaps.
+  // JupyterLab has rendered something, possibly one of our outputs again.
   placeAdded(records) {
     if (this.views.size === 0) return;
     for (const { addedNodes } of records) {
@@ -103,7 +103,7 @@ class PageHub {
     }
   }
 
-  // The value has ended: write its static form into the notebook, and keep the reader's place.
+  // The value has ended: write its static form into the notebook, keeping the scroll position.
   end(key, bundle) {
     const view = this.views.get(key);
     this.views.delete(key);
@@ -136,7 +136,7 @@ class PageHub {
     return [...this.outputs()].map(([key]) => key);
   }
 
-  // A save in mid-stream holds the text so far. It is written before the model is read.
+  // A save during a stream stores the text so far, written before the model is read.
   save(_context, state) {
     if (state !== "started") return;
     for (const [key, output] of this.outputs()) {
@@ -150,14 +150,14 @@ class PageHub {
     if (status === "dead" || status === "terminating") this.lose(GONE);
   }
 
-  // The session was shut down, which changes no status.
+  // The session was shut down, which does not change the kernel status.
   lost() {
     this.lose(GONE);
   }
 
-  // No more messages will come: the shown elements become static.
+  // No more messages will arrive: the shown elements become static.
   lose(reason) {
-    if (this.context?.isDisposed) return; // the notebook was closed, and its kernel may live
+    if (this.context?.isDisposed) return; // the notebook was closed; its kernel may still be running
     for (const [key, output] of [...this.outputs()]) {
       const view = this.views.get(key);
       if (view === undefined) continue;
@@ -175,7 +175,7 @@ async function unpack(packed) {
   return new Response(unzipped).json();
 }
 
-// Scroll the box that will appear in `host` to where the live one was.
+// Scroll the box that will appear in `host` to the live one's position.
 function restoreScroll(host, top) {
   const restore = () => {
     const box = [...host.querySelectorAll("div")].find((node) => node.scrollHeight > node.clientHeight + 1 && node.style.overflowY === "auto");

@@ -1,4 +1,4 @@
-// The parts of the page side of every view. Joined with the views by hub.py, without a build step.
+// Shared parts of the views' page sides. hub.py concatenates them, without a build step.
 // Messages of a kernel reach the page through text nodes and escaped text only.
 
 export function element(tag, className = "", text = "") {
@@ -59,7 +59,7 @@ export class Header {
   }
 }
 
-// Speaks whole sentences: a screen reader that follows tokens cannot be listened to.
+// Announces whole sentences: token by token, screen reader output would be unusable.
 export class Speaker {
   constructor() {
     this.root = element("div", "conduit-spoken");
@@ -76,7 +76,7 @@ export class Speaker {
   }
 }
 
-// A box that follows its end until the reader scrolls up, and keeps its place when it is moved.
+// A box that follows its end until the reader scrolls up, and keeps its scroll position when moved.
 export class Box {
   constructor(label) {
     this.root = element("div", "conduit-box");
@@ -89,7 +89,7 @@ export class Box {
     });
   }
 
-  // Call `change`, then follow the end if the reader was there.
+  // Call `change`, then scroll to the end if the reader was there.
   grow(change) {
     const { root } = this;
     const followed = root.scrollHeight - root.scrollTop - root.clientHeight < 8;
@@ -103,7 +103,7 @@ export class Box {
   }
 }
 
-// Tables, whose cells have text, a quiet suffix and a bar behind them
+// Tables, whose cells have text, a muted suffix and a bar behind them
 
 const FILL = "rgba(0,114,178,.2)";
 
@@ -151,7 +151,7 @@ export function link(url) {
   return anchor;
 }
 
-// Static HTML, as conduit_lab/core/views/html.py makes it
+// Static HTML like that of conduit_lab/core/views/html.py
 
 const STATIC =
   "font-family:var(--jp-ui-font-family,sans-serif);font-size:13px;line-height:20px;font-variant-numeric:tabular-nums";

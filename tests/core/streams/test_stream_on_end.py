@@ -53,4 +53,4 @@ def test_a_callback_that_fails_is_logged_and_the_others_are_called(
     with caplog.at_level(logging.ERROR):
         stream.finish()
     assert seen == ["done"]
-    assert "a callback at the end of stream 'numbers' failed" in caplog.text
+    assert "an end callback of stream 'numbers' failed" in caplog.text

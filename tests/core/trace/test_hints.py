@@ -156,7 +156,7 @@ def looped(number: int) -> list[Span]:
 
 def test_calls_in_a_loop_could_be_a_batch() -> None:
     assert trace(*looped(3), seconds=3).hints == [
-        "3 calls of 'topic' in turn took 3.00 s: where all inputs are known before the first, they "
+        "3 calls of 'topic' in turn took 3.00 s: if all inputs are known before the first, they "
         "could be one call. `topic.batch(values)`"
     ]
     assert trace(*looped(2), seconds=2).hints == []

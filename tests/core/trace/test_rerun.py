@@ -227,7 +227,7 @@ def test_a_block_of_several_stages_cannot_run_again_as_a_whole() -> None:
 def test_a_span_without_a_stage_cannot_run_alone() -> None:
     with recorder.record("call") as recorded, recorder.span("chunk", "call"):
         pass
-    with pytest.raises(TraceError, match="'chunk' is no call of a stage"):
+    with pytest.raises(TraceError, match="'chunk' is not a call of a stage"):
         recorded["chunk"].rerun()
 
 

@@ -46,7 +46,7 @@ def test_a_locked_app_is_installed_from_its_hashes_alone(
         report = lock_folder(folder)
     except ExportError as error:
         pytest.skip(f"{tool} reaches no index here: {str(error)[-300:]}")
-    assert ("colorama for other platforms" in report) is (tool == "pip")
+    assert ("colorama (other platforms only)" in report) is (tool == "pip")
     python = _environment(tmp_path / "env")
     done = _install(folder, python, "--require-hashes")
     assert not done.returncode, done.stderr

@@ -135,23 +135,23 @@ def test_a_plain_definition_of_a_name_is_no_decorated_one(session: Session) -> N
         (
             "def factory(k, j):\n    def f(n):\n        return k * j * n\n    return f\n"
             "f = factory(2, 3)",
-            "f is defined inside another function and holds on to its j, k (POST /a → a → f): "
+            "f is defined inside another function and captures its j, k (POST /a → a → f): "
             "define it at the top level",
         ),
         (
             "def factory(k):\n    return lambda n: k * n\nf = factory(2)",
-            "f is defined inside another function and holds on to its k (POST /a → a → f): "
+            "f is defined inside another function and captures its k (POST /a → a → f): "
             "define it at the top level",
         ),
         (
             "exec('def f(n):\\n    return n')",
             "the live f differs from every definition in this session (POST /a → a → f): "
-            "run its cell again, without a magic around it",
+            "run its cell again, without a cell magic",
         ),
         (
             "def f(n):\n    return n\nf.__code__ = (lambda n: -n).__code__",
             "the live f differs from every definition in this session (POST /a → a → f): "
-            "run its cell again, without a magic around it",
+            "run its cell again, without a cell magic",
         ),
     ],
 )  # fmt: skip
@@ -178,6 +178,4 @@ def test_a_name_of_an_earlier_definition_is_refused(session: Session) -> None:
     )
     with pytest.raises(ExportError) as caught:
         Closure(session.lab, session.cells)
-    assert str(caught.value) == (
-        "f holds an earlier g (POST /a → a → f): give the newer one another name than g"
-    )
+    assert str(caught.value) == ("f holds an earlier g (POST /a → a → f): rename the newer one")

@@ -65,7 +65,7 @@ def test_a_frame_of_other_objects_is_refused(session: Session) -> None:
     cell = "V = made(pd.DataFrame({'at': [datetime.date(2026, 1, 2)]}))"
     assert refusal(session, IMPORTS, MADE, cell) == (
         "V has no file form without pickle: column 'at' holds a date (GET /v → v → V): "
-        "use columns of numbers, text, times or categories, with text and None for what is missing"
+        "use columns of numbers, text, times or categories, with text and None for missing values"
     )
 
 

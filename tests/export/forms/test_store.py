@@ -72,7 +72,7 @@ def test_two_stores_of_one_name_are_refused(session: Session) -> None:
     with pytest.raises(ExportError) as caught:
         session.export()
     assert str(caught.value) == (
-        "two stores would both be indexes/notes.sqlite: give one another name"
+        "two stores would both be indexes/notes.sqlite: rename one of them"
     )
 
 

@@ -274,7 +274,7 @@ def test_an_object_that_no_statement_made_is_refused(
     session: Session, setup: str, made: str, kind: str
 ) -> None:
     assert refusal(session, setup, made) == (
-        f"a live {kind} has no file form (GET /v → v → V): make V in one statement of its own, "
+        f"a live {kind} has no file form (GET /v → v → V): create V in a separate statement, "
         "or build it in a function, and call V() in place of V:\n\n"
         "    @lab.resource\n    def V():\n        return …"
     )

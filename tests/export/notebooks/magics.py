@@ -188,6 +188,6 @@ NOTEBOOKS = (
         ask("")
         """,
         asks=('POST /ask {"word": "two"}',),
-        refused=r"ask uses lines\.grep.*plain list of its lines.*/ask",
+        refused=r"ask uses lines\.grep.*plain list of lines.*/ask",
     ),
 )

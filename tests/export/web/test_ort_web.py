@@ -80,7 +80,7 @@ def test_another_content_is_refused(npm: Npm, tmp_path: Path) -> None:
 
 def test_a_failure_of_npm_is_said_with_the_next_step(npm: Npm, tmp_path: Path) -> None:
     npm("sys.exit('npm error code E404\\nnpm error 404 Not Found')")
-    with pytest.raises(ExportError, match=r"code E404\. With a network, .*runtime="):
+    with pytest.raises(ExportError, match=r"code E404\. Once online, .*runtime="):
         ort_web.copy_runtime(tmp_path / "ort")
 
 
@@ -89,7 +89,7 @@ def test_without_npm_the_error_names_it(
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ExportError, match=r"there is no npm to get it: install Node\.js"):
+    with pytest.raises(ExportError, match=r"npm was not found: install Node\.js"):
         ort_web.copy_runtime(tmp_path / "ort")
 
 

@@ -135,7 +135,7 @@ def test_without_chromium_the_error_names_the_next_step(
 def test_a_folder_with_something_else_is_kept(desk: Session, runtime: Path) -> None:
     (desk.root / "site").mkdir()
     (desk.root / "site" / "thesis.txt").write_text("x")
-    with pytest.raises(ExportError, match="holds something that is not an export"):
+    with pytest.raises(ExportError, match="got one with other files"):
         export(desk, runtime, endpoints=["/a"])
 
 

@@ -1,1 +1,1 @@
-"""The shown form of a stream by the kind of its chunks: text, numbers, records, pictures, sound."""
+"""Shapes: how to display a stream, by kind of chunk: text, numbers, records, images, sound."""

@@ -1,4 +1,4 @@
-"""Envelope: any number of values in a fixed number of columns, each with its least and greatest."""
+"""Envelope: summarize any number of values in a fixed number of min/max columns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class EnvelopeColumns(NamedTuple):
-    """The columns of an envelope: least, greatest and mean values; NaN where none is finite."""
+    """The columns of an envelope: minimum, maximum and mean; NaN if no value is finite."""
 
     low: Floats
     high: Floats
@@ -22,7 +22,7 @@ class Envelope:
     """Summarizes values in order, `per` of them in each column.
 
     When all `width` columns are full, neighbours are merged and `per` doubles, so the columns
-    always cover everything that was added. Values that are not finite are counted and left out.
+    always cover all values. Non-finite values are counted but not included.
     """
 
     def __init__(self, width: int = 512) -> None:
@@ -50,7 +50,7 @@ class Envelope:
         places = (np.arange(self.count, end) // self.per)[finite]
         np.fmin.at(self._low, places, kept)
         np.fmax.at(self._high, places, kept)
-        with np.errstate(over="ignore", invalid="ignore"):  # a mean beyond float64 is a gap
+        with np.errstate(over="ignore", invalid="ignore"):  # a mean beyond float64 becomes a gap
             np.add.at(self._sum, places, kept)
         np.add.at(self._finite, places, 1)
         self.count = end
@@ -59,7 +59,7 @@ class Envelope:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The least and the greatest value so far; zeros before the first finite one."""
+        """The minimum and maximum so far; zeros before the first finite value."""
         if self.last is None:
             return 0.0, 0.0
         return float(np.nanmin(self._low)), float(np.nanmax(self._high))
@@ -70,7 +70,7 @@ class Envelope:
         return -(-self.count // self.per)
 
     def columns(self, start: int = 0) -> EnvelopeColumns:
-        """Return the columns in use from column `start` on."""
+        """Return the used columns from `start` on."""
         place = slice(start, self.length)
         finite = self._finite[place]
         mean = np.full(finite.size, np.nan)

@@ -1,4 +1,4 @@
-"""Film: a stream of pictures, the newest one large and a few of all as a strip."""
+"""Film: a stream of images: the newest one large, and a strip of thumbnails."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from conduit_lab.core.views import figures
 from conduit_lab.core.views.pictures import STRIP_HEIGHT, FilmStrip, Picture
 from conduit_lab.core.views.pieces import Folded, Line, ViewPiece
 
-MAX_PICTURE_BYTES = 2**20  # of the shown one: a saved notebook must not grow without bound
-MAX_FRAME_BYTES = 2**15  # of a frame of the strip
+MAX_PICTURE_BYTES = 2**20  # of the large image: a saved notebook must not grow without bound
+MAX_FRAME_BYTES = 2**15  # of a thumbnail
 MAX_FRAMES = 8
-_SMALL_SIDE = 160  # pixels; a smaller array is drawn with larger pixels
+_SMALL_SIDE = 160  # pixels; smaller arrays are scaled up
 _MAX_FACT_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
 class FilmFrame:
-    """A picture of the stream: the number of its chunk and its data URL."""
+    """An image of the stream: its chunk index and its data URL."""
 
     number: int
     url: str
@@ -35,9 +35,9 @@ class FilmFrame:
 
 @dataclass(frozen=True)
 class NewestPicture:
-    """The newest picture: its chunk's number, its data URL, its size and the chunk's other values.
+    """The newest image: its chunk index, data URL, size, and the chunk's other values.
 
-    `url` is empty and `reason` says why where the picture is too large to be shown.
+    `url` is empty and `reason` says why if the image is too large to show.
     """
 
     number: int
@@ -48,25 +48,25 @@ class NewestPicture:
 
 
 class Film(ChunkShape):
-    """The newest picture, and up to 8 frames at equal distances over all pictures."""
+    """The newest image, and up to 8 evenly spaced frames."""
 
     name: ClassVar[ShapeName] = "pictures"
 
     def __init__(self) -> None:
         self.count = 0
         self.frames: list[FilmFrame] = []
-        self._every = 1  # a frame per this many pictures; doubles when the strip is full
+        self._every = 1  # a frame per this many images; doubles when the strip is full
         self._chunk: Any = None
         self._number = 0
         self._newest: NewestPicture | None = None
 
     @staticmethod
     def takes(chunk: Any) -> bool:
-        """Return whether `chunk` is a picture or a dict with one."""
+        """Return whether `chunk` is an image or a dict with one."""
         return find_media(chunk, "image/") is not None
 
     def add(self, chunks: Sequence[Any], start: int) -> None:
-        """Add pictures; only the newest and the frames of the strip are encoded."""
+        """Add images; only the newest and the frames of the strip are encoded."""
         for number, chunk in enumerate(chunks, start):
             if self.count % self._every == 0:
                 self._keep(number, chunk)
@@ -76,7 +76,7 @@ class Film(ChunkShape):
 
     @property
     def newest(self) -> NewestPicture:
-        """The newest picture, encoded at its first use."""
+        """The newest image, encoded on first use."""
         if self._newest is None:
             self._newest = _encoded(self._chunk, self._number)
         return self._newest
@@ -115,7 +115,7 @@ class Film(ChunkShape):
 
 
 def picture_size(data: bytes) -> tuple[int, int]:
-    """Return (width, height) of a PNG or GIF file in pixels, (0, 0) of another."""
+    """Return (width, height) of a PNG or GIF file in pixels; (0, 0) for other formats."""
     if data.startswith(b"\x89PNG") and len(data) >= 24:
         width, height = struct.unpack(">II", data[16:24])
         return width, height
@@ -138,11 +138,11 @@ def _encoded(chunk: Any, number: int) -> NewestPicture:
         size = shown = (0, 0) if found is None else picture_size(found.data)
     facts = [_title(number, size, found, scale), *_facts(chunk, value)]
     if found is None or len(found.data) > MAX_PICTURE_BYTES:
-        reason = "The newest picture could not be drawn: look at stream.kept[-1]."
+        reason = "The newest picture could not be drawn; inspect stream.kept[-1]."
         if found is not None:
             reason = (
-                f"The newest picture is {figures.size(len(found.data))}; at most "
-                f"{figures.size(MAX_PICTURE_BYTES)} are shown. It is in stream.kept[-1]."
+                f"The newest picture is {figures.size(len(found.data))}; the limit is "
+                f"{figures.size(MAX_PICTURE_BYTES)}. It is in stream.kept[-1]."
             )
         return NewestPicture(number, "", (0, 0), tuple(facts), reason)
     return NewestPicture(number, found.url, shown, tuple(facts))
@@ -164,7 +164,7 @@ def _title(number: int, size: tuple[int, int], found: Media | None, scale: float
 
 
 def _facts(chunk: Any, picture: Any) -> list[str]:
-    """Return the values of a chunk beside its picture, one line each."""
+    """Return the values of a chunk besides its image, one line each."""
     if isinstance(picture, np.ndarray):
         about = [f"{picture.dtype} {list(picture.shape)}"]
     else:
@@ -180,7 +180,7 @@ def _facts(chunk: Any, picture: Any) -> list[str]:
 
 
 def _fitted(array: npt.NDArray[np.uint8]) -> tuple[bytes, float]:
-    """Return an array as a PNG of a size that is shown well, and the scale."""
+    """Encode an array as a PNG of a suitable display size; return it with the scale."""
     times = min(
         -(-_SMALL_SIDE // max(array.shape[0], 1)), -(-_SMALL_SIDE // max(array.shape[1], 1))
     )
@@ -194,7 +194,7 @@ def _fitted(array: npt.NDArray[np.uint8]) -> tuple[bytes, float]:
 
 
 def _small(value: Any) -> str | None:
-    """Return a picture as the data URL of a frame; None where its file is too large."""
+    """Return an image as the data URL of a thumbnail; None if its file is too large."""
     if isinstance(value, np.ndarray):
         step = max(1, value.shape[0] // STRIP_HEIGHT)
         while len(data := png(value[::step, ::step])) > MAX_FRAME_BYTES:

@@ -22,11 +22,11 @@ class NumberLine(ChunkShape):
 
     def __init__(self) -> None:
         self.envelope = Envelope()
-        self.first = 0  # the number of the first chunk in it
+        self.first = 0  # index of its first chunk
 
     @staticmethod
     def takes(chunk: Any) -> bool:
-        """Return whether `chunk` is a real number; a `bool` is none."""
+        """Return whether `chunk` is a real number, excluding `bool`."""
         return is_real(chunk)
 
     def add(self, chunks: Sequence[Any], start: int) -> None:
@@ -37,16 +37,16 @@ class NumberLine(ChunkShape):
 
     @property
     def note(self) -> str:
-        """The sentence below the line: its numbers, their columns, and those without a place."""
+        """The caption: how many numbers, how they are grouped, and how many are not finite."""
         line = self.envelope
         parts = [figures.plural(line.count, "number")]
         if line.count > 1 and line.last is not None:
             low, high = map(reading, line.bounds)
-            parts += [f"least {low}", f"greatest {high}"]
+            parts += [f"min {low}", f"max {high}"]
         if line.per > 1:
             parts.append(
-                f"the line is the mean of each {figures.count(line.per)} numbers, "
-                "the band their least to greatest"
+                f"the line is the mean of every {figures.count(line.per)} numbers, "
+                "the band their minimum to maximum"
             )
         if line.invalid:
             parts.append(f"{figures.count(line.invalid)} not finite")
@@ -54,7 +54,7 @@ class NumberLine(ChunkShape):
 
     @property
     def ends(self) -> tuple[str, str]:
-        """The texts below the ends of the horizontal axis."""
+        """The labels at the ends of the horizontal axis."""
         last = self.first + self.envelope.count - 1
         return f"chunk {figures.count(self.first)}", f"chunk {figures.count(last)}"
 
@@ -78,7 +78,7 @@ class NumberLine(ChunkShape):
 
 
 def is_real(value: Any) -> bool:
-    """Return whether `value` is a real number and no `bool`."""
+    """Return whether `value` is a real number, excluding `bool`."""
     kind = type(value)
     return kind is float or kind is int or (isinstance(value, Real) and kind is not bool)
 

@@ -1,4 +1,4 @@
-"""RecordTable: a stream of dicts, rows or DataFrames as a table whose columns stay."""
+"""RecordTable: a stream of dicts, rows or DataFrames as a table with stable columns."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from conduit_lab.core.views.pieces import Line, ViewPiece
 
 MAX_TABLE_COLUMNS = 12
 MAX_CELL_CHARACTERS = 48
-_MAX_NAMES = 100  # of columns without a place that are remembered, to count each once
+_MAX_NAMES = 100  # names of columns not shown, remembered to count each once
 _NAMES_SHOWN = 3
 _LINE_COLUMNS = 64
-_MIN_LINE_ROWS = 8  # fewer are read faster than a line of them
+_MIN_LINE_ROWS = 8  # fewer values are easier to read than a sparkline
 
 
 @dataclass
 class RecordColumn:
-    """One column: its name, whether all its values are numbers, its widest cell and its line."""
+    """A column: its name, whether all values are numbers, its widest cell and its sparkline."""
 
     name: str
     numeric: bool = True
@@ -40,20 +40,20 @@ class RecordColumn:
 
     @property
     def right(self) -> bool:
-        """Whether it is aligned at the right: it has numbers only, and one at least."""
+        """Whether it is right-aligned: it has only numbers, and at least one."""
         return self.numeric and self.line.last is not None
 
     @property
     def drawn(self) -> bool:
-        """Whether its line stands in its head."""
+        """Whether its header shows a sparkline."""
         low, high = self.line.bounds
         return self.right and low < high and self.line.count >= _MIN_LINE_ROWS
 
 
 class RecordTable(ChunkShape):
-    """The newest 20 rows, and a line of all values of each numeric column.
+    """The newest 20 rows, and a sparkline of all values of each numeric column.
 
-    The first 12 columns keep their places, in their order of appearance; further ones are counted.
+    The first 12 columns, in order of appearance, are shown; further ones are counted.
     """
 
     name: ClassVar[ShapeName] = "records"
@@ -63,12 +63,12 @@ class RecordTable(ChunkShape):
         self.rows: deque[tuple[int, dict[str, str]]] = deque(maxlen=MAX_ROWS)
         self.count = 0
         self._others: set[str] = set()
-        self._next = 0  # the number of the next chunk
-        self._lined = 0  # rows in the columns' lines
+        self._next = 0  # index of the next chunk
+        self._lined = 0  # rows covered by the sparklines
 
     @staticmethod
     def takes(chunk: Any) -> bool:
-        """Return whether `chunk` is a dict, a named tuple, a Series, a DataFrame or such dicts."""
+        """Return whether `chunk` is a dict, named tuple, Series, DataFrame, or list of dicts."""
         if isinstance(chunk, dict):
             return not isinstance(chunk.get("chunk"), str)  # running text
         if isinstance(getattr(chunk, "text", None), str):
@@ -79,7 +79,7 @@ class RecordTable(ChunkShape):
 
     def add(self, chunks: Sequence[Any], start: int) -> None:
         """Add the rows of chunks."""
-        self.count += max(0, start - self._next)  # dropped chunks count as a row each
+        self.count += max(0, start - self._next)  # each dropped chunk counts as a row
         self._next = start + len(chunks)
         rows = [row for chunk in chunks for row in _rows(chunk)]
         for row in rows:
@@ -98,7 +98,7 @@ class RecordTable(ChunkShape):
 
     @property
     def note(self) -> str:
-        """The sentence below the table: the rows above, and the columns without a place."""
+        """The caption: the rows not shown, and the columns not shown."""
         parts = []
         if self.count > len(self.rows):
             parts.append(
@@ -124,13 +124,13 @@ class RecordTable(ChunkShape):
         return [*table, Line(self.note, "quiet")] if self.note else table
 
     def _meet(self, row: Mapping[str, Any]) -> None:
-        """Give the new columns of `row` their places, or count them."""
+        """Assign the new columns of `row` a position, or count them."""
         for name in row:
             if name in self.columns or name in self._others:
                 continue
             if len(self.columns) < MAX_TABLE_COLUMNS:
                 column = self.columns[name] = RecordColumn(name)
-                column.line.add(np.full(self._lined, np.nan))  # it begins late
+                column.line.add(np.full(self._lined, np.nan))  # the column appears late
             elif len(self._others) < _MAX_NAMES:
                 self._others.add(name)
 
@@ -141,7 +141,7 @@ class RecordTable(ChunkShape):
 
 
 def cell_text(value: Any) -> str:
-    """Return the text of a cell, at most 48 characters; of a missing value none."""
+    """Return the text of a cell, at most 48 characters; "" for a missing value."""
     if value is None:
         return ""
     if is_real(value):

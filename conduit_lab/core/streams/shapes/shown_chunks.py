@@ -1,4 +1,4 @@
-"""ShownChunks: a stream's chunks as its views show them, in a shape chosen by the first chunk."""
+"""ShownChunks: the display of a stream's chunks, in a shape chosen by the first chunk."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ CHUNK_SHAPES: tuple[type[ChunkShape], ...] = (
     Film,
     SoundWave,
     RecordTable,
-)  # the first that takes
+)  # the first one that accepts the chunk wins
 
 
 class ShownChunks:
     """Adds a stream's chunks to the shape of the first one; thread-safe.
 
-    Chunks of another kind turn the stream into text for good. A live view updates it all the time,
-    so it covers chunks that the log has dropped since; without one it covers the kept chunks.
-    `missed` counts the chunks that were dropped before an update.
+    Chunks of another kind turn the display into text permanently. A live view updates it
+    continuously, so it also covers chunks that the log has since dropped; otherwise it covers only
+    the retained chunks. `missed` counts the chunks dropped before an update.
     """
 
     def __init__(self, log: Log[Any]) -> None:
-        self.lock = threading.RLock()  # held to update the shape and to read it
-        self.shape: ChunkShape | None = None  # None before the first chunk, and of text
+        self.lock = threading.RLock()  # guards updates and reads of the shape
+        self.shape: ChunkShape | None = None  # None before the first chunk, and for text
         self.missed = 0
         self._log = log
         self._next = 0
@@ -68,13 +68,13 @@ class ShownChunks:
             self._next = base + place + len(chunks)
 
     def notes(self, characters: int = 0) -> list[str]:
-        """Return the notes on the parts that a view leaves out of a text with `characters`."""
+        """Return notes on the parts that a view omits from a text with `characters`."""
         base, _ = self._log.window
         missed = self.missed if self.shape is not None else base
         cut = "" if self.shape is not None else cut_note(characters)
         return [note for note in (dropped_note(missed, self._log.keep), cut) if note]
 
     def pieces(self) -> list[ViewPiece]:
-        """Return the pieces of the static form; none of text."""
+        """Return the pieces of the static view; none for text."""
         with self.lock:
             return [] if self.shape is None else self.shape.pieces()

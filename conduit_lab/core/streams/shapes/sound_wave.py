@@ -1,4 +1,4 @@
-"""SoundWave: a stream of sound as one wave with a player."""
+"""SoundWave: a stream of sound as one waveform with a player."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from conduit_lab.core.views.pictures import Player
 from conduit_lab.core.views.pieces import Line, ViewPiece
 from conduit_lab.core.views.wave_picture import WavePicture
 
-MAX_SOUND_BYTES = 2**20  # that the player holds: a saved notebook must not grow without bound
-_WIDTHS = (1, 2, 3, 4)  # bytes per sample that a WAV file may have
+MAX_SOUND_BYTES = 2**20  # in the player: a saved notebook must not grow without bound
+_WIDTHS = (1, 2, 3, 4)  # bytes per sample that a WAV file may use
 
 
 class SoundFormat(NamedTuple):
@@ -50,9 +50,9 @@ class Segment:
 
 
 class SoundWave(ChunkShape):
-    """The wave of all uncompressed segments, and the newest 1 MB of them to play.
+    """The waveform of all uncompressed segments, and the newest 1 MB of them to play.
 
-    Of compressed sound (MP3, FLAC, Ogg) the newest segment is played, and no wave is drawn.
+    For compressed sound (MP3, FLAC, Ogg) the newest segment is playable, without a waveform.
     """
 
     name: ClassVar[ShapeName] = "sounds"
@@ -80,19 +80,19 @@ class SoundWave(ChunkShape):
 
     @property
     def seconds(self) -> float | None:
-        """The duration of all segments, or None where it is not known."""
+        """The duration of all segments, or None if unknown."""
         if self.format is None or self._mixed:
             return None
         return self.envelope.count / self.format.rate
 
     @property
     def drawn(self) -> bool:
-        """Whether there is a wave: every segment is uncompressed and of one format."""
+        """Whether there is a waveform: all segments are uncompressed, in one format."""
         return self.seconds is not None and self.envelope.last is not None
 
     @property
     def facts(self) -> str:
-        """The line of figures: duration, sample rate, channels and size."""
+        """The header facts: duration, sample rate, channels and size."""
         parts = [] if self.seconds is None else [figures.seconds(self.seconds)]
         if self.format is not None and not self._mixed:
             channels = {1: "mono", 2: "stereo"}.get(
@@ -106,14 +106,11 @@ class SoundWave(ChunkShape):
 
     @property
     def note(self) -> str:
-        """The sentence about the part that the player leaves out, if any."""
+        """A sentence about the part that the player omits, if any."""
         if self.count <= len(self.segments):
             return ""
         first = self.segments[0].number
-        return (
-            f"The player has the sound from chunk {figures.count(first)} on; "
-            "the kept ones: stream.kept"
-        )
+        return f"The player starts at chunk {figures.count(first)}; the kept ones: stream.kept"
 
     def file(self) -> Media:
         """Return the newest sound as one file: joined segments, or the newest compressed one."""
@@ -165,7 +162,7 @@ def _segment(number: int, found: Media) -> Segment:
 
 
 def _file(*segments: Segment) -> bytes:
-    """Return uncompressed segments of one format as a WAV file."""
+    """Encode uncompressed segments of one format as a WAV file."""
     file = io.BytesIO()
     form = segments[0].format
     if form is not None:
@@ -178,7 +175,7 @@ def _file(*segments: Segment) -> bytes:
 
 
 def _mono(data: bytes, form: SoundFormat) -> npt.NDArray[np.float64]:
-    """Return the mean of the channels of each frame, from -1 to 1."""
+    """Return the mean of the channels of each frame, between -1 and 1."""
     whole = data[: len(data) // (form.channels * form.width) * form.channels * form.width]
     if form.width == 1:
         samples = np.frombuffer(whole, np.uint8).astype(np.int32) - 128

@@ -1,7 +1,7 @@
-// Lists become arrays, and arrays lists, as in NumPy.
+// Convert between lists and arrays as NumPy does.
 import { emptyData, Failure, sizeOf, Tensor } from "./values.js";
 
-// The array of a value; lists of ints are int64, of floats float64, as NumPy makes them.
+// Convert a value to an array; as in NumPy, lists of ints become int64, lists of floats float64.
 export function arrayOf(value) {
   if (value instanceof Tensor) return value;
   const shape = [];

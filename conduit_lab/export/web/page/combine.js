@@ -1,4 +1,4 @@
-// The answers of an ensemble's members as one: votes and means, as in conduit_lab/flow.
+// Combine the answers of an ensemble's members by votes or means, as in conduit_lab/flow.
 import { arrayOf } from "./arrays.js";
 import { bestOf, emptyData, Failure, Prediction, Predictions, predictionOf, Tensor } from "./values.js";
 
@@ -22,7 +22,7 @@ function orderFreeSum(column) {
   return [...column].sort((a, b) => a - b).reduce((sum, each) => sum + each, 0);
 }
 
-// The mean of arrays, in their float dtype; of numbers a number.
+// The mean of arrays, in their float dtype, or of numbers.
 function reduced(reduce, arrays, weights, isArray) {
   const [{ dtype, shape, data }] = arrays;
   const kind = dtype.startsWith("float") ? dtype : "float64";
@@ -31,7 +31,7 @@ function reduced(reduce, arrays, weights, isArray) {
   return isArray ? new Tensor(kind, shape, made) : made[0];
 }
 
-// The class with the most votes of scores [classes], at a tie the one with the highest sum.
+// The class with the most votes, from scores [classes]; ties go to the highest sum.
 function bestClass(arrays) {
   if (arrays[0].shape.length !== 1 || !arrays[0].isFloat) throw new Failure("majority_vote runs in a browser on predictions and on scores [classes]");
   const votes = new Array(arrays[0].data.length).fill(0);
@@ -40,7 +40,7 @@ function bestClass(arrays) {
   return BigInt(winner(votes, sums));
 }
 
-// The place with the highest `first`, at a tie of these the highest `second`, then the earliest.
+// The index with the highest `first`, then the highest `second`, then the earliest.
 function winner(first, second) {
   const most = Math.max(...first);
   return bestOf(first.map((each, place) => (each === most ? second[place] : -Infinity)));

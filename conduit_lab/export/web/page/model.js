@@ -1,11 +1,11 @@
-// A model of the page: its file on onnxruntime-web, its input checked and its answer read as in the app.
+// A model of the page: runs its file on onnxruntime-web, with inputs checked and outputs read as in the app.
 import { arrayOf, cast, nameOf } from "./arrays.js";
 import { Failure, Predictions, Tensor } from "./values.js";
 
 export class Model {
   constructor(ort, name, { file, ...facts }) {
     Object.assign(this, { ort, name, file, facts });
-    this.last = Promise.resolve(); // of the runs, since a session takes one at a time
+    this.last = Promise.resolve(); // the previous run, as a session takes one at a time
   }
 
   open() {
@@ -48,7 +48,7 @@ export class Model {
     return { feeds, single };
   }
 
-  // The array of one input with its batch axis; `single` for one sample, which came without it.
+  // The array of one input with its batch axis; `single` marks one sample, given without it.
   inputOf({ name, dtype, shape, rows }, value) {
     const expected = `'${this.name}' expects ${name} ${dtype} [${shape.join(", ")}]`;
     let array;

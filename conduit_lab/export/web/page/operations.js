@@ -1,4 +1,4 @@
-// The operations of a program, with the outcome that Python and NumPy give.
+// The operations of a program, with the same results as in Python and NumPy.
 import { arrayOf, cast, nameOf, toList } from "./arrays.js";
 import { combine } from "./combine.js";
 import { bestOf, emptyData, Failure, Prediction, Predictions, Tensor } from "./values.js";
@@ -95,7 +95,7 @@ function calculate(left, right, operation) {
   return new Tensor(a.dtype, shape, data);
 }
 
-// A Python number takes the dtype of the array beside it, as in NumPy 2.
+// A Python number takes the dtype of the other operand's array, as in NumPy 2.
 function inOneType(left, right) {
   const [a, b] = [left, right].map(arrayOf);
   if (a.dtype === b.dtype) return [a, b];
@@ -114,7 +114,7 @@ function divide(left, right) {
   return Number(single(left)) / by;
 }
 
-// Python rounds a float's exact decimal to even; NumPy scales a float32, rounds and scales it back.
+// Python rounds the exact decimal value half to even; NumPy scales a float32, rounds and scales back.
 function rounded(value, digits) {
   if (value instanceof Tensor) {
     if (!value.isFloat) return value;

@@ -12,7 +12,7 @@ const LANGUAGE = {
   },
 };
 
-// A JSON value as code; long ones on several lines.
+// Format a JSON value as code; long ones on several lines.
 function literalOf(value, indent) {
   const isList = Array.isArray(value);
   const parts = isList ? value.map((each) => ["", each]) : Object.entries(value ?? {}).map(([key, each]) => [`${JSON.stringify(key)}: `, each]);
@@ -26,8 +26,8 @@ function literalOf(value, indent) {
   return `${open}\n${lines.join("")}${indent}${close}`;
 }
 
-// Makes a call of an endpoint, as `EndpointForm` asks for it. A run cannot be interrupted: after a
-// stop its answer is dropped. Its time begins once the models are `loaded`.
+// Call an endpoint for `EndpointForm`. A run cannot be interrupted: after a
+// stop its answer is dropped. Its time starts once the models are `loaded`.
 function runWith({ answerText, Failure }, loaded) {
   return (facts, call, sink) => {
     let begun = performance.now();
@@ -51,7 +51,7 @@ function runWith({ answerText, Failure }, loaded) {
 
 async function start() {
   const site = await import("./site.js");
-  const loaded = site.preload().catch(() => undefined); // a call says why its model does not load
+  const loaded = site.preload().catch(() => undefined); // a call reports why its model failed to load
   const note = make("span", "conduit-form-kind", `runs in this browser on onnxruntime-web ${site.app.runtime}: no request leaves the page`);
   new Page(site.app.openapi, { run: runWith(site, loaded), about: [note], options: { languages: LANGUAGE } });
   globalThis.conduit = site; // for the console, and for the proof of the export

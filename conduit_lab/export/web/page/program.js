@@ -1,4 +1,4 @@
-// Runs the program of one endpoint: arguments from the body, steps, answer.
+// Run the program of one endpoint: arguments from the body, steps, answer.
 import { arrayOf, cast, nameOf, tensorOf } from "./arrays.js";
 import { OPERATIONS } from "./operations.js";
 import { Failure } from "./values.js";
@@ -14,7 +14,7 @@ export async function run(program, given, models) {
   return evaluate(program.answer, values);
 }
 
-// The answer of the first model that runs; a wrong input is the caller's, and is raised at once.
+// The answer of the first model that succeeds; invalid input is raised immediately.
 async function firstAnswer(names, value, models) {
   let reason;
   for (const name of names) {
@@ -53,7 +53,7 @@ function argumentsOf({ parameters }, { path, query, body }) {
     else throw new Failure(`${name}: a value is required`);
   }
   const unknown = isKeyed ? [...body.keys()].filter((key) => !parameters.some(({ name }) => name === key)) : [];
-  if (unknown.length > 0) throw new Failure(`${unknown[0]}: there is no parameter of this name`);
+  if (unknown.length > 0) throw new Failure(`${unknown[0]}: there is no parameter with this name`);
   return found;
 }
 
@@ -67,7 +67,7 @@ const TYPES = {
   object: (value) => value instanceof Map,
 };
 
-// The argument of a JSON value, checked by the part of JSON Schema that an exported parameter has.
+// The argument from a JSON value, validated by the subset of JSON Schema that exported parameters use.
 function checked(name, schema, value) {
   const wrong = (expected) => {
     throw new Failure(`${name}: expected ${expected}, got ${nameOf(value)}`);

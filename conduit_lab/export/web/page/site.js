@@ -4,7 +4,7 @@ import { Model } from "./model.js";
 import { run } from "./program.js";
 import { Failure, parseJson, writeJson } from "./values.js";
 
-env.wasm.numThreads = 1; // more need headers that a plain file server does not send
+env.wasm.numThreads = 1; // threads need headers that a plain file server does not send
 env.wasm.wasmPaths = { wasm: new URL("ort/onnxruntime.wasm", import.meta.url).href };
 
 export { Failure };
@@ -21,12 +21,12 @@ async function read(file) {
   return answer.json();
 }
 
-// Answers a call with the JSON value of its body; the second path is that of an example.
+// Answer a call with the given JSON body; the second path is an example's.
 export async function answer(path, body, { method = "POST", parameters = {} } = {}) {
   return JSON.parse(await answerText(method, path, JSON.stringify(body ?? {}), JSON.stringify(parameters)));
 }
 
-// Answers with the very text that the app answers with; body and path parameters are JSON texts.
+// Answer with the same text as the app; body and path parameters are JSON texts.
 export async function answerText(method, path, body, parameters = "{}") {
   const program = app.programs.find((each) => each.path === path && each.method === method);
   if (program === undefined) throw new Failure(`nothing is served at ${method} ${path}; there are ${app.programs.map((each) => `${each.method} ${each.path}`).join(", ")}`);
@@ -35,7 +35,7 @@ export async function answerText(method, path, body, parameters = "{}") {
   return writeJson(await run(program, given, models));
 }
 
-// Loads every model, so that the first call does not wait for it.
+// Load every model, so that the first call does not have to wait.
 export async function preload() {
   await Promise.all(Object.values(models).map((model) => model.open()));
 }

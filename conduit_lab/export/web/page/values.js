@@ -41,7 +41,7 @@ export class Prediction {
   }
 }
 
-// Those of a batch: `rows` has an array of probabilities per row.
+// The predictions of a batch: `rows` has an array of probabilities per row.
 export class Predictions {
   constructor(rows, labels, chosen) {
     Object.assign(this, { rows, labels, chosen });
@@ -63,7 +63,7 @@ export function predictionOf(row, labels, label) {
   return new Prediction(label, place < 0 ? 0 : row[place], labels, row);
 }
 
-// The place of the largest number, the earliest of several.
+// The index of the largest number, the earliest in a tie.
 export function bestOf(numbers) {
   let best = 0;
   for (let place = 1; place < numbers.length; place += 1) if (numbers[place] > numbers[best]) best = place;
@@ -78,13 +78,13 @@ const ARRAYS = { float32: Float32Array, float64: Float64Array, int64: BigInt64Ar
 
 export function emptyData(dtype, size) {
   const Kind = ARRAYS[dtype];
-  if (Kind === undefined) throw new Failure(`arrays of ${dtype} do not run in a browser`);
+  if (Kind === undefined) throw new Failure(`arrays of ${dtype} are not supported in a browser`);
   return new Kind(size);
 }
 
 const TOKEN = /\s*(?:([{}[\],:])|("(?:[^"\\]|\\.)*")|(-?\d+)(\.\d+)?([eE][+-]?\d+)?|(true|false|null))/y;
 
-// Parses JSON as Python does: integers of any length, and 1.0 is not 1.
+// Parse JSON as Python does: arbitrary-precision integers, with 1.0 distinct from 1.
 export function parseJson(text) {
   JSON.parse(text); // throws for invalid JSON
   TOKEN.lastIndex = 0;
@@ -109,7 +109,7 @@ function parseNext(text, token) {
   return found;
 }
 
-// Writes a value as the app does.
+// Serialize a value as the app does.
 export function writeJson(value) {
   if (value === null || typeof value === "boolean" || typeof value === "string") return JSON.stringify(value);
   if (typeof value === "bigint") return value.toString();
@@ -126,7 +126,7 @@ function writeObject(pairs) {
 }
 
 function writeTensor(tensor) {
-  if (tensor.dtype === "uint8" && tensor.shape.length > 1) throw new Failure("an answer that is a picture does not run in a browser");
+  if (tensor.dtype === "uint8" && tensor.shape.length > 1) throw new Failure("an image as an answer is not supported in a browser");
   if (tensor.shape.length === 0) return tensor.dtype === "float32" ? float32Text(tensor.data[0]) : writeJson(tensor.at(0));
   const parts = [];
   for (let place = 0; place < tensor.shape[0]; place += 1) parts.push(writeTensor(tensor.row(place)));
@@ -139,7 +139,7 @@ function float64Text(value) {
   return /[.e]/.test(text) ? text : `${text}.0`;
 }
 
-// The shortest decimal that float32 reads back as the same number; at a tie of two the even one.
+// The shortest decimal that float32 parses as the same number; the even one in a tie.
 function float32Text(value) {
   if (!Number.isFinite(value)) return "null";
   for (let digits = 1; digits < 9; digits += 1) {

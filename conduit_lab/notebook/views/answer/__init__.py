@@ -1,4 +1,4 @@
-"""The live view of an `AnswerStream`: its sources at once, then the answer as it is written."""
+"""The live view of an `AnswerStream`: its sources first, then the answer as it is written."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 import { Header, Speaker, button, element, staticHeader } from "../shared.js";
 
-// The page side of an answer that is being written; the protocol is described in view.py. Styles
-// are those of core/views/pieces.py, inline: the live form is the static form of a save as well.
+// The page side of a streaming answer; view.py describes the protocol. Styles are those of
+// core/views/pieces.py, inline: a save stores the live form as the static form.
 
 const ASK_AGAIN_MS = 1_000;
 const BODY = "font-family:var(--jp-ui-font-family,sans-serif);font-size:13px;line-height:20px;font-variant-numeric:tabular-nums";
@@ -26,7 +26,7 @@ class AnswerView {
     this.question = styled("div", QUIET);
     this.answer = new NumberedText();
     this.notes = element("div");
-    this.sources = styled("div", COLUMN); // takes its room before the sources are found
+    this.sources = styled("div", COLUMN); // reserves its space before the sources are found
     const left = styled("div", COLUMN);
     left.append(this.question, this.answer.root, this.notes);
     this.body = styled("div", "display:flex;flex-wrap:wrap;column-gap:32px");
@@ -99,7 +99,7 @@ class AnswerView {
     this.host = this.root.closest(".jp-OutputArea-output");
   }
 
-  // The passages that the reader has opened stay open in the static form, which may be there already.
+  // Passages that the reader has opened stay open in the static form, which may exist already.
   ending() {
     const opened = this.cards.map((card) => card.folded.open);
     if (!this.host || !opened.includes(true)) return;
@@ -120,7 +120,7 @@ class AnswerView {
   }
 }
 
-// A large text with raised numbers; only changed parts are rendered again, so a selection stays.
+// A large text with superscript numbers; only changed parts are re-rendered, so a selection stays.
 class NumberedText {
   constructor() {
     this.root = styled("div", LARGE);
@@ -149,7 +149,7 @@ class NumberedText {
     else this.line.append(text);
   }
 
-  // Write everything after the first `same` numbers again, which end at `kept`.
+  // Re-render everything after the first `same` numbers, which end at `kept`.
   rewrite(text, numbers, same, kept) {
     const raised = this.line.querySelectorAll("sup");
     const last = same === 0 ? null : raised[same - 1];

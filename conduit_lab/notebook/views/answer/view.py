@@ -1,6 +1,6 @@
 """AnswerView: the kernel's half of an answer's live view; the page's half is `view.js`.
 
-The protocol. To the page go messages with `seq`, their number, and some of
+Protocol: the page receives messages with `seq`, their sequence number, and some of
 
     {"whole": true, "question": "...", "facts": ["● running", "3 sources", ...],
      "text": "...", "numbers": [[place, "1"], ...], "notes": ["..."],
@@ -8,10 +8,10 @@ The protocol. To the page go messages with `seq`, their number, and some of
                 "excerpt": [["...", marked], ...], "summary": "...",
                 "passage": [["...", marked], ...], "facts": "..."}]}
 
-`text` goes on after that of the last message, or begins where the message is `whole`. `numbers`, of
+`text` continues that of the last message, or starts over if the message is `whole`. `numbers`, of
 sources, and `cards` replace the earlier ones; a place counts UTF-16 units, as JavaScript does. A
-page that has missed a message asks for a whole one. From the page come `{"replay": true}` and
-`{"stop": true}`.
+page that has missed a message requests a whole one. The page sends `{"replay": true}` and `{"stop":
+true}`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MAX_ANSWER_CHARACTERS = 32_768  # per flush
 class AnswerView:
     """Sends the sources of an answer once they are found, then its text and citations.
 
-    Citations are found here, by the rule of the static form.
+    Citations are found here, by the same rule as in the static form.
     """
 
     def __init__(self, stream: AnswerStream, send: Callable[[dict[str, Any]], object]) -> None:
@@ -71,7 +71,7 @@ class AnswerView:
             self._seq += 1
 
     def close(self) -> None:
-        """Do nothing: the view holds no reader."""
+        """Do nothing: the view has no reader."""
 
     def _begin(self) -> None:
         self._text = ""  # as sent
@@ -108,7 +108,7 @@ class AnswerView:
 
 
 def _card(card: Card) -> dict[str, Any]:
-    """Return a source's card as the page takes it."""
+    """Return a source's card in the form that the page expects."""
     shown: dict[str, Any] = {"number": card.number, "title": sendable(card.title)}
     shown |= {"share": card.share, "score": card.score}
     for piece in card.pieces:
@@ -125,7 +125,7 @@ def _card(card: Card) -> dict[str, Any]:
 
 
 def _parts(piece: Marked) -> list[tuple[str, bool]]:
-    """Return a marked text in parts, each with whether it is marked."""
+    """Return a highlighted text as parts, each with whether it is highlighted."""
     parts, at = [], 0
     for start, end in piece.spans:
         parts += [(piece.text[at:start], False), (piece.text[start:end], True)]
@@ -134,5 +134,5 @@ def _parts(piece: Marked) -> list[tuple[str, bool]]:
 
 
 def _units(text: str, place: int) -> int:
-    """Return a place in UTF-16 units."""
+    """Convert a place to UTF-16 units."""
     return len(sendable(text[:place]).encode("utf-16-le")) // 2

@@ -1,6 +1,6 @@
-"""The live form of an endpoint: the one of the docs page, whose calls run in the kernel.
+"""The live form of an endpoint: that of the docs page, with calls that run in the kernel.
 
-The value of an endpoint never ends: its output keeps the static form for a saved notebook.
+An endpoint never ends as a value: its output keeps the static form for saved notebooks.
 """
 
 from conduit_lab.notebook.mount import LiveForm

@@ -2,14 +2,14 @@ import { element } from "../shared.js";
 import { EndpointForm } from "../../../serving/faces/docs_page/form.js";
 import { endpointsOf } from "../../../serving/faces/docs_page/schema.js";
 
-// The page side of an endpoint's form; the protocol is described in view.py. The form is that of the
+// The page side of an endpoint's form; view.py describes the protocol. The form is that of the
 // docs page, and its calls run in the kernel.
 
 class EndpointView {
   constructor({ send }) {
     this.send = send;
     this.root = element("div", "conduit-view conduit-endpoint");
-    // the keys belong to the fields: JupyterLab would take Ctrl-Enter and letters for commands
+    // keys go to the fields: JupyterLab would treat Ctrl-Enter and letters as commands
     this.root.setAttribute("data-lm-suppress-shortcuts", "true");
     this.sinks = new Map();
     this.number = 0;
@@ -20,7 +20,7 @@ class EndpointView {
     else this.answer(message);
   }
 
-  // A form that is already there stays, with the reader's input.
+  // An existing form stays, with the user's input.
   showForm({ document, code, is_async: isAsync, base }) {
     if (this.trace !== undefined) return;
     const [facts] = endpointsOf(document);
@@ -51,7 +51,7 @@ class EndpointView {
     else sink.value(value, figures);
   }
 
-  // The static form of an answer or a trace, which the kernel has made and escaped.
+  // The static form of an answer or a trace, rendered and escaped by the kernel.
   ownView(html) {
     const shown = element("div");
     shown.innerHTML = html;

@@ -1,18 +1,18 @@
 """EndpointView: the kernel's half of the form of an endpoint; the page's half is `view.js`.
 
-The protocol. To the page goes the OpenAPI document of the endpoint, from which it makes the form:
+Protocol: the page receives the OpenAPI document of the endpoint, from which it builds the form:
 
     {"document": {...}, "code": "price", "is_async": false, "base": "http://127.0.0.1:8000"}
 
-From the page come a call and a stop, with the number of the call:
+It sends a call and a stop, with the number of the call:
 
     {"run": 3, "call": {"path": {...}, "query": {...}, "body": ...}}     {"stop": 3}
 
-and to it go, with that number as `run`, the chunks of a stream and then one last message:
+and receives, with that number as `run`, the chunks of a stream and then a final message:
 
     {"run": 3, "chunks": [...]}
     {"run": 3, "value": ..., "milliseconds": 12.3, "trace": "<div>…"}
-    {"run": 3, "html": "<div>…", ...}                   of an answer that has a view of its own
+    {"run": 3, "html": "<div>…", ...}                   for an answer with its own view
     {"run": 3, "count": 40, "stopped": false, ...}      of a stream
     {"run": 3, "error": {"type": "InputError", "message": "…"}, ...}
 """
@@ -39,39 +39,39 @@ from conduit_lab.serving.call_code import code_name
 from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.faces.openapi import openapi
 
-MAX_SHOWN_CHUNKS = 5000  # of one stream; its count goes on
+MAX_SHOWN_CHUNKS = 5000  # of one stream; further chunks are only counted
 MAX_FORM_ANSWER_BYTES = 2**20  # of a message to the page
 DEFAULT_URL = "http://127.0.0.1:8000"  # in the code of a call, while the lab is not served
 
 _MAX_MESSAGE_CHARACTERS = 2000
-_running: Counter[int] = Counter()  # calls of forms by the ID of their endpoint
+_running: Counter[int] = Counter()  # running form calls by endpoint ID
 _lock = threading.Lock()  # guards _running
 
 _Message = dict[str, Any]
 
 
 def is_running(endpoint: Endpoint[..., Any]) -> bool:
-    """Return whether a call of a form of this endpoint runs now."""
+    """Return whether a form of this endpoint is running a call."""
     return _running[id(endpoint)] > 0
 
 
 class EndpointView:
-    """Runs the calls of one form, each on a thread of its own; `send` takes one message."""
+    """Runs the calls of one form, each on its own thread; `send` takes one message."""
 
     def __init__(self, endpoint: Endpoint[..., Any], send: Callable[[_Message], object]) -> None:
         self.endpoint = endpoint
         self._send = send
-        self._due = threading.Event()  # the form is sent again at the next flush
+        self._due = threading.Event()  # send the form again at the next flush
         self._due.set()
         self._calls: dict[int, _FormCall] = {}  # guarded by _lock
         self._lock = threading.Lock()
 
     def opened(self) -> None:
-        """Send the form again: a page has begun to listen."""
+        """Send the form again, because a page has started to listen."""
         self._due.set()
 
     def receive(self, message: _Message) -> None:
-        """Begin or stop a call; on any thread."""
+        """Start or stop a call; on any thread."""
         if "run" in message:
             call = _FormCall(self.endpoint, int(message["run"]), message.get("call") or {})
             with self._lock:
@@ -83,7 +83,7 @@ class EndpointView:
             stopped.stop()
 
     def flush(self) -> None:
-        """Send the form where a page waits for it, and the results since the last flush."""
+        """Send the form if a page is waiting for it, and the results since the last flush."""
         if self._due.is_set():
             self._due.clear()
             document = openapi(self.endpoint.app, [self.endpoint])
@@ -100,7 +100,7 @@ class EndpointView:
         with self._lock:
             calls = list(self._calls.values())
         for call in calls:
-            ended = call.ended  # read first: the rest is then sent
+            ended = call.ended  # checked first: the rest is then sent
             for message in call.take():
                 self._send(message)
             if ended:
@@ -108,7 +108,7 @@ class EndpointView:
                     self._calls.pop(call.number, None)
 
     def close(self) -> None:
-        """Stop the calls: nobody sees their answers."""
+        """Stop the calls, as nobody will see their answers."""
         with self._lock:
             calls = list(self._calls.values())
         for call in calls:
@@ -125,18 +125,18 @@ class _FormCall:
         self._asked = asked
         self._stopped = threading.Event()
         self._stream: Stream[Any] | None = None
-        self._chunks: list[Any] = []  # guarded by _lock, as is _last
+        self._chunks: list[Any] = []  # guarded by _lock, like _last
         self._last: _Message | None = None
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Begin the call."""
+        """Start the call."""
         with _lock:
             _running[id(self._endpoint)] += 1
         threading.Thread(target=self._run, name="conduit_lab form", daemon=True).start()
 
     def stop(self) -> None:
-        """Cancel the stream; a call that gives a value runs on, and is not shown."""
+        """Cancel the stream; a call that returns a value keeps running, but is not shown."""
         self._stopped.set()
         if self._stream is not None:
             self._stream.cancel()

@@ -1,6 +1,6 @@
-"""The live view of an `Explorer`: a map, a query box, hits, a lasso, and the entry in its document.
+"""The live view of an `Explorer`: map, query box, hits, lasso, and entries in their document.
 
-The value of an explorer never ends: its output keeps the static form, which the page renews when
+An explorer never ends as a value: its output keeps the static form, which the page refreshes when
 the notebook is saved.
 """
 

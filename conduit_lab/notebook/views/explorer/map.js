@@ -1,8 +1,8 @@
-// Points in a pixel buffer; above it a canvas with labels, query, marks and lasso. Places are in
-// parts of the map's extent, 0 to 1, y upwards; `frame` is the part that is shown.
+// Points in a pixel buffer, below a canvas with labels, query, marks and lasso. Places are fractions
+// of the map's extent, 0 to 1, y upwards; `frame` is the visible part.
 
 const MAX_STRETCH = 1.6; // of one axis
-const SHOWN = 0.88; // of the frame, without its margins
+const SHOWN = 0.88; // fraction of the frame inside its margins
 const COVERS = 48; // steps; a point adds up to 8
 const DIM = 64; // the palette's row for hidden points
 const MISSING = 63;
@@ -222,7 +222,7 @@ export class PointMap {
     }
   }
 
-  // Moved up or down where they would cover each other
+  // Moved up or down to avoid overlaps
   labels(write, context) {
     const placed = [];
     for (const { label, at, hidden } of this.categories) {
@@ -272,7 +272,7 @@ export class PointMap {
     return best;
   }
 
-  // By the even-odd rule
+  // Even-odd rule
   inside(polygon) {
     const found = [];
     const [xs, ys] = [0, 1].map((axis) => polygon.map((at) => at[axis] * 65_535));
@@ -378,7 +378,7 @@ function disc(radius) {
   return Int16Array.from(parts);
 }
 
-// One pixel for each category and cover, not premultiplied
+// One pixel per category and cover, not premultiplied
 function palette(colors, restColor, opacity) {
   const table = new Uint32Array((DIM + 1) * COVERS);
   const fill = (row, color, most) => {

@@ -1,4 +1,4 @@
-"""Messages of an explorer to its page: the map in binary, and short texts."""
+"""Messages from an explorer to its page: the map in binary form, and short texts."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from conduit_lab.vectors.explore.map_picture import home_box
 from conduit_lab.vectors.explore.misplaced import Misplaced, rank_words
 from conduit_lab.vectors.found_card import found_card, heading_of
 
-LISTED_ENTRIES = 200  # of a selection, in the page
+LISTED_ENTRIES = 200  # of a selection, shown in the page
 LISTED_QUESTIONS = 200
 MAX_MARKED_GROUPS = 500
-_STEPS = 65_535  # of a coordinate
+_STEPS = 65_535  # steps of a coordinate
 _TITLE_CHARACTERS = 160
 _CHUNK_CHARACTERS = 4_000
 _CHUNK_ID = re.compile(r"^(.*)#(\d+)$", re.DOTALL)
@@ -33,7 +33,7 @@ Message = dict[str, Any]
 
 
 class UnitSquare:
-    """Places of a map in parts of its extent, 0 to 1; `y` grows upwards."""
+    """Places on a map as fractions of its extent, 0 to 1; `y` points up."""
 
     def __init__(self, xy: FloatArray) -> None:
         low = xy.min(axis=0) if len(xy) else np.zeros(2, np.float32)
@@ -53,7 +53,7 @@ class UnitSquare:
 
 
 def map_message(explorer: Explorer, square: UnitSquare) -> Message:
-    """Return all that does not change: the places, the fields, the facts and the questions."""
+    """Return everything that does not change: the places, fields, facts and questions."""
     entry_map = explorer.map
     limit = 0 if explorer.evaluation is None else explorer.evaluation.top_k
     low, high = home_box(entry_map.xy)
@@ -81,7 +81,7 @@ def map_message(explorer: Explorer, square: UnitSquare) -> Message:
 
 
 def colors_message(coloring: Coloring, entry_map: EntryMap, square: UnitSquare) -> Message:
-    """Return the colour of each entry, and each category with the middle of its entries."""
+    """Return the colour of each entry, and each category with the centre of its entries."""
     categories = []
     for code, category in enumerate(coloring.categories):
         own = entry_map.xy[coloring.codes == code]
@@ -134,7 +134,7 @@ def hits_message(
 
 
 def list_message(explorer: Explorer, places: Sequence[int], serial: int) -> Message:
-    """Return the first 200 of the selected entries as short cards, and their number."""
+    """Return the first 200 of the selected entries as short cards, and their total number."""
     shown = places[:LISTED_ENTRIES]
     entry_map = explorer.map
     rows = [
@@ -149,7 +149,7 @@ def list_message(explorer: Explorer, places: Sequence[int], serial: int) -> Mess
 
 
 def entry_message(explorer: Explorer, id: str) -> Message:
-    """Return an entry in its document: the chunk before it, itself, and the one after it."""
+    """Return an entry in its document: the chunk before it, the entry, and the chunk after it."""
     store = explorer.store
     found = _CHUNK_ID.match(id)
     ids = [id]
@@ -179,7 +179,7 @@ def entry_message(explorer: Explorer, id: str) -> Message:
 
 
 def peek_message(explorer: Explorer, place: int) -> Message:
-    """Return the heading of an entry under the pointer."""
+    """Return the heading of the entry under the pointer."""
     metadata, id = explorer.map.metadatas[place], explorer.map.ids[place]
     title = one_line(heading_of(metadata) or id, _TITLE_CHARACTERS)
     field = explorer.color_by
@@ -202,7 +202,7 @@ def marks_message(explorer: Explorer) -> Message:
 def ranks_message(
     question: Misplaced, ranks: Mapping[str, int | None], pages: list[int]
 ) -> Message:
-    """Return where the right page of a question was in each mode, and its entries."""
+    """Return the rank of a question's right page in each mode, and the page's entries."""
     words = rank_words(ranks, 1_000)
     return {"kind": "ranks", "question": question.question, "words": words, "places": pages}
 

@@ -2,7 +2,7 @@ import { Header, button, element, labelled } from "../shared.js";
 import { PointMap, decode } from "./map.js";
 import { counted, encode, listed, marked, part } from "./parts.js";
 
-// The page side of an explorer; the protocol is described in view.py.
+// The page side of an explorer; view.py describes the protocol.
 
 const TYPING_MS = 30;
 const HOVER_MS = 80;

@@ -1,6 +1,6 @@
 """ExplorerView: the kernel's half of an explorer's live view; the page's half is `view.js`.
 
-The protocol. From the page come messages with `do`, to it go messages with `kind` (`messages.py`):
+Protocol: the page sends messages with `do` and receives messages with `kind` (`messages.py`):
 
     search {text, mode, serial}  → hits, or problem {text, serial}
     color {field}                → colors
@@ -10,10 +10,9 @@ The protocol. From the page come messages with `do`, to it go messages with `kin
     question {number, serial}    → hits, ranks
     marks {}                     → marks        (once, after the map)
 
-A page that begins to listen gets map, colors, the last search and marks. Each kind of message is
-answered on a thread of the view, the newest only, so that a page that types fast gets the answer to
-its last letter, and the kernel's main thread is never busy with it. A page's `serial` comes back
-with the answer.
+A page that starts to listen receives map, colors, the last search and marks. The view's own thread
+answers only the newest message of each kind, so during fast typing the last keystroke is answered,
+and the kernel's main thread stays free. The answer includes the page's `serial`.
 """
 
 from __future__ import annotations
@@ -35,7 +34,8 @@ from conduit_lab.notebook.views.explorer.worker import NewestJobs
 from conduit_lab.vectors.explore.coloring import Category
 from conduit_lab.vectors.explore.explorer import Explorer
 
-STATIC_SECONDS = 1.0  # after the last change, until the form for a saved notebook is made
+# delay after the last change, before the form for a saved notebook is rendered
+STATIC_SECONDS = 1.0
 SHOWN_HITS = 10
 _MODES = ("dense", "lexical", "hybrid")
 
@@ -48,17 +48,17 @@ class ExplorerView:
         self._send = send
         self._square = UnitSquare(explorer.map.xy)
         self._jobs = NewestJobs("conduit_lab explorer")
-        self._due = threading.Event()  # everything is sent again at the next flush
+        self._due = threading.Event()  # send everything again at the next flush
         self._due.set()
-        self._filters: dict[str, list[int]] = {}  # replaced, never changed
+        self._filters: dict[str, list[int]] = {}  # replaced, never mutated
         self._static_at: float | None = None
 
     def opened(self) -> None:
-        """Send everything again: a page has begun to listen."""
+        """Send everything again, because a page has started to listen."""
         self._due.set()
 
     def flush(self) -> None:
-        """Have the map sent where a page waits for it, and the static form after a change."""
+        """Send the map if a page is waiting for it, and the static form after a change."""
         if self._due.is_set():
             self._due.clear()
             self._jobs.give("all", self._send_all)
@@ -67,7 +67,7 @@ class ExplorerView:
             self._jobs.give("static", self._send_static)
 
     def receive(self, message: dict[str, Any]) -> None:
-        """Handle a message from the page, on any thread; the answer is made on the view's own."""
+        """Handle a message from the page, on any thread; answer on the view's own thread."""
         kind = str(message.get("do"))
         answer = _ANSWERS.get(kind)
         if answer is not None:
@@ -163,7 +163,7 @@ class ExplorerView:
         self._changed()
 
     def _where(self) -> dict[str, Any] | None:
-        """Return the filter of the chosen categories; clusters have none."""
+        """Return the filter of the selected categories; clusters have none."""
         clauses: list[dict[str, Any]] = []
         for field, codes in self._filters.items():
             categories = self.explorer.map.coloring(field).categories
@@ -174,7 +174,7 @@ class ExplorerView:
 
 
 def where_of(field: str, categories: list[Category]) -> dict[str, Any] | None:
-    """Return the filter for one of several values of a field, or None where there is none."""
+    """Return the filter for any of several values of a field, or None without values."""
     wheres = [category.where for category in categories if category.where is not None]
     if len(wheres) < 2:
         return wheres[0] if wheres else None
@@ -185,7 +185,7 @@ def where_of(field: str, categories: list[Category]) -> dict[str, Any] | None:
 
 
 def _sendable(value: Any) -> Any:
-    """Return a message in which no text has a lone surrogate, which a channel cannot carry."""
+    """Return a message without lone surrogates, which a channel cannot encode."""
     if isinstance(value, str):
         return value if value.isascii() else sendable(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Worker: a thread that does the newest job of each kind and skips older ones."""
+"""Worker: a thread that runs the newest job of each kind and skips older ones."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import logging
 import threading
 from collections.abc import Callable
 
-_IDLE_WAIT_SECONDS = 5.0  # after which the thread ends; the next job starts another
+_IDLE_WAIT_SECONDS = 5.0  # the thread then exits; the next job starts another
 
 _log = logging.getLogger(__name__)
 
 
 class NewestJobs:
-    """Runs jobs on one daemon thread, in the order in which their kinds were first given.
+    """Runs jobs on one daemon thread, in the order in which their kinds were first submitted.
 
-    A job that has not begun is replaced by a newer one of its kind. Thread-safe.
+    A pending job is replaced by a newer one of its kind. Thread-safe.
     """
 
     def __init__(self, name: str) -> None:
@@ -25,7 +25,7 @@ class NewestJobs:
         self._closed = False
 
     def give(self, kind: str, job: Callable[[], None]) -> None:
-        """Run `job` soon, instead of an older one of this kind."""
+        """Run `job` soon, replacing a pending job of this kind."""
         with self._given:
             if self._closed:
                 return
@@ -36,7 +36,7 @@ class NewestJobs:
             self._given.notify()
 
     def close(self) -> None:
-        """Drop all jobs that have not begun."""
+        """Drop all pending jobs."""
         with self._given:
             self._closed = True
             self._jobs.clear()
@@ -46,11 +46,11 @@ class NewestJobs:
         while (job := self._next()) is not None:
             try:
                 job()
-            except Exception:  # the next job must go on
+            except Exception:  # later jobs must still run
                 _log.exception("a job of %s failed", self._name)
 
     def _next(self) -> Callable[[], None] | None:
-        """Return the next job; without any for a while, give up the thread."""
+        """Return the next job; if none arrives for a while, end the thread."""
         with self._given:
             if not self._jobs and not self._closed:
                 self._given.wait(_IDLE_WAIT_SECONDS)

@@ -1,6 +1,6 @@
 """The live view of a `TokenStream`: its text with probabilities, alternatives and branches.
 
-It stays after the end: a click on a token of an ended text branches from there.
+It stays after the end: clicking a token of a finished text branches from there.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 import { Box, button, element } from "../shared.js";
 
-// The page's copy of one stream of the tree, and the column that shows it.
+// The page's copy of a stream in the tree, and the column that shows it.
 
 export class TreeText {
   constructor({ number, parent, position, common, name, prompt }, streams) {
@@ -23,7 +23,7 @@ export class TreeText {
     return /pending|running/.test(this.facts[0]);
   }
 
-  // The stream that holds the token at `index`: itself, or the one that it branched from.
+  // The stream that owns the token at `index`: this one, or the one it branched from.
   owner(index) {
     return index < this.position && this.parent ? this.parent.owner(index) : this;
   }
@@ -43,7 +43,7 @@ export function probabilityText(value) {
   return value < 0.001 && value > 0 ? "< 0.001" : value.toFixed(value < 0.1 ? 3 : 2);
 }
 
-// A browser lays a paragraph out as a whole, at each token: longer ones are divided where a line ends.
+// A browser lays out a whole paragraph for each token: longer ones are split at a line end.
 const PARAGRAPH_TOKENS = 400;
 
 export class TextColumn {
@@ -69,8 +69,8 @@ export class TextColumn {
     this.paragraph.append(this.prompt);
     this.box.root.append(this.body, this.problem);
     this.root.append(this.head, this.box.root);
-    this.spans = []; // by index; undefined where a token has no text of its own
-    this.caret = -1; // the token that the keyboard is at
+    this.spans = []; // by index; undefined if a token has no text of its own
+    this.caret = -1; // the token at the keyboard caret
     this.listen();
   }
 
@@ -91,7 +91,7 @@ export class TextColumn {
     return paragraph;
   }
 
-  // Show the tokens that came since the last paint, and the figures.
+  // Show the tokens that arrived since the last paint, and the figures.
   paint(alone) {
     const { stream } = this;
     this.head.hidden = alone;
@@ -126,7 +126,7 @@ export class TextColumn {
     if (text.endsWith("\n")) this.paragraph = this.newParagraph(); // laid out once
   }
 
-  // Divide the paragraph that grows at its line ends.
+  // Split the growing paragraph at its line ends.
   divide() {
     if (this.paragraph.childElementCount < 2 * PARAGRAPH_TOKENS || !this.paragraph.isConnected) return;
     const spans = [...this.paragraph.children].filter((child) => child.index !== undefined);
@@ -137,7 +137,7 @@ export class TextColumn {
       if (at - first < PARAGRAPH_TOKENS || tops[at] - tops[at - 1] < 4) continue;
       const next = element("div", "conduit-generation-paragraph");
       next.dataset.divided = "true";
-      if (/^ /.test(spans[at].textContent)) next.style.textIndent = `${-spaceWidth(spans[at])}px`; // it hung at the line's end
+      if (/^ /.test(spans[at].textContent)) next.style.textIndent = `${-spaceWidth(spans[at])}px`; // it hung at the line end
       next.append(...spans.slice(at));
       part.after(next);
       [part, first] = [next, at];
@@ -225,7 +225,7 @@ export class TextColumn {
     let next = this.spans[index].nextSibling;
     while (next && (next === panel || place(next).top - top < 4)) next = next.nextSibling;
     paragraph.insertBefore(panel, next);
-    if (next && /^ /.test(next.textContent)) next.style.marginLeft = `${-spaceWidth(next)}px`; // it hung at the line's end
+    if (next && /^ /.test(next.textContent)) next.style.marginLeft = `${-spaceWidth(next)}px`; // it hung at the line end
     return () => {
       panel.remove();
       if (next) next.style.marginLeft = "";

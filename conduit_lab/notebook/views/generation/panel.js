@@ -1,7 +1,7 @@
 import { button, element } from "../shared.js";
 import { probabilityText } from "./column.js";
 
-// The alternatives of one token as bars, and the field for a text of one's own.
+// The alternatives of one token as bars, and a field for custom text.
 
 const SHOWN = 10;
 
@@ -28,7 +28,7 @@ export class AlternativesPanel {
     this.input.placeholder = "type what comes instead";
     this.input.setAttribute("aria-label", "Type what comes instead");
     this.input.addEventListener("keydown", ({ key, isComposing }) => {
-      if (key === "Enter" && !isComposing) this.pickTyped(); // JupyterLab lets no form be submitted
+      if (key === "Enter" && !isComposing) this.pickTyped(); // JupyterLab prevents form submission
     });
     field.append(this.input, button("Branch", "Go on from this text (Enter)", () => this.pickTyped()));
     return field;
@@ -48,7 +48,7 @@ export class AlternativesPanel {
     if (this.rows.firstChild?.textContent === "…") this.rows.replaceChildren();
   }
 
-  // `rows` are [id, text, probability, adjusted, cut], `chosen` is the id that stands in the text.
+  // `rows` are [id, text, probability, adjusted, cut]; `chosen` is the ID of the current token.
   show(chosen, rows) {
     const made = rows.map((row) => this.row(row, row[0] === chosen));
     const kept = rows.flatMap((row, index) => (index < SHOWN || row[0] === chosen ? [made[index]] : []));
@@ -95,7 +95,7 @@ function legend() {
   return made;
 }
 
-// A token with its spaces and line breaks made visible.
+// A token with visible spaces and line breaks.
 export function visible(text) {
   return text.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "(nothing)";
 }

@@ -1,9 +1,9 @@
 import { element } from "../shared.js";
 
-// The tree of texts: a thin line per text, from the token where it left its parent to its end.
+// The tree of texts: a thin line per text, from the token where it branched off to its end.
 
 const ROW = 20; // pixels, as in view.css
-const FIRST_SPAN = 64; // tokens that the width stands for, doubled as texts grow
+const FIRST_SPAN = 64; // tokens across the full width, doubled as texts grow
 
 export class BranchRail {
   constructor(onPick) {
@@ -14,7 +14,7 @@ export class BranchRail {
     this.rows = new Map();
   }
 
-  // `streams` come in the order of the tree, each after its parent; `shown` are those with a column.
+  // `streams` are in tree order, each after its parent; `shown` are those with a column.
   paint(streams, shown) {
     this.root.hidden = streams.length < 2;
     const longest = Math.max(1, ...streams.map((stream) => stream.length));
@@ -54,7 +54,7 @@ export class BranchRail {
   }
 }
 
-// Tokens per second over time as a small line; it says nothing that the header does not.
+// Tokens per second over time as a sparkline; decorative, as the header has the figures.
 export class RateLine {
   constructor() {
     const space = "http://www.w3.org/2000/svg";

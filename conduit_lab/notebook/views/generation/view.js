@@ -3,11 +3,11 @@ import { TextColumn, TreeText } from "./column.js";
 import { AlternativesPanel } from "./panel.js";
 import { BranchRail, RateLine } from "./rail.js";
 
-// The page side of a live generation and its branches; the protocol is described in view.py.
+// The page side of a live generation and its branches; view.py describes the protocol.
 
 const MAX_COLUMNS = 3;
-const COLUMN_PIXELS = 280; // the least width that text is read in
-const INLINE_PROMPT_CHARACTERS = 280; // a longer one, or one of several lines, gets a place of its own
+const COLUMN_PIXELS = 280; // minimum readable width
+const INLINE_PROMPT_CHARACTERS = 280; // longer or multi-line prompts get a separate box
 const STATIC_CHARACTERS = 20_000;
 const ASK_AGAIN_MS = 1_000;
 
@@ -15,8 +15,8 @@ class GenerationView {
   constructor({ send }) {
     this.send = send;
     this.streams = new Map(); // by number
-    this.columns = new Map(); // by stream; those that were shown once are kept
-    this.shown = []; // the newest choice last
+    this.columns = new Map(); // by stream; kept once shown
+    this.shown = []; // most recently chosen last
     this.open = undefined; // the token whose alternatives are shown
     this.asked = -Infinity;
     this.root = element("div", "conduit-view conduit-generation");
@@ -29,7 +29,7 @@ class GenerationView {
     this.rail = new BranchRail((stream) => this.pick(stream));
     this.prompt = element("div", "conduit-generation-prompt conduit-generation-block");
     this.texts = element("div", "conduit-generation-columns");
-    this.texts.dataset.lmSuppressShortcuts = "true"; // arrows, Enter and letters are the view's here
+    this.texts.dataset.lmSuppressShortcuts = "true"; // the view handles arrows, Enter and letters
     this.body = element("div", "conduit-generation-body");
     this.body.append(this.prompt, this.texts);
     this.speaker = new Speaker();
@@ -48,7 +48,7 @@ class GenerationView {
   receive({ streams = [], tokens = [], facts = [], look, alternatives, problem, show }) {
     for (const told of streams) if (!this.streams.has(told.number)) this.add(told);
     if (look && this.look === undefined) this.restore(look);
-    else if (streams.length > 0 && streams[0].number > 0) this.remember(); // a branch that is new
+    else if (streams.length > 0 && streams[0].number > 0) this.remember(); // a new branch
     for (const batch of tokens) this.append(...batch);
     for (const told of facts) Object.assign(this.streams.get(told.number) ?? {}, told);
     if (alternatives) this.answer(alternatives);
@@ -95,7 +95,7 @@ class GenerationView {
     this.send({ replay: true });
   }
 
-  // Painting, once a frame however many messages come
+  // Painting, at most once per frame
 
   repaint() {
     if (this.painting) return;
@@ -119,7 +119,7 @@ class GenerationView {
     if (this.reopen) this.openAgain();
   }
 
-  // The streams of the tree, each after its parent and before the next branch of that.
+  // The streams of the tree in depth-first order.
   ordered() {
     const under = (stream) => [stream, ...[...this.streams.values()].filter((other) => other.parent === stream).flatMap(under)];
     return this.first ? under(this.first) : [];
@@ -133,7 +133,7 @@ class GenerationView {
     return this.ordered().filter((stream) => chosen.has(stream));
   }
 
-  // Show a stream beside its parent; above three columns the one that was chosen first goes.
+  // Show a stream beside its parent; above three columns the least recently chosen one is hidden.
   show(stream) {
     const { parent } = stream;
     this.shown = this.shown.filter((other) => other !== stream && other !== parent);
@@ -167,7 +167,7 @@ class GenerationView {
     });
   }
 
-  // Put the columns that are to be seen into the page; those that stay are not touched.
+  // Put the visible columns into the page, without touching those that stay.
   arrange() {
     const roots = this.visible.map((stream) => this.columns.get(stream).root);
     this.texts.dataset.columns = roots.length;
@@ -186,7 +186,7 @@ class GenerationView {
     if (this.width !== this.root.clientWidth) this.reflow();
   }
 
-  // Lines end elsewhere now: place the labels at their ends again.
+  // Line ends have moved: reposition the labels.
   reflow() {
     this.width = this.root.clientWidth;
     for (const stream of this.visible) this.columns.get(stream).reflow();
@@ -265,7 +265,7 @@ class GenerationView {
     this.send({ stop: "all" });
   }
 
-  // The kernel keeps how the view was left, for a page that is loaded again.
+  // The kernel stores the state of the view, for a page that is reloaded.
   remember() {
     this.look = {
       tinted: Boolean(this.tinted),
@@ -287,7 +287,7 @@ class GenerationView {
     this.arrange();
   }
 
-  // Open the panel that was open before the page was loaded again, once its token is there.
+  // Reopen the panel that was open before a reload, once its token has arrived.
   openAgain() {
     const [number, index] = this.reopen;
     const stream = this.streams.get(number);
@@ -296,13 +296,13 @@ class GenerationView {
     this.ask(stream, index);
   }
 
-  // In the page again, or gone
+  // Back in the page, or removed
 
   placed() {
     for (const stream of this.visible) this.columns.get(stream).box.placed();
   }
 
-  // Static HTML of texts that are still running; later the kernel's own form is there already.
+  // Static HTML of running texts; afterwards the kernel's own form exists.
   snapshot(state) {
     const streams = this.ordered();
     if (!streams.some((stream) => stream.running)) return undefined;
@@ -318,7 +318,7 @@ class GenerationView {
   }
 }
 
-// The text of a stream as static HTML, tinted as the kernel's form is; only its newest part if it is long.
+// The text of a stream as static HTML, tinted like the kernel's form; only the newest part if it is long.
 function staticTokens(stream) {
   const parts = [];
   let size = 0;

@@ -1,7 +1,7 @@
 """GenerationView: the kernel's half of a generation's live view; the page's half is `view.js`.
 
-The protocol. The value and its branches are numbered in the order in which they were found, the
-value 0. To the page go messages with some of
+Protocol: the value and its branches are numbered in order of discovery; the value is 0. The page
+receives messages with some of
 
     {"streams": [{"number": n, "parent": m or null, "position": p, "common": c, "name": "...",
                   "prompt": "..."}],
@@ -12,11 +12,11 @@ value 0. To the page go messages with some of
      "problem": {"number": n, "index": i, "sentence": "..."},
      "show": n, "look": {...}}
 
-The page has the tokens before `position` from the parent; the first `common` ones are quiet.
-`offset` counts the tokens that are sent for a stream, from its position on. A page that has fewer
-has missed a message and asks for a replay; it skips tokens that it has. From the page come
-`{"replay": true}`, `{"stop": n or "all"}`, `{"alternatives": [n, i]}`, `{"branch": [n, i, token]}`
-with an ID or a text, and `{"look": {...}}`, how the view was left, which a replay returns.
+The page has the tokens before `position` from the parent; the first `common` ones are muted.
+`offset` counts the tokens already sent for a stream, from its position on. A page that has fewer
+has missed a message and requests a replay; it skips tokens that it has. The page sends `{"replay":
+true}`, `{"stop": n or "all"}`, `{"alternatives": [n, i]}`, `{"branch": [n, i, token]}` with an ID
+or a text, and `{"look": {...}}`, the state of the view, which a replay returns.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from conduit_lab.models.generation.token_stream import TokenStream
 
 MAX_VIEW_TOKENS = 20_000  # per flush, about 300 KB: half of the Jupyter server's limit
-FIGURES_SECONDS = 0.25  # figures that change faster cannot be read
+FIGURES_SECONDS = 0.25  # figures that change faster are unreadable
 RATE_POINTS = 36
 
 
 @dataclass
 class _Followed:
-    """A stream of the tree and the part that the pages have; only the hub's thread changes it."""
+    """A stream of the tree and its part sent so far; used only by the hub's thread."""
 
     stream: TokenStream
     number: int
@@ -58,15 +58,15 @@ class _Followed:
         return 0 if self.parent is None else self.stream.position
 
     def forget(self) -> None:
-        """Send everything of it again."""
+        """Send all of it again."""
         self.announced = self.done = False
         self.sent, self.facts, self.facts_at = 0, [], 0.0
 
 
 class GenerationView:
-    """Sends the tokens of a stream and its branches in batches, and makes branches for the page.
+    """Sends the tokens of a stream and its branches in batches, and creates branches for the page.
 
-    Thread-safe. A model's step runs on a thread of its own, never on the one of the messages.
+    Thread-safe. Model steps run on a separate thread, never on the message thread.
     """
 
     def __init__(self, stream: TokenStream, send: Callable[[dict[str, Any]], object]) -> None:
@@ -115,14 +115,14 @@ class GenerationView:
             self._replay_asked.set()
 
     def close(self) -> None:
-        """Send nothing more."""
+        """Stop sending."""
         self._closed.set()
 
     def _discovered(self) -> list[_Followed]:
         """Return the streams of the tree, new ones last, each after its parent."""
         with self._lock:
             known = {id(followed.stream) for followed in self._tree}
-            for followed in self._tree:  # it grows meanwhile
+            for followed in self._tree:  # it grows during the loop
                 for branch in followed.stream.branches:
                     if id(branch) not in known:
                         known.add(id(branch))
@@ -130,9 +130,9 @@ class GenerationView:
             return list(self._tree)
 
     def _add_changes(self, followed: _Followed, message: dict[str, Any], room: int) -> int:
-        """Add a stream's changes to `message`; return its number of tokens, at most `room`."""
+        """Add a stream's changes to `message`; return the number of tokens, at most `room`."""
         stream = followed.stream
-        finished = stream.finished  # read first: all tokens are there then
+        finished = stream.finished  # checked first: all tokens are then available
         if not followed.announced:
             followed.announced = True
             message.setdefault("streams", []).append(_announcement(followed))
@@ -157,7 +157,7 @@ class GenerationView:
             if number in ("all", followed.number):
                 followed.stream.cancel()
 
-    # On a thread of its own
+    # On a separate thread
 
     def _work(self, task: Callable[..., None], number: int, position: int, *rest: Any) -> None:
         tree = self._discovered()
@@ -173,7 +173,7 @@ class GenerationView:
             self._answer({"problem": told})
 
     def _answer(self, message: dict[str, Any]) -> None:
-        if not self._closed.is_set():  # else the page would make the view again
+        if not self._closed.is_set():  # otherwise the page would create the view again
             self._send(message)
 
     def _send_alternatives(self, followed: _Followed, index: int) -> None:
@@ -199,7 +199,7 @@ class GenerationView:
 
     @staticmethod
     def _branched_before(stream: TokenStream, index: int, token: int | str) -> TokenStream | None:
-        """Return the branch with this token there, whose text would only come a second time."""
+        """Return the existing branch with this token, as a second one would have the same text."""
         for branch in stream.branches:
             there = branch.tokens[index : index + 1] if branch.position == index else []
             if there and there[0].id == token and not branch.cancelled:
@@ -235,7 +235,7 @@ def _rounded(probability: float) -> float:
 
 
 def _rates(tokens: Sequence[Token]) -> list[float]:
-    """Return tokens per second in equal spans of time, at least four tokens for each of them."""
+    """Return tokens per second in equal time spans, with at least four tokens each on average."""
     if len(tokens) < 8 or (took := tokens[-1].time - tokens[0].time) <= 0:
         return []
     points = min(RATE_POINTS, len(tokens) // 4)

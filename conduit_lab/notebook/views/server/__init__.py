@@ -1,4 +1,4 @@
-"""The live view of a server: its traffic, its endpoints and models, its newest failures."""
+"""The live view of a server: its traffic, endpoints, models and newest failures."""
 
 from conduit_lab.notebook.mount import LiveForm
 from conduit_lab.notebook.views.server.dashboard import Dashboard

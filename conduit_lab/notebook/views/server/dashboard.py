@@ -1,14 +1,14 @@
 """Dashboard: the kernel's half of the live view of a server; the page's half is `view.js`.
 
-The protocol. To the page go
+Protocol: the page receives
 
     {"url": "http://127.0.0.1:8000", "facts": ["● running", "demo", "2 endpoints"],
      "headline": "12.4 requests/s · p50 3.20 ms · p99 14.1 ms", "load": "2 in flight · …",
      "per_second": [0, 3, …], "caption": "requests per second …", "groups": [[table, ...], ...],
      "html": "…"}
 
-as a whole, at most once a second and only where it differs from the one before. Tables are those of
-a session's view. `html` is the static form without its header line. Nothing comes from the page.
+in full, at most once per second and only if it changed. Tables have the format of a session's view.
+`html` is the static form without its header line. The page sends nothing.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from conduit_lab.serving.traffic import RateStrip, Traffic, traffic_pieces, traf
 
 
 class Dashboard:
-    """Sends the state of a server where it has changed; `send` takes one message.
+    """Sends the state of a server when it has changed; `send` takes one message.
 
-    Nothing is computed while no page watches, and the server's own loop does nothing for it.
+    Nothing is computed while no page is watching, and the server's own loop is not involved.
     """
 
     def __init__(self, server: Server, send: Callable[[dict[str, Any]], object]) -> None:
@@ -41,10 +41,10 @@ class Dashboard:
         self._at = 0.0
 
     def receive(self, message: dict[str, Any]) -> None:
-        """Do nothing: the page sends no message."""
+        """Do nothing: the page sends no messages."""
 
     def flush(self) -> None:
-        """Send the server's state if it is due and differs from the one before."""
+        """Send the server's state if it is due and has changed."""
         now = monotonic()
         if now < self._at:
             return
@@ -54,7 +54,7 @@ class Dashboard:
             self._send(message)
 
     def close(self) -> None:
-        """Do nothing: the view holds no reader."""
+        """Do nothing: the view has no reader."""
 
     def _message(self) -> dict[str, Any] | None:
         server = self.server

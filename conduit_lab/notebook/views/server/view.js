@@ -1,6 +1,6 @@
 import { element, labelled, link, more, staticHeader, table } from "../shared.js";
 
-// The page side of a server's dashboard; the protocol is described in dashboard.py.
+// The page side of a server's dashboard; dashboard.py describes the protocol.
 
 class ServerView {
   constructor() {
@@ -38,7 +38,7 @@ class ServerView {
     this.title.replaceChildren(quiet("Server "), link(url), quiet(" · "), sign, quiet(` ${[words.join(" "), ...rest].join(" · ")}`));
   }
 
-  // The bars stay, so that their height alone changes; the space is kept before the first request.
+  // The bars stay, so only their height changes; the space is reserved before the first request.
   showStrip({ per_second: counts, caption }) {
     while (this.strip.children.length < counts.length) this.strip.append(element("div"));
     const most = Math.max(1, ...counts);
@@ -49,7 +49,7 @@ class ServerView {
     this.caption.textContent = caption;
   }
 
-  // Tables that did not change stay, with the text that the reader has selected in them.
+  // Unchanged tables stay, which preserves text selections.
   showGroups({ groups }) {
     const now = JSON.stringify(groups);
     if (now === this.groups) return;

@@ -1,4 +1,4 @@
-"""The live view of a session: its tables, with the running streams and their Stop buttons."""
+"""The live view of a session: its tables, and the running streams with Stop buttons."""
 
 from conduit_lab.notebook.mount import LiveForm
 from conduit_lab.notebook.views.session.view import SessionView

@@ -1,6 +1,6 @@
 import { button, element, link, more, staticHeader, table } from "../shared.js";
 
-// The page side of a session at a glance; the protocol is described in view.py.
+// The page side of a session at a glance; view.py describes the protocol.
 
 class SessionView {
   constructor({ send }) {
@@ -40,7 +40,7 @@ class SessionView {
     }
   }
 
-  // Tables that did not change stay, with the text that the reader has selected in them.
+  // Unchanged tables stay, which preserves text selections.
   showGroups({ groups }) {
     const now = JSON.stringify(groups);
     if (now === this.groups) return;

@@ -1,16 +1,16 @@
 """SessionView: the kernel's half of the live view of a lab; the page's half is `view.js`.
 
-The protocol. To the page go
+Protocol: the page receives
 
     {"kind": "Lab", "name": "demo", "facts": ["2 models"], "urls": ["http://127.0.0.1:8000"],
      "headline": "…", "groups": [[table, ...], ...], "note": "…", "missing": ["ask(…)", ...],
      "streams": [{"key": 1, "cells": ["ask", "● running", ...]}, ...],
      "stream_columns": ["stream", ...], "html": "…"}
 
-as a whole, at most once a second and only where it differs from the one before. A table is
-`{"columns": [...], "numeric": [...], "rows": [[cell, ...], ...], "more": "…"}`, a cell `{"text":
-"12", "suffix": " runs", "share": 0.5}`. `html` is the static form without its header line and its
-streams, for a page that is saved or loses its kernel. From the page comes `{"stop": key}`.
+in full, at most once per second and only if it changed. A table is `{"columns": [...], "numeric":
+[...], "rows": [[cell, ...], ...], "more": "…"}`, a cell `{"text": "12", "suffix": " runs", "share":
+0.5}`. `html` is the static form without its header line and its streams, for a page that is saved
+or loses its kernel. The page sends `{"stop": key}`.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from conduit_lab.serving.app import App
 from conduit_lab.serving.glance import Glance
 from conduit_lab.serving.running import STREAM_COLUMNS, Streams, stream_cells
 
-REFRESH_SECONDS = 1.0  # figures are read, not watched
+REFRESH_SECONDS = 1.0  # figures are for reading, not for watching
 
 
 class SessionView:
-    """Sends the state of a lab where it has changed; `send` takes one message.
+    """Sends the state of a lab when it has changed; `send` takes one message.
 
-    While nothing is called and no stream runs, a check a second reads a few counters, and no
-    message is sent.
+    While nothing is called and no stream runs, one check per second reads a few counters and sends
+    nothing.
     """
 
     def __init__(self, app: App, send: Callable[[dict[str, Any]], object]) -> None:
@@ -45,7 +45,7 @@ class SessionView:
         self._send = send
         self._keys: WeakKeyDictionary[Stream[Any], int] = WeakKeyDictionary()
         self._numbers = count(1)
-        self._due = threading.Event()  # at once: a page has opened, or asked for a stop
+        self._due = threading.Event()  # immediately: a page has opened, or requested a stop
         self._at = 0.0
         self._counters: Any = None
         self._sent: dict[str, Any] | None = None
@@ -56,14 +56,14 @@ class SessionView:
         self._due.set()
 
     def receive(self, message: dict[str, Any]) -> None:
-        """Stop the stream with the key that the page names; thread-safe."""
+        """Stop the stream with the key sent by the page; thread-safe."""
         for stream in self.app.streams:
             if self._keys.get(stream) == message.get("stop"):
                 stream.cancel()
         self._due.set()
 
     def flush(self) -> None:
-        """Send the session's state if it is due and differs from the one before."""
+        """Send the session's state if it is due and has changed."""
         now = monotonic()
         if not self._due.is_set() and now < self._at:
             return
@@ -80,10 +80,10 @@ class SessionView:
             self._send(message)
 
     def close(self) -> None:
-        """Do nothing: the view holds no reader."""
+        """Do nothing: the view has no reader."""
 
     def _read_counters(self, streams: Streams) -> Any:
-        """Return numbers of which one differs after any change that the view shows."""
+        """Return numbers of which at least one differs after any change that the view shows."""
         app = self.app
         models = [(each.name, each.held, each.held and each.held.calls) for each in app.models]
         stores = [(name, id(store), store.version) for name, store in app.stores.items()]
@@ -117,7 +117,7 @@ class SessionView:
 
 
 def table_message(table: Table) -> dict[str, Any]:
-    """Return a table as the page takes it."""
+    """Return a table in the form that the page expects."""
     return {
         "columns": list(table.columns),
         "numeric": [column in table.numeric for column in table.columns],

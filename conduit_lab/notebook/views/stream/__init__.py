@@ -1,4 +1,4 @@
-"""The live view of a `Stream`: its text as it comes, its figures, its newest image and Stop."""
+"""The live view of a `Stream`: its text as it arrives, its figures, newest image and Stop."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 import { element } from "../shared.js";
 
-// Elements with the very styles of the static forms (conduit_lab/core/views/*.py), so that nothing
-// moves when those take over, and pictures of lines and waves.
+// Elements with the same styles as the static forms (conduit_lab/core/views/*.py), so that nothing
+// moves when those take over, and images of lines and waveforms.
 
 export const BODY = "font-family:var(--jp-ui-font-family,sans-serif);font-size:13px;line-height:20px;font-variant-numeric:tabular-nums";
 export const QUIET = "font-size:12px;line-height:16px;opacity:.7;white-space:nowrap";
@@ -9,7 +9,7 @@ const NOTE = `${BODY};max-width:720px;overflow-wrap:break-word`;
 export const QUIET_NOTE = `${NOTE};font-size:12px;line-height:16px;opacity:.7;margin:2px 0`;
 export const USUAL_NOTE = `${NOTE};margin:2px 0`;
 const COLOR = "#1B86C8";
-const WIDTH = 600; // units across a picture, stretched to its place
+const WIDTH = 600; // units across an image, which is stretched to the available width
 const MARGIN = 4;
 
 // An element with an inline style, and its children or its text.
@@ -28,7 +28,7 @@ export function picture(height, style) {
   return svg;
 }
 
-// The live element as static HTML: pictures that are drawn become images, which every host keeps.
+// The live element as static HTML: drawings become images, which every host keeps.
 export function staticHtml(root) {
   const copy = root.cloneNode(true);
   for (const svg of copy.querySelectorAll("svg")) {
@@ -43,7 +43,7 @@ export function staticHtml(root) {
   return copy.outerHTML;
 }
 
-// The columns of an envelope, known from messages with those from column `at` on.
+// The columns of an envelope, updated by messages with the columns from `at` on.
 export class Columns {
   constructor() {
     this.mean = [];
@@ -58,7 +58,7 @@ export class Columns {
   }
 }
 
-// The line through the means and the band around it, as line_url of line_picture.py draws them.
+// The line through the means and the band around it, like line_url in line_picture.py.
 export function drawLine(svg, columns, height, stroke) {
   const [low, high] = columns.bounds;
   const extent = high / 2 - low / 2;
@@ -86,7 +86,7 @@ export function drawLine(svg, columns, height, stroke) {
   if (dots.length) path(svg, dots.join(""), { ...drawn, "stroke-width": 3 * stroke });
 }
 
-// A stroke per column, as wave_url of wave_picture.py draws them.
+// A stroke per column, like wave_url in wave_picture.py.
 export function drawWave(svg, columns, height) {
   const count = columns.low.length;
   const half = height / 2;
@@ -106,7 +106,7 @@ function path(svg, data, attributes) {
   svg.append(node);
 }
 
-// The places of each run of numbers; null stands where there is none.
+// The indexes of each run of numbers; null marks a gap.
 function runs(values) {
   const found = [[]];
   values.forEach((value, place) => {
@@ -116,7 +116,7 @@ function runs(values) {
   return found.filter((run) => run.length);
 }
 
-// Call `paint` at most once a frame, however many messages come.
+// Call `paint` at most once per frame.
 export class Painter {
   constructor(paint) {
     this.paint = paint;

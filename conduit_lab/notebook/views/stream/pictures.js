@@ -1,6 +1,6 @@
 import { BODY, QUIET, QUIET_NOTE, USUAL_NOTE, staticHtml, styled } from "./line.js";
 
-// A stream of pictures: the newest one first, its facts folded, and a strip of frames: film.py, live.
+// A stream of images: the newest one first, its facts folded, and a strip of frames: film.py, live.
 
 export class PicturesPart {
   constructor() {

@@ -24,7 +24,7 @@ export class RecordsPart {
     if (whole) this.rows = [];
     if (whole) this.fresh = 0;
     this.rows = [...this.rows, ...rows].slice(-ROWS);
-    this.fresh = Math.min((this.fresh ?? 0) + rows.length, ROWS); // rows that are not painted yet
+    this.fresh = Math.min((this.fresh ?? 0) + rows.length, ROWS); // rows not yet painted
     for (const { name, line } of columns) {
       if (line === undefined) continue;
       if (!this.lines.has(name)) this.lines.set(name, new Columns());

@@ -1,7 +1,7 @@
-"""Updates of a stream's shape: the changes since the last message, for the page's half.
+"""Updates of a stream's shape: the changes since the last message, for the page.
 
-Each kind of chunk has one class here and one script beside it (`numbers.js` and so on). A page
-that has missed a message asks for a replay and gets the `whole` shape.
+Each kind of chunk has one class here and one script in this folder (`numbers.js` and so on). A page
+that has missed a message requests a replay and receives the `whole` shape.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from conduit_lab.core.views import figures
 from conduit_lab.core.views.growing_table import column_room
 from conduit_lab.core.views.line_picture import last_place, reading
 
-PICTURE_SECONDS = 0.25  # between two pictures: more cannot be seen
-# characters/s: half of the Jupyter server's limit, the other half is for the text
+PICTURE_SECONDS = 0.25  # between two images; more would not be visible
+# characters/s: half of the Jupyter server's limit; the other half is for text
 MAX_MEDIA_RATE = 500_000
 
 ShapePart = dict[str, Any]
 
 
 class ShapeUpdates(Protocol):
-    """Makes the messages of one shape."""
+    """Builds the messages of one shape."""
 
     def changes(self, whole: bool) -> ShapePart | None:
-        """Return the changes since the last call, or all; None where nothing is due."""
+        """Return the changes since the last call, or everything; None if nothing is due."""
 
 
 class LineUpdates:
@@ -43,7 +43,7 @@ class LineUpdates:
         self._per = self._length = 0
 
     def changes(self, whole: bool) -> ShapePart:
-        """Return the columns from column `at` on; `low` and `high` where they differ from it."""
+        """Return the columns from `at` on; `low` and `high` if they differ from the mean."""
         line = self.envelope
         at = 0 if whole or line.per != self._per else max(self._length - 1, 0)
         self._per, self._length = line.per, line.length
@@ -63,7 +63,7 @@ class NumberUpdates:
         self._count = 0
 
     def changes(self, whole: bool) -> ShapePart | None:
-        """Return the changed columns with every text around them."""
+        """Return the changed columns with all surrounding texts."""
         line = self._shape.envelope
         if line.count == self._count and not whole:
             return None
@@ -80,7 +80,7 @@ class NumberUpdates:
 
 
 class RecordUpdates:
-    """The new rows among the newest 20, and the heads of the columns."""
+    """The new rows among the newest 20, and the column headers."""
 
     def __init__(self, shape: RecordTable) -> None:
         self._shape = shape
@@ -88,7 +88,7 @@ class RecordUpdates:
         self._count = 0
 
     def changes(self, whole: bool) -> ShapePart | None:
-        """Return the rows that came since, at most 20, each with its number."""
+        """Return the rows added since, at most 20, each with its number."""
         shape = self._shape
         if shape.count == self._count and not whole:
             return None
@@ -113,7 +113,7 @@ class RecordUpdates:
 
 
 class FilmUpdates:
-    """The newest picture, a few times a second, and new frames of the strip."""
+    """The newest image, a few times per second, and new frames of the strip."""
 
     def __init__(self, shape: Film, clock: Callable[[], float] = monotonic) -> None:
         self._shape = shape
@@ -123,7 +123,7 @@ class FilmUpdates:
         self._frames: set[int] = set()
 
     def changes(self, whole: bool) -> ShapePart | None:
-        """Return the picture with its facts, the strip's numbers, and the frames new to it."""
+        """Return the image with its facts, the numbers in the strip, and its new frames."""
         shape, now = self._shape, self._clock()
         if not whole and (shape.count == self._count or now < self._due):
             return None
@@ -146,18 +146,18 @@ class FilmUpdates:
 
 
 class SoundUpdates:
-    """The wave, its figures, and the segments that the player has not got."""
+    """The waveform, its figures, and the segments that the player does not have yet."""
 
     def __init__(self, shape: SoundWave, clock: Callable[[], float] = monotonic) -> None:
         self._shape = shape
         self._clock = clock
         self._wave = LineUpdates(shape.envelope)
         self._count = 0
-        self._next = 0  # the number of the first segment that was not sent
+        self._next = 0  # number of the first unsent segment
         self._due = 0.0
 
     def changes(self, whole: bool) -> ShapePart | None:
-        """Return the changed columns of the wave and, where they are due, new segments."""
+        """Return the changed columns of the waveform and, if due, new segments."""
         shape = self._shape
         pending = shape.segments[-1].number >= self._next and self._clock() >= self._due
         if shape.count == self._count and not whole and not pending:
@@ -199,12 +199,12 @@ def updates_of(shape: ChunkShape) -> ShapeUpdates:
         return FilmUpdates(shape)
     if isinstance(shape, SoundWave):
         return SoundUpdates(shape)
-    raise TypeError(f"updates_of expected a shape of chunks with a page's half, got {shape!r}")
+    raise TypeError(f"updates_of expected a chunk shape with a page side, got {shape!r}")
 
 
 def _sendable(values: Floats) -> list[float | None]:
-    """Return floats with None where JSON has no number.
+    """Return floats with None for values that JSON lacks.
 
-    Twelve digits keep 512 columns of three below 32 KB, and times since 1970 to the millisecond.
+    Twelve digits keep 512 columns of three below 32 KB, and Unix times accurate to the millisecond.
     """
     return [float(f"{v:.12g}") if math.isfinite(v) else None for v in values.tolist()]

@@ -1,6 +1,6 @@
 import { BODY, Columns, Painter, QUIET, QUIET_NOTE, drawWave, picture, staticHtml, styled } from "./line.js";
 
-// A stream of sound: its wave, and a player with the sound so far: sound_wave.py, live.
+// A stream of sound: its waveform, and a player with the sound so far: sound_wave.py, live.
 
 const WAVE_HEIGHT = 72;
 
@@ -20,9 +20,9 @@ export class SoundsPart {
     this.facts = styled("div", QUIET_NOTE);
     this.note = styled("div", QUIET_NOTE);
     this.segments = [];
-    this.url = ""; // of an object: the sound that is loaded
-    this.waiting = false; // sound came that is not loaded yet
-    this.loading = false; // a player that is given new sound before it has read the last one shows none
+    this.url = ""; // object URL of the loaded sound
+    this.waiting = false; // new sound has not been loaded yet
+    this.loading = false; // replacing a sound that is still loading leaves the player empty
     this.root = styled("div", "", this.audio, this.facts);
     this.painter = new Painter(() => this.paint());
   }
@@ -51,7 +51,7 @@ export class SoundsPart {
     this.load();
   }
 
-  // The sound so far becomes the player's; not while it plays, which would cut it off.
+  // Load the sound so far into the player, but not during playback, which would be cut off.
   load() {
     const playing = !this.audio.paused && !this.audio.ended;
     if (!this.waiting || this.loading || playing) return;
@@ -64,11 +64,11 @@ export class SoundsPart {
     if (at > 0) this.audio.currentTime = at;
   }
 
-  // The end of the loaded sound was heard: go on with the sound that has come since.
+  // Playback reached the end of the loaded sound: continue with the sound received since.
   playOn() {
     if (!this.waiting) return;
     this.load();
-    this.audio.play().catch(() => {}); // a page that may not play stays silent
+    this.audio.play().catch(() => {}); // the page may not be allowed to play
   }
 
   paint() {
@@ -83,7 +83,7 @@ export class SoundsPart {
     if (parts.length !== this.root.children.length || parts[0] !== this.root.firstChild) this.root.replaceChildren(...parts);
   }
 
-  // The static form takes over, and a listener goes on listening there.
+  // The static form takes over, and playback continues there.
   ending(host) {
     if (this.audio.paused || !host) return;
     const at = this.audio.currentTime;
@@ -105,12 +105,12 @@ export class SoundsPart {
 
   snapshot() {
     const copy = this.root.cloneNode(true);
-    copy.querySelector("audio").remove(); // an object's URL dies with the page
+    copy.querySelector("audio").remove(); // object URLs are revoked with the page
     return staticHtml(copy);
   }
 }
 
-// Samples as a WAV file, as Python's module wave writes it.
+// Samples as a WAV file, like that of Python's wave module.
 function wavFile([channels, width, rate], parts) {
   const length = parts.reduce((sum, part) => sum + part.length, 0);
   const head = new DataView(new ArrayBuffer(44));

@@ -1,8 +1,8 @@
 import { Box, Speaker, element, staticText } from "../shared.js";
 
-// A stream's text, as it comes, in a box that follows its end; below it the newest image.
+// A stream's text as it arrives, in a box that follows its end, and the newest image below.
 
-const KEPT_CHARACTERS = 20_000; // in the page, laid out again each frame; the output that stays shows as many
+const KEPT_CHARACTERS = 20_000; // in the page, laid out in each frame; the final output shows as many
 
 export class TextPart {
   constructor() {
@@ -16,10 +16,10 @@ export class TextPart {
     this.root = element("div");
     this.root.append(this.box.root, this.speaker.root);
     this.dropped = -1;
-    this.length = 0; // characters known of the text that begins at chunk `dropped`
+    this.length = 0; // known characters of the text that starts at chunk `dropped`
     this.unpainted = "";
     this.shown = 0; // UTF-16 units in the page
-    this.hidden = 0; // UTF-16 units that were shown before
+    this.hidden = 0; // UTF-16 units shown earlier and removed
   }
 
   placed() {
@@ -35,7 +35,7 @@ export class TextPart {
     return staticText(`${note && `${note}\n`}${this.text.textContent}${this.unpainted}`);
   }
 
-  // Returns whether text before this message is missing.
+  // Return whether text before this message is missing.
   receive({ dropped, offset, text, image }) {
     if (image) this.showImage(image);
     const known = dropped === this.dropped ? this.length : 0;
@@ -68,7 +68,7 @@ export class TextPart {
   append(characters) {
     if (characters.length === 0) return;
     this.length += characters.length;
-    if (this.unpainted === "") requestAnimationFrame(() => this.paint()); // one layout a frame, however many messages
+    if (this.unpainted === "") requestAnimationFrame(() => this.paint()); // at most one layout per frame
     this.unpainted += characters.join("");
   }
 

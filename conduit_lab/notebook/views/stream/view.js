@@ -6,8 +6,8 @@ import { RecordsPart } from "./records.js";
 import { SoundsPart } from "./sounds.js";
 import { TextPart } from "./text.js";
 
-// The page side of a live stream; the protocol is described in view.py. The parts have the kinds
-// of chunks; one is made when the first message of its kind comes.
+// The page side of a live stream; view.py describes the protocol. There is a part per kind of chunk,
+// created on the first message of its kind.
 
 const ASK_AGAIN_MS = 1_000;
 const PARTS = { text: TextPart, numbers: NumbersPart, records: RecordsPart, pictures: PicturesPart, sounds: SoundsPart };
@@ -91,7 +91,7 @@ class StreamView {
     this.partOf(shape).receive(part, whole);
   }
 
-  // The part of this kind; one of another kind gives its place up.
+  // The part for this kind, replacing a part of another kind.
   partOf(kind) {
     if (this.kind === kind) return this.part;
     this.part?.close?.();
@@ -102,7 +102,7 @@ class StreamView {
     return this.part;
   }
 
-  // Sentences about chunks and text that are left out, above the part as in the static form.
+  // Sentences about omitted chunks and text, above the part as in the static form.
   showNotes(notes) {
     this.notes.replaceChildren(...notes.map((note) => styled("div", QUIET_NOTE, note)));
     if (!this.notes.isConnected) this.header.root.after(this.notes);

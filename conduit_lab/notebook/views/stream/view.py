@@ -1,21 +1,20 @@
 """StreamView: the kernel's half of a stream's live view; the page's half is `view.js`.
 
-The protocol. To the page go
+Protocol: the page receives
 
     {"seq": n, "dropped": d, "offset": o, "text": "...", "facts": ["● running", "12 chunks", ...],
      "image": "data:image/png;base64,..."}
 
-where `text` begins at character `o` (a code point) of the text that begins at the stream's chunk
-`d`. A page that has fewer than `o` characters, or another `d`, has missed a message and asks for a
-replay; it skips characters that it has. `facts`, the header line, and `image`, the newest one, come
-with some messages only, and the `name` with the first. Of chunks that are no text goes
+where `text` starts at character `o` (a code point) of the text that starts at the stream's chunk
+`d`. A page that has fewer than `o` characters, or another `d`, has missed a message and requests a
+replay; it skips characters that it has. `facts`, the header line, and `image`, the newest image,
+are in some messages only, and `name` in the first. For chunks that are not text, the page receives
 
     {"seq": n, "shape": "numbers", "whole": false, "part": {...}}
 
-where `part` has the changes since message `n - 1`, or the whole shape; `shape_updates.py` has each.
-A page that has missed message `n - 1` asks for a replay. `notes`, sentences about chunks and text
-that the view leaves out, come with the facts. From the page come `{"replay": true}` and
-`{"stop": true}`.
+where `part` has the changes since message `n - 1`, or the whole shape; see `shape_updates.py`. A
+page that has missed message `n - 1` requests a replay. `notes`, sentences about omitted chunks and
+text, accompany the facts. The page sends `{"replay": true}` and `{"stop": true}`.
 """
 
 from __future__ import annotations
@@ -35,17 +34,17 @@ from conduit_lab.notebook.views.stream.shape_updates import (
     updates_of,
 )
 
-MAX_VIEW_MESSAGE_CHARACTERS = 32_768  # about 1.3 MB/s at the flusher's pace: a page can render that
-FACTS_SECONDS = 0.25  # figures that change faster cannot be read
+MAX_VIEW_MESSAGE_CHARACTERS = 32_768  # about 1.3 MB/s at the hub's pace, which a page can render
+FACTS_SECONDS = 0.25  # figures that change faster are unreadable
 IMAGE_SECONDS = 0.25
 MAX_UPDATE_CHUNKS = 5_000  # per flush: 200,000 chunks/s
 
 
 class StreamView:
-    """Sends a stream's text or shape in deltas; `send` takes one message.
+    """Sends a stream's text or shape as deltas; `send` takes one message.
 
-    A view never blocks the stream. If it falls out of the stream's bounded log, it starts again
-    with the kept text and says how many chunks were dropped. The header has the first `facts`
+    A view never blocks the stream. If it falls behind the stream's bounded log, it starts over with
+    the retained text and says how many chunks were dropped. The header has the first `facts`
     figures, by default all.
     """
 
@@ -66,9 +65,9 @@ class StreamView:
         self._head: dict[str, list[str]] = {}
         self._facts_at = 0.0
         self._image_at = 0.0
-        self._looked = 0  # chunks that were searched for an image already
+        self._looked = 0  # chunks already searched for an image
         self._replay_asked = threading.Event()
-        self._updates: ShapeUpdates | None = None  # of chunks that are no text
+        self._updates: ShapeUpdates | None = None  # for chunks that are not text
 
     def opened(self) -> None:
         """Send everything again; thread-safe."""
@@ -107,7 +106,7 @@ class StreamView:
         self._reader.close()
 
     def _shape_message(self, whole: bool) -> dict[str, Any]:
-        """Return the changes of the stream's shape; nothing where it is shown as text."""
+        """Return the changes of the stream's shape; empty if it is shown as text."""
         shown = self.stream.shown
         shown.update(MAX_UPDATE_CHUNKS)
         with shown.lock:
@@ -121,7 +120,7 @@ class StreamView:
             return message
 
     def _text_message(self, whole: bool, now: float) -> dict[str, Any]:
-        """Return the next text, empty before the first chunk, with an image that is due."""
+        """Return the next text, empty before the first chunk, with an image if one is due."""
         if whole:
             self._restart(self._dropped)
             self._looked = 0
@@ -132,7 +131,7 @@ class StreamView:
         return message if picture is None else message | {"image": picture}
 
     def _restart(self, index: int) -> None:
-        """Start again with the text that begins at chunk `index`."""
+        """Start over with the text that starts at chunk `index`."""
         self._reader.close()
         self._reader = self.stream.reader(index)
         self._dropped = index
@@ -152,7 +151,7 @@ class StreamView:
         return url
 
     def _read(self) -> str:
-        """Return the next text, about as much as a message may carry."""
+        """Return the next text, about as much as one message may carry."""
         parts: list[str] = []
         size = 0
         while size < MAX_VIEW_MESSAGE_CHARACTERS and self._reader.index < self.stream.count:

@@ -1,4 +1,4 @@
-"""The live view of several streams: their columns on one clock, Stop for each and for all."""
+"""The live view of several streams: columns with a common time axis, Stop for each and for all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STREAMS: LiveForm[SideBySide] = LiveForm(
 def register_streams(shell: Any) -> None:
     """Make `shell` show a list or tuple of at least two streams side by side; idempotent.
 
-    All other lists and tuples are shown as IPython does.
+    All other lists and tuples are shown as usual in IPython.
     """
     register_live(shell, SideBySide, STREAMS)
     formatter = shell.display_formatter.ipython_display_formatter
@@ -40,6 +40,6 @@ def _show(value: Any, shell: Any) -> None:
     if len(value) >= 2 and all(isinstance(item, Stream) for item in value):
         show(SideBySide(value), STREAMS, shell)
     elif type(value) not in (list, tuple) and hasattr(type(value), "_ipython_display_"):
-        value._ipython_display_()  # a subclass: the type that is registered here hides its method
+        value._ipython_display_()  # a subclass: the type registered here hides its method
     else:
-        raise NotImplementedError  # IPython then goes on to its other forms
+        raise NotImplementedError  # IPython then tries its other formatters

@@ -1,8 +1,8 @@
 """StreamsView: the kernel's half of several streams side by side; the page's half is `view.js`.
 
-To the page go `{"names": [...], "facts": [...], "strips": [[share, ...], ...], "ends": [start,
-end], "note": "..."}`, whole each time, and `{"to": n, "message": {...}}`, a message of the n-th
-stream's own view. From the page come `{"stop": true}` for all and `{"to": n, "message": {...}}`.
+The page receives `{"names": [...], "facts": [...], "strips": [[share, ...], ...], "ends": [start,
+end], "note": "..."}`, in full each time, and `{"to": n, "message": {...}}`, a message of the n-th
+stream's own view. It sends `{"stop": true}` for all and `{"to": n, "message": {...}}`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class StreamsView:
             self._views[place].receive(message.get("message") or {})
 
     def flush(self) -> None:
-        """Send the strips, a few times a second, and the due messages of each stream."""
+        """Send the strips, a few times per second, and the due messages of each stream."""
         self.group.observe()
         if (now := monotonic()) >= self._due:
             self._due = now + FACTS_SECONDS

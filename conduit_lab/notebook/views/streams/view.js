@@ -1,7 +1,7 @@
 import { Header, button, element, escapeHtml, staticHeader } from "../shared.js";
 import StreamView from "../stream/view.js";
 
-// The page side of several streams side by side; the protocol is described in streams_view.py.
+// The page side of several streams side by side; streams_view.py describes the protocol.
 // Columns and strips have the styles of clock_strips.py, so that nothing moves at the end.
 
 const BODY = "font-family:var(--jp-ui-font-family,sans-serif);font-size:13px;line-height:20px;font-variant-numeric:tabular-nums";
@@ -105,7 +105,7 @@ function axis() {
   return row;
 }
 
-// As strip_ground of clock_strips.py: one gradient, a stop per period.
+// Like strip_ground in clock_strips.py: one gradient, a stop per period.
 function ground(shares) {
   const end = (place) => `${((100 * place) / shares.length).toFixed(2)}%`;
   return `linear-gradient(to right,${shares.map((share, place) => `${tint(share)} ${end(place)} ${end(place + 1)}`).join(",")})`;

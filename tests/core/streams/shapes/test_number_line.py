@@ -34,14 +34,12 @@ def test_numbers_beyond_float64_are_infinite_and_none_is_missing() -> None:
 
 def test_the_note_counts_and_bounds() -> None:
     assert line_of(2.5).note == "1 number"
-    assert line_of(2.5, -1, float("nan")).note == (
-        "3 numbers · least -1 · greatest 2.50 · 1 not finite"
-    )
+    assert line_of(2.5, -1, float("nan")).note == ("3 numbers · min -1 · max 2.50 · 1 not finite")
     assert line_of(float("nan")).note == "1 number · 1 not finite"
 
 
 def test_more_numbers_than_columns_say_how_they_are_drawn() -> None:
-    assert "the mean of each 2 numbers, the band their least to" in line_of(*range(600)).note
+    assert "the mean of every 2 numbers, the band their minimum to" in line_of(*range(600)).note
 
 
 def test_the_line_names_its_chunks_and_its_last_number() -> None:

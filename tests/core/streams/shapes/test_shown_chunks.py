@@ -119,14 +119,14 @@ def test_chunks_dropped_before_an_update_are_counted_and_said() -> None:
     found.update()
     assert found.missed == 4
     (note,) = found.notes(99_999)  # of no text
-    assert note.startswith("The first 4 chunks are no longer kept")
+    assert note.startswith("The first 4 chunks are no longer available")
     assert isinstance(found.shape, NumberLine)
     assert found.shape.ends == ("chunk 4", "chunk 10")
 
 
 def test_the_note_agrees_with_its_noun_and_says_how_to_keep_more() -> None:
     assert dropped_note(0, 2**22) == ""
-    assert dropped_note(1, 2**22).startswith("The first chunk is no longer kept: ")
+    assert dropped_note(1, 2**22).startswith("The first chunk is no longer available: ")
     assert "keeps its newest 4.00 MB" in dropped_note(2, 2**22)
     assert "Stream(…, keep=2**26)" in dropped_note(2, 2**22)
 
@@ -147,7 +147,7 @@ def test_a_stream_says_what_its_log_dropped_and_what_its_text_leaves_out() -> No
 def test_a_running_stream_shows_its_chunks_so_far() -> None:
     gate = Gate(1.0, 3.0, rest=(2.0,))
     stream = gate.stream()
-    assert "2 numbers · least 1 · greatest 3" in stream._repr_mimebundle_()["text/plain"]
+    assert "2 numbers · min 1 · max 3" in stream._repr_mimebundle_()["text/plain"]
     gate.open.set()
     stream.wait(WAIT)
     assert "3 numbers" in stream._repr_mimebundle_()["text/plain"]

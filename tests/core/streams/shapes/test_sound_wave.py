@@ -76,7 +76,7 @@ def test_the_player_holds_the_newest_sound_and_says_so(monkeypatch: pytest.Monke
     sound = sound_of(FIRST, SECOND, SECOND)
     assert frames(sound.file().data) == frames(SECOND) * 2
     assert sound.envelope.count == 8  # the wave has all
-    assert sound.note.startswith("The player has the sound from chunk 1 on")
+    assert sound.note.startswith("The player starts at chunk 1")
 
 
 @pytest.mark.parametrize("data", [b"OggS and more", b"RIFF\0\0\0\0WAVEbroken"])
