@@ -266,7 +266,7 @@ def test_a_probability_that_is_not_a_number_is_an_error(
 ) -> None:
     labels = {"labels": json.dumps(["a", "b"])}
     model = Model(graphs.linear(tmp_path / "m.onnx", np.ones((3, 2)), labels))
-    with pytest.raises(ModelRunError, match="'m' gave NaN for a probability"):
+    with pytest.raises(ModelRunError, match="'m' returned NaN for a probability"):
         model.predict(value)
 
 

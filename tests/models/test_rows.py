@@ -203,7 +203,7 @@ def test_a_table_of_answers_for_a_whole_run_is_made_row_by_row(tmp_path: Path) -
 
 def test_answers_of_different_sizes_are_no_table(tmp_path: Path) -> None:
     with pytest.raises(
-        ModelInputError, match=r"gives answers of different sizes.*for row in frame"
+        ModelInputError, match=r"returns answers of different sizes.*for row in frame"
     ):
         detector(tmp_path).predict(pd.DataFrame([[0, 1, 0, 1], [1, 1, 1, 0]], dtype=np.float32))
 

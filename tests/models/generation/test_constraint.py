@@ -386,7 +386,7 @@ def test_invalid_choices(choices: Any, message: str) -> None:
     ("pattern", "message"),
     [
         (5, "regex expects a pattern"),
-        ("", "regex expects a pattern, a string that is not empty"),
+        ("", "regex expects a pattern, a non-empty string"),
         ("(a", "regex cannot be used: .*unclosed group"),
         (r"(a)\1", "regex cannot be used: .*invalid regex"),
         ("(?=a)b", "regex cannot be used: .*invalid regex"),

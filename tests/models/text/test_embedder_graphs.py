@@ -131,7 +131,7 @@ def test_ids_have_the_graphs_own_type(tmp_path: Path, dtype: str) -> None:
     [
         (
             ("input_ids", "attention_mask", "position_ids"),
-            "is no embedding model: its graph has the inputs position_ids",
+            "is not an embedding model: its graph has the inputs position_ids",
         ),
         (("input_ids",), "its graph does not take attention_mask"),
     ],

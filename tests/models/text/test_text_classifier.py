@@ -254,7 +254,7 @@ def test_its_repr_opens_nothing(tmp_path: Path) -> None:
 def test_nan_is_no_prediction(tmp_path: Path) -> None:
     logits = LOGITS.copy()
     logits[TOKENIZER.token_to_id("bad")] = np.nan
-    with pytest.raises(ModelRunError, match="gave NaN for a label"):
+    with pytest.raises(ModelRunError, match="returned NaN for a label"):
         made(tmp_path / "model", logits=logits).predict("bad")
 
 

@@ -315,5 +315,5 @@ def test_a_graph_with_logits_per_text_is_refused(tmp_path: Path) -> None:
 def test_nan_is_no_entity(tmp_path: Path) -> None:
     logits = classifiers.table(TOKENIZER, 2, {"anna": [np.nan, np.nan]})
     folder = classifiers.folder(tmp_path / "model", TOKENIZER, logits, head=HEAD, by_token=True)
-    with pytest.raises(ModelRunError, match="gave NaN for a token"):
+    with pytest.raises(ModelRunError, match="returned NaN for a token"):
         TokenClassifier(folder, device="cpu").predict("so anna")
