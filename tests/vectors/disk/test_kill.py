@@ -1,8 +1,7 @@
-"""`kill -9` while a store writes: what was acknowledged is there, what was not is there whole or
-not at all.
+"""`kill -9` during writes: acknowledged writes survive, others are complete or absent.
 
-Also while the writer reads its own files, which drops SQLite's locks, and another process opens,
-copies and closes the store all the time."""
+This also holds while the writer reads its own files, which drops SQLite's locks, and another
+process repeatedly opens, copies and closes the store."""
 
 from __future__ import annotations
 

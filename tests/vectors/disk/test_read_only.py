@@ -1,4 +1,4 @@
-"""A store where nobody can write is opened to be read, and says so when it is written."""
+"""A store in a read-only place opens for reading, and reports that on a write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store's file has exactly the schema of a store, so that nothing changes written entries."""
+"""A store's file has exactly the store schema, so nothing else can change written entries."""
 
 from __future__ import annotations
 

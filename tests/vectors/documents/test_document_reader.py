@@ -1,4 +1,4 @@
-"""How files become entries: the prompt of a passage, and a folder with files that are none."""
+"""Converting files to entries: the prompt of a passage, and a folder with other files."""
 
 from __future__ import annotations
 

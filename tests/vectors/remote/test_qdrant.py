@@ -1,4 +1,4 @@
-"""Qdrant alone: URLs and keys, requests, collections of other programs."""
+"""Qdrant only: URLs and keys, requests, collections of other programs."""
 
 from __future__ import annotations
 

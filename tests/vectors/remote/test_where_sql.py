@@ -1,4 +1,4 @@
-"""Text as PostgreSQL can hold it: it comes back, and compares as it did."""
+"""Text in a form that PostgreSQL can store: it round-trips and compares the same."""
 
 from __future__ import annotations
 
