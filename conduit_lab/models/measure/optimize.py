@@ -55,7 +55,7 @@ class Optimized(Viewed, Generic[_Kept]):
         notes = []
         slow = [rows for rows, turns in self.times.items() if turns.ratio > MAX_SLOWDOWN]
         if self.kind == "fp16" and self.device == "cpu":
-            notes.append("a CPU computes in float32: float16 only saves disk space, except on a GPU")
+            notes.append("a CPU computes in float32, so float16 only saves disk space: use a GPU")
         elif slow:
             notes.append(
                 f"slower than before with {' and '.join(map(_rows, slow))} on this machine"
