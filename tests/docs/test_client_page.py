@@ -1,4 +1,4 @@
-"""The code of docs/client.md runs against its own app, and its values are those of the page."""
+"""The code of docs/client.md runs against its own app and gives the values on the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The code of docs/streaming.md runs as it stands; its clients read the page's own endpoint."""
+"""The code of docs/streaming.md runs unchanged; its clients read the page's own endpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classifiers of other tools, Python functions as models, and probabilities that are none."""
+"""Classifiers from other tools, Python functions as models, and invalid probabilities."""
 
 from __future__ import annotations
 

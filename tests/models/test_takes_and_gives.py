@@ -1,4 +1,4 @@
-"""The values that each kind of model takes and gives, as composition sees it; nothing is opened."""
+"""The input and output values of each kind of model, for composition; nothing is opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models of equal files share a session, and none answers from another's new file."""
+"""Models of equal files share a session, and no model answers from another's new file."""
 
 from __future__ import annotations
 

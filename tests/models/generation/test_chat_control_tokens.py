@@ -1,4 +1,4 @@
-"""Control tokens of a chat come only from its template, whatever its data spells."""
+"""Control tokens of a chat come only from its template, regardless of its data."""
 
 from __future__ import annotations
 

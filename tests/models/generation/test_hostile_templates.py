@@ -1,6 +1,6 @@
-"""Chat templates that would run for hours: each is stopped, in a process with a limit of its CPU.
+"""Chat templates that would run for hours: each is stopped, in a process with a CPU limit.
 
-The limit kills the process, so that a template which cannot be stopped fails its test.
+The limit kills the process, so a template that cannot be stopped fails its test.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Token classifiers whose logits depend on the token alone."""
+"""Token classifiers whose logits depend only on the token."""
 
 from __future__ import annotations
 

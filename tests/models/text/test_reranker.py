@@ -1,4 +1,4 @@
-"""Reranker: scores of pairs, truncation, and folders that are no cross-encoders."""
+"""Reranker: scores of pairs, truncation, and folders that are not cross-encoders."""
 
 from __future__ import annotations
 

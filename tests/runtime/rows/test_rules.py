@@ -1,4 +1,4 @@
-"""Rules of single operators: the flow of an output, where no run of a whole graph reaches it."""
+"""Rules of single operators: the flow of outputs that no run of a whole graph reaches."""
 
 from __future__ import annotations
 

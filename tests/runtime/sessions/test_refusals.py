@@ -1,4 +1,4 @@
-"""Graphs are accepted or refused by onnxruntime, and a refusal gives its true reason."""
+"""Graphs are accepted or rejected by onnxruntime, and a rejection gives the actual reason."""
 
 from __future__ import annotations
 
