@@ -148,7 +148,7 @@ def test_a_label_is_told_by_the_classes_of_the_graph_not_by_its_number(tmp_path:
 
 
 def test_a_label_that_is_no_class_is_kept(tmp_path: Path) -> None:
-    path = threshold(tmp_path / "m.onnx", False, [-1, 1])  # -1: it would rather not say
+    path = threshold(tmp_path / "m.onnx", False, [-1, 1])  # -1: the model abstains
     got = Model(path, labels=["no", "yes"]).predict(SCORES)
     assert [(p.label, p.score) for p in got] == [
         ("yes", pytest.approx(0.4)),

@@ -71,7 +71,7 @@ def test_a_head_with_one_label_is_a_score_and_one_with_several_a_classifier(
     [
         ("BertForTokenClassification", TokenClassifier),
         ("XLMRobertaForTokenClassification", TokenClassifier),
-        ("BertModel", TokenClassifier),  # the graph has logits that config.json does not speak of
+        ("BertModel", TokenClassifier),  # the graph has logits that config.json does not mention
         (None, TokenClassifier),
     ],
 )

@@ -173,7 +173,7 @@ def test_a_wrong_embedding_stores_nothing(store: VectorStore, embedding: Any, me
         store.add_many(["good", "x"], None if embedding is None else [[1, 2, 3, 4], embedding])
     if (
         embedding is not None and np.ndim(np.array(embedding, object)) != 2
-    ):  # a batch of queries is none of these
+    ):  # a batch of queries is none of these types
         with pytest.raises(VectorInputError):
             store.search(embedding)
     assert len(store) == store.version == 0

@@ -319,7 +319,7 @@ def test_inputs_that_the_graph_refuses_are_asked_for(tmp_path: Path) -> None:
         graphs.node("Reshape", ["c", "to"], ["y"]),
     ]
     inputs = [graphs.value("a", ["n", "wide"]), graphs.value("b", ["n", "narrow"])]
-    constants = [graphs.constant("to", np.array([0, 5]))]  # which 16 beside 16 are not
+    constants = [graphs.constant("to", np.array([0, 5]))]  # 16 next to 16 would not be
     source = graphs.save(
         tmp_path / "a.onnx", nodes, inputs, [graphs.value("y", ["n", 5])], constants
     )

@@ -92,7 +92,7 @@ def test_variant_chooses_among_the_graphs(tmp_path: Path) -> None:
     folder(tmp_path)
     for number, name in enumerate(("model_int8.onnx", "onnx/model_q4.onnx", "onnx/model.onnx"), 1):
         tokens_graph(tmp_path / name, np.full((6, 2), [1, 10.0**number], np.float32))
-    close(Embedder(tmp_path).encode(["pan"]), [0, 1])  # the folder's own comes before its onnx/
+    close(Embedder(tmp_path).encode(["pan"]), [0, 1])  # the folder's own graph precedes onnx/
     close(Embedder(tmp_path, variant="int8").encode(["pan"]), unit([1, 10]))
     close(Embedder(tmp_path, variant="q4").encode(["pan"]), unit([1, 100]))
 

@@ -322,7 +322,7 @@ def test_a_decoder_classifies_by_its_last_token_which_it_finds_by_the_padding(
         ],
     )
     model = TextClassifier(folder, device="cpu")
-    assert model.open()._parts().token_graph.independent  # so that the three share a run
+    assert model.open()._parts().token_graph.independent  # so the three share a run
     got = model.predict(["good good good bad", "good", "bad good"])
     np.testing.assert_allclose(
         got.probabilities, classifiers.softmax([[0, 1], [1, 0], [1, 0]]), rtol=1e-6

@@ -148,7 +148,7 @@ def check(
             if done:
                 saved = state
             elif saved is None or found(folder / "snapshot") != saved:
-                saved = state  # it was killed after the new version became current
+                saved = state  # killed after the new version became current
         if done:
             state = changed(state, *change)
         else:
@@ -160,7 +160,7 @@ def check(
         assert found(folder / "snapshot") == saved
     with closing(sqlite3.connect(folder / "index.db")) as connection:
         lexical.register_fold(connection)
-        connection.execute(lexical.CHECK)  # the words are those of the texts
+        connection.execute(lexical.CHECK)  # the word index matches the texts
     return state, saved
 
 
@@ -198,5 +198,5 @@ def test_kill_9_loses_nothing_acknowledged_and_mixes_nothing(
         nursery.stdin.close()
     assert nursery.returncode == 0
     assert meddling is None or meddling.returncode == 0
-    assert generation > rounds // 10  # on a machine that is busy with other work, too
+    assert generation > rounds // 10  # even on a busy machine
     assert len(kinds) > 2  # changes of several kinds were cut off

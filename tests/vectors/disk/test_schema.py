@@ -208,4 +208,4 @@ def test_a_snapshot_with_a_foreign_object_is_refused(path: Path, tmp_path: Path)
         StoreError, match=r"copy\.db: the trigger 'evil' does not belong to a store"
     ):
         VectorStore(path=copy)
-    assert copy.read_bytes()[18:20] == b"\1\1"  # it was not made a file with a log
+    assert copy.read_bytes()[18:20] == b"\1\1"  # it was not converted to a file with a log
