@@ -1,8 +1,8 @@
-"""Coalesced calls against separate ones, of a real model in onnxruntime.
+"""Coalesced calls compared with separate calls of a real model in onnxruntime.
 
-In the baseline of tasks each calls the same function directly with its own sample and then yields
-(`await asyncio.sleep(0)`), so that the loop is as fair as with the batcher. In the baseline of
-threads each calls the function directly.
+In the task baseline, each task calls the same function directly with its own sample and then yields
+(`await asyncio.sleep(0)`), so the loop is as fair as with the batcher. In the thread baseline, each
+thread calls the function directly.
 
 Run it with `.venv/bin/python benchmarks/batching.py`.
 """
@@ -34,7 +34,7 @@ Run = Callable[[Sequence[FloatArray]], Sequence[FloatArray]]
 
 
 def rows() -> Iterator[Row]:
-    """Yield the table's rows, all but the last two on one core."""
+    """Yield the table's rows, all except the last two on one core."""
     short = mlp((64, 256, 256, 10))
     with on_one_core():
         for loop in LOOPS:
@@ -47,7 +47,7 @@ def rows() -> Iterator[Row]:
 
 
 def mlp(widths: Sequence[int], threads: int = 1) -> Run:
-    """Return a function that runs samples as a batch; `threads` 0: one per core."""
+    """Return a function that runs samples as a batch; `threads` 0 means one per core."""
     random = np.random.default_rng(0)
     nodes, weights, last = [], [], "input"
     for i, (wide, out) in enumerate(pairwise(widths)):
@@ -94,7 +94,7 @@ def samples(count: int, size: int, width: int = 64) -> list[FloatArray]:
 
 
 def direct(run: Run) -> Callable[[FloatArray], Awaitable[object]]:
-    """Return the baseline of tasks: a direct call that then yields."""
+    """Return the task baseline: a direct call that then yields."""
 
     async def call(item: FloatArray) -> None:
         run([item])
@@ -132,7 +132,7 @@ def per_second(
 
 
 def tasks(run: Run, loop: str, size: int) -> Row:
-    """Measure concurrent tasks with `size` samples per call, against calls of one sample."""
+    """Measure concurrent tasks with `size` samples per call, compared with calls of one sample."""
     ours, ones = samples(CALLERS, size), samples(CALLERS, 1)
     with_batcher, without = coalesced(run), direct(run)
     for _ in range(3):
@@ -153,7 +153,7 @@ def tasks(run: Run, loop: str, size: int) -> Row:
 
 
 def one_task(run: Run, loop: str) -> Row:
-    """Measure the calls of one task, against direct calls."""
+    """Measure the calls of one task, compared with direct calls."""
     item = samples(1, 1)[0]
 
     async def measured() -> list[tuple[float, float]]:
@@ -174,7 +174,7 @@ def one_task(run: Run, loop: str) -> Row:
 
 
 def task_per_call(run: Run, loop: str) -> Row:
-    """Measure a new task per call, one after the other, as in a server with one client."""
+    """Measure a new task per call, sequentially, as in a server with one client."""
     item = samples(1, 1)[0]
 
     async def call(item: FloatArray) -> object:

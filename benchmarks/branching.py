@@ -2,10 +2,10 @@
 
     .venv/bin/python benchmarks/branching.py data/models/writer [folder …]
 
-A folder is any decoder. `--random PATH` writes one of 12 layers of width 768 with random weights
-there first (the builder of the tests). Each round decodes a sequence of 200 tokens after a prompt
-of 100, then branches at a token near its end; a branch's time runs from the call to its first new
-token, the chosen token and the thread's wakeup included.
+A folder is any decoder. `--random PATH` first writes one with 12 layers of width 768 and random
+weights there, using the builder of the tests. Each round decodes a sequence of 200 tokens after a
+prompt of 100, then branches at a token near its end; a branch's time runs from the call to its
+first new token, including the chosen token and the thread's wakeup.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PROMPT_TOKENS, TOKENS, POSITION = 100, 200, 180
 
 
 def rows(folders: list[Path]) -> Iterator[Row]:
-    """Yield the rows of each model: a branch on the kept cache, then alternatives."""
+    """Yield the rows of each model: a branch using the cached KV, then alternatives."""
     for folder in folders:
         writer = Generator(folder, device="cpu").open()
         random = np.random.default_rng(0)
@@ -54,7 +54,7 @@ def rows(folders: list[Path]) -> Iterator[Row]:
 
 
 def _until_idle(writer: Generator) -> None:
-    """Wait until the scheduler has kept the KV cache of the sequence that ended last."""
+    """Wait until the scheduler has cached the KV of the last finished sequence."""
     while writer._parts().scheduler.running:
         sleep(0.001)
 

@@ -38,7 +38,7 @@ MINILM = DATA / "models" / "minilm"
 COUNT = 640
 BATCH = 32  # the default of sentence-transformers
 NO_PEER = "sentence-transformers (not installed, see benchmarks/embedding.py)"
-# Reads texts as a line of JSON; answers wall and CPU seconds and the file of the saved vectors.
+# Reads texts as a line of JSON; prints wall and CPU seconds and the file of the saved vectors.
 PEER = """
 import importlib.util, json, sys, time
 import numpy, torch, sentence_transformers
@@ -58,7 +58,7 @@ for line in sys.stdin:
 
 
 def rows() -> Iterator[Row]:
-    """Yield speed with all cores and with one thread, then the similarity, of fp32 and int8."""
+    """Yield speed with all cores and with one thread, then similarity, for fp32 and int8."""
     with tempfile.TemporaryDirectory() as place:
         int8 = _int8(Path(place) / "minilm-int8")
         for threads in dict.fromkeys((CORES, 1)):
@@ -77,7 +77,7 @@ def rows() -> Iterator[Row]:
 
 
 def speed(embedder: Embedder, peer: Peer | None, kind: str, threads: int) -> Iterator[Row]:
-    """Encode texts of mixed length in one call."""
+    """Encode texts of mixed lengths in one call."""
     given = texts()
     ours_cpu: list[float] = []
     peers_cpu: list[float] = []
@@ -113,7 +113,7 @@ def speed(embedder: Embedder, peer: Peer | None, kind: str, threads: int) -> Ite
 
 
 def closeness(embedder: Embedder, peer: Peer, kind: str) -> Row:
-    """Compare the vectors with those of the original model by cosine."""
+    """Compare the vectors with the original model's by cosine."""
     given = texts()
     *_, saved = peer.ask(given)
     original: FloatArray = np.load(saved)

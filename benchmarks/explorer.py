@@ -1,12 +1,12 @@
-"""The explorer on 100,000 entries: `.venv/bin/python benchmarks/explorer.py [page]`.
+"""The explorer with 100,000 entries: `.venv/bin/python benchmarks/explorer.py [page]`.
 
 The entries are made from the sentences of data/handbook, embedded by data/models/minilm: each is a
-pair of sentences, and its vector the unit sum of 0.65 and 0.35 of theirs. So the vectors are mixed
-from real ones, not measured ones of 100,000 texts. The store is kept in build/explorer.
+pair of sentences, and its vector is the normalised sum of 0.65 and 0.35 of theirs. So the vectors
+are mixed from real ones, not measured ones of 100,000 texts. The store is kept in build/explorer.
 
-Without arguments it measures Python, wall clock and CPU time of this process. With `page` it drives
-a real JupyterLab page in Chromium and measures from the key to the DOM, the lasso from the button's
-release to the list, and the frames of a pan and a zoom.
+Without arguments it measures the wall-clock and CPU time of this Python process. With `page` it
+drives a real JupyterLab page in Chromium and measures the time from a key press to the DOM, from
+releasing the lasso to the list, and the frames of a pan and a zoom.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ QUERIES = (
     "who pays for the return", "is limescale covered", "washing machine does not spin",
     "cancel the order", "gift voucher balance", "spare part for the coffee machine",
 )  # fmt: skip
-# Types a query letter by letter and notes for each letter when the DOM shows an answer to it.
+# Types a query letter by letter and records when the DOM shows the hits of each letter.
 TYPE = """async (query) => {
   const box = document.querySelector(".conduit-explorer-query");
   const title = document.querySelector(".conduit-explorer-list-title");
@@ -59,7 +59,7 @@ TYPE = """async (query) => {
   }
   return times;
 }"""
-# Draws a lasso by pointer events around the middle of the map; returns ms and the list's title.
+# Draws a lasso around the middle of the map with pointer events; returns ms and the list's title.
 LASSO = """async (share) => {
   const canvas = document.querySelectorAll(".conduit-explorer-map canvas")[1];
   const title = document.querySelector(".conduit-explorer-list-title");
@@ -85,7 +85,7 @@ LASSO = """async (share) => {
   send("pointerup", 0.5 + share, 0.5);
   return await listed;
 }"""
-# Pans and zooms for 60 frames each by keys; returns the times between frames.
+# Pans and zooms with keys for 60 frames each; returns the times between frames.
 FRAMES = """async () => {
   const canvas = document.querySelectorAll(".conduit-explorer-map canvas")[1];
   const times = [];
@@ -103,7 +103,7 @@ FRAMES = """async () => {
 
 
 def made_store() -> VectorStore:
-    """Return the store of 100,000 entries, made where it is missing."""
+    """Return the store of 100,000 entries; create it if missing."""
     embedder = load_model(str(MODEL))
     if STORE.exists():
         return VectorStore(path=STORE, embedder=embedder)
@@ -128,7 +128,7 @@ def made_store() -> VectorStore:
 
 
 def in_python() -> None:
-    """Print the times of the parts."""
+    """Print the times of each part."""
     store = made_store()
     store.search("warm")
     explorers: list[Explorer] = []
@@ -153,7 +153,7 @@ def in_python() -> None:
 
 
 def in_a_page() -> None:
-    """Print the times from a key or a button to the DOM."""
+    """Print the times from a key or button press to the DOM."""
     from playwright.sync_api import sync_playwright
 
     sys.path.insert(0, str(ROOT))

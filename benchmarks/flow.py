@@ -1,14 +1,14 @@
-"""Composition and traces: what a stage, a trace and an endpoint cost beside plain calls.
+"""Composition and traces: the cost of a stage, a trace and an endpoint over plain calls.
 
-Run it with `.venv/bin/python benchmarks/flow.py`. The peers need an environment of their own, in
-which the whole script runs:
+Run it with `.venv/bin/python benchmarks/flow.py`. The peers need a separate environment, in which
+the whole script runs:
 
     python -m venv peer
     peer/bin/pip install -e .[cpu] langchain-core "haystack-ai<3"
     peer/bin/python benchmarks/flow.py
 
-Without them their rows name the missing package. Times are CPU times of one thread, so that they
-depend little on other processes; each is the least of 25 loops.
+Without them their rows name the missing package. Times are CPU times of one thread, so they depend
+little on other processes; each is the minimum of 25 loops.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from conduit_lab.core.trace.recorder import record
 from conduit_lab.core.trace.trace import Trace
 from conduit_lab.core.views.figures import rate, seconds, size
 
-LOOP_SECONDS = 0.002  # short, so that some are not interrupted
+LOOP_SECONDS = 0.002  # short enough that some are not interrupted
 LOOPS = 25
-FILLING_RUNS = 12_000  # of four spans, until the values of a lab are at their limit
+FILLING_RUNS = 12_000  # of four spans, until a lab's stored values reach their limit
 COPIED_BYTES = 32 * 2**20
 KEPT = {"traced": Values(0), "traced, values kept": Values()}  # by an `App` and by a `Lab`
 RANDOM = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def main() -> None:
     """Print the tables."""
     with tempfile.TemporaryDirectory() as place, on_one_core():
         folder = Path(place)
-        gc.freeze()  # the modules are not part of a call's garbage collection
+        gc.freeze()  # exclude the modules from garbage collection during calls
         for title, rows in (
             ("Functions", functions(folder)),
             ("NumPy models", models(folder)),
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def cpu(statement: str, before: int = 0, **names: Any) -> Measured:
-    """Return a measurement of the CPU seconds of one run of `statement`, after some runs of it."""
+    """Return a measurement of the CPU seconds of one run of `statement`, after `before` runs."""
     timer = Timer(statement, "gc.enable()", process_time, {**names, "gc": gc})
     timer.timeit(before)
     runs = 1
@@ -79,7 +79,7 @@ def cpu(statement: str, before: int = 0, **names: Any) -> Measured:
 
 
 def timed(what: str, ours: Measured, other: Measured, against: str, parts: int = 0) -> Row:
-    """Compare two times; with `parts`, name the difference for each of them too."""
+    """Compare two times; with `parts`, also state the difference per part."""
     a, b, ratio = in_turn(ours, other)
     if parts:
         each = " per stage" if parts > 1 else ""
@@ -94,7 +94,7 @@ def runs_per_second(what: str, ours: Measured, other: Measured, against: str) ->
 
 
 def traced(pipeline: Callable[[Any], Any], value: Any, values: Values) -> Measured:
-    """Return a measurement of a run inside a recording."""
+    """Return a measurement of a run while recording."""
     statement = "with record('call', values=values): pipeline(value)"
     names = {"record": record, "values": values, "pipeline": pipeline, "value": value}
     return cpu(statement, FILLING_RUNS, **names)
@@ -104,17 +104,17 @@ def traced(pipeline: Callable[[Any], Any], value: Any, values: Values) -> Measur
 
 
 def passed(value: Any) -> Any:
-    """Return the value: a stage that costs nothing."""
+    """Return the value: a stage without cost."""
     return value
 
 
 def thrice(stage: Callable[[Any], Any], value: Any) -> Any:
-    """Call a stage three times, as a pipeline function does."""
+    """Call a stage three times, like a pipeline function."""
     return stage(stage(stage(value)))
 
 
 def functions(folder: Path) -> Iterator[Row]:
-    """Yield the overhead of three stages that are functions."""
+    """Yield the overhead of three function stages."""
     sequence = Sequential(passed, passed, passed)
     plain = cpu("f(f(f(value)))", f=passed, value=1)
     whole = cpu("sequence(value)", sequence=sequence, value=1)
@@ -131,7 +131,7 @@ def functions(folder: Path) -> Iterator[Row]:
 def endpoints(
     folder: Path, pipeline: Callable[[Any], Any], given: Sequence[Any], target: str = ""
 ) -> Iterator[Row]:
-    """Yield calls of an `ml_pipeline` on an `App` and on a `Lab`, each on the next input."""
+    """Yield calls of an `ml_pipeline` on an `App` and on a `Lab`, with successive inputs."""
 
     def composed(value: Any) -> Any:
         return pipeline(value)
@@ -148,7 +148,7 @@ def endpoints(
 
 
 def dense(path: Path, *widths: int) -> Model:
-    """Write a multi-layer perceptron with ReLU between its layers, and load it."""
+    """Write a multi-layer perceptron with ReLU between layers, and load it."""
     arrays: dict[str, Any] = {}
     for place, (wide, out) in enumerate(pairwise(widths)):
         arrays[f"W{place}"] = RANDOM.standard_normal((wide, out), np.float32) / wide**0.5
@@ -159,7 +159,7 @@ def dense(path: Path, *widths: int) -> Model:
 
 
 def by_hand(path: Path) -> Callable[[FloatArray], FloatArray]:
-    """Return the arithmetic of such a model of two layers, as fast as NumPy's own calls allow."""
+    """Return the arithmetic of a two-layer model, as fast as NumPy calls allow."""
     with np.load(path) as arrays:
         w0, b0, w1, b1 = (arrays[name].astype(np.float32) for name in ("W0", "b0", "W1", "b1"))
     zero = np.float32(0)
@@ -176,7 +176,7 @@ def by_hand(path: Path) -> Callable[[FloatArray], FloatArray]:
 
 
 def three(folder: Path) -> tuple[list[Model], list[Callable[[FloatArray], FloatArray]]]:
-    """Return three models that fit together, and the same by hand."""
+    """Return three models that can be chained, and their arithmetic by hand."""
     widths = {"a": (16, 16, 16), "b": (16, 16, 16), "c": (16, 16, 4)}
     parts = [dense(folder / f"{name}.npz", *widths[name]) for name in widths]
     return parts, [by_hand(folder / f"{name}.npz") for name in widths]
@@ -214,7 +214,7 @@ def models(folder: Path) -> Iterator[Row]:
 
 
 def peers(folder: Path) -> Iterator[Row]:
-    """Yield our traced run beside the chains of other libraries, of the same stages."""
+    """Yield our traced run compared with other libraries' chains of the same stages."""
     parts, _ = three(folder)
     x = RANDOM.standard_normal(16, np.float32)
     cases: dict[str, tuple[list[Callable[[Any], Any]], Any]] = {
@@ -241,7 +241,7 @@ def peers(folder: Path) -> Iterator[Row]:
                 f"three {what} traced, values kept",
                 seconds(a),
                 seconds(b),
-                f"{median(ratios):.3f} ({ratios[0]:.3f} – {ratios[-1]:.3f})",  # 0.03 has one digit
+                f"{median(ratios):.3f} ({ratios[0]:.3f} – {ratios[-1]:.3f})",  # 0.03 is too coarse
                 f"{name}; target {targets[peer.__name__]}",
             )
 
@@ -250,7 +250,7 @@ def peers(folder: Path) -> Iterator[Row]:
 
 
 def compiled_rows(folder: Path) -> Iterator[Row]:
-    """Yield compiled sequences of small and of large ONNX models beside the same as they are."""
+    """Yield compiled sequences of small and large ONNX models compared with uncompiled ones."""
     for what, width, rows, target in (
         ("three tiny models, one sample", 16, 1, "target 0.50"),
         ("three large models, one sample", 1024, 1, "never slower"),
@@ -269,7 +269,7 @@ def compiled_rows(folder: Path) -> Iterator[Row]:
 
 
 def compiled(sequence: Sequential, samples: Sequence[Any]) -> Stage:
-    """Return the compiled sequence, its sessions with one thread each too."""
+    """Return the compiled sequence, its sessions limited to one thread each."""
     faster = sequence.compile(samples)
     for model in faster.children:
         if isinstance(model, Model):
@@ -283,7 +283,7 @@ def compiled(sequence: Sequential, samples: Sequence[Any]) -> Stage:
 
 
 def counts(folder: Path) -> Iterator[Row]:
-    """Yield the bytes that are copied between stages, and the stages that run again."""
+    """Yield the bytes copied between stages, and the stages run again."""
     array = np.zeros(COPIED_BYTES, np.uint8)
     sequence = Sequential(passed, passed, passed)
     room = Values(2**31)
@@ -302,7 +302,7 @@ def counts(folder: Path) -> Iterator[Row]:
 
 
 def copies(what: str, trace: Trace, against: str) -> Row:
-    """Count the bytes that a stage received in another object than the stage before gave."""
+    """Count the bytes that a stage received in another object than the previous one returned."""
     stages = trace["sequential"].children
     given = copied = 0
     for before, after in pairwise(stages):
@@ -313,7 +313,7 @@ def copies(what: str, trace: Trace, against: str) -> Row:
 
 
 def rerun() -> Row:
-    """Count the stages that run again where one of five has changed."""
+    """Count the stages that run again when one of five has changed."""
     names = ["first", "second", "third", "fourth", "fifth"]
     runs = dict.fromkeys(names, 0)
 

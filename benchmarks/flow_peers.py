@@ -1,7 +1,7 @@
-"""Three stages as a chain of other libraries: LangChain's LCEL and a Haystack 2 pipeline.
+"""Three stages as a chain in other libraries: LangChain's LCEL and a Haystack 2 pipeline.
 
-`benchmarks/flow.py` measures them in its own process, where they are installed. Both are used as
-their documentation shows, with tracing and telemetry off.
+`benchmarks/flow.py` measures them in its own process if they are installed. Both are used as in
+their documentation, with tracing and telemetry off.
 """
 
 # The checks run without the peers.

@@ -1,7 +1,7 @@
-r"""Text generation against onnxruntime-genai on the same files, and against memory bandwidth.
+r"""Text generation compared with onnxruntime-genai on the same files, and with memory bandwidth.
 
-The peers are not dependencies of the project. They have an environment of their own, which also
-makes the models:
+The peers are not dependencies of the project. They use a separate environment, which also makes the
+models:
 
     python -m venv peer
     peer/bin/pip install torch==2.13.0 'transformers==5.23.*' 'onnxruntime-genai==0.18.*' \
@@ -11,9 +11,9 @@ makes the models:
         [tiny-llama-fp32 …]
 
 Our figures include detokenization and streams with one reader each. The peers only generate tokens:
-`Generator` as one fixed batch, padded to the longest prompt and run to the longest generation;
-`Engine` with requests as they arrive; transformers one request after another. Ragged requests
-arrive over the time of a third of the work.
+`Generator` in one fixed batch, padded to the longest prompt and run to the longest generation;
+`Engine` with requests as they arrive; transformers one request at a time. Ragged requests arrive
+over a third of the total work time.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from conduit_lab.models.generation.generator import Generator
 
 STREAMS = (1, 8, 16)
 ROUNDS = 5
-PROMPT_TOKENS, TOKENS = 32, 64  # of equal requests
-TINY_FACTOR = 12  # more tokens of a tiny model, whose steps are short
+PROMPT_TOKENS, TOKENS = 32, 64  # per equal-length request
+TINY_FACTOR = 12  # times as many tokens for a tiny model, whose steps are short
 MODELS = ("llama-125m-fp32", "llama-125m-int4", "tiny-llama-fp32")
 
 NAMES = {
@@ -50,7 +50,7 @@ NAMES = {
 
 Job = list[tuple[float, list[int], int]]  # (arrival in seconds, prompt, tokens) of each request
 
-# answers each line of JSON, a job, with its seconds and its number of tokens
+# for each line of JSON, a job, prints its seconds and number of tokens
 PEER = """
 import json, os, sys, time
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -128,7 +128,7 @@ for line in sys.stdin:
 
 
 def rows(folder: Path, models: Sequence[str]) -> Iterator[Row]:
-    """Yield the rows of each model: equal requests, ragged ones, then the bandwidth."""
+    """Yield the rows of each model: equal requests, ragged requests, then bandwidth."""
     with tempfile.TemporaryDirectory() as place:
         for name in models:
             source = _with_threads(folder / name, Path(place) / name)
@@ -196,7 +196,7 @@ def _speed(peer: Peer, which: str, job: Job) -> float:
 
 
 def equal(streams: int, tokens: int = TOKENS) -> Job:
-    """Return requests of one length that arrive at once."""
+    """Return requests of one length that arrive together."""
     random = np.random.default_rng(streams)
     return [(0.0, random.integers(3, 4000, PROMPT_TOKENS).tolist(), tokens) for _ in range(streams)]
 
@@ -215,8 +215,8 @@ def ragged(streams: int, step: float) -> Job:
 
 
 def ours(writer: Generator, job: Job) -> tuple[float, int]:
-    """Return the seconds until the last stream has ended, and the number of tokens."""
-    writer._parts().scheduler.prefix_cache.clear()  # the same prompts as the round before
+    """Return the seconds until the last stream ends, and the number of tokens."""
+    writer._parts().scheduler.prefix_cache.clear()  # the prompts repeat in each round
     made: list[int] = []
 
     def read(prompt: list[int], tokens: int) -> None:
@@ -234,11 +234,11 @@ def ours(writer: Generator, job: Job) -> tuple[float, int]:
 
 
 def bandwidth(name: str, writer: Generator, folder: Path) -> Row:
-    """Return the weight bytes read per second of decoding, beside the memory's bandwidth."""
+    """Return the weight bytes read per second of decoding, compared with memory bandwidth."""
     config = json.loads((folder / "genai_config.json").read_text())["model"]
     table = (
         config["vocab_size"] * config["decoder"]["hidden_size"] * 4
-    )  # of which one row is read per token
+    )  # of which each token reads one row
     weights = writer.shared.size - table
     pairs = []
     for _ in range(ROUNDS):
@@ -270,7 +270,7 @@ def _read_bandwidth() -> float:
 
 
 def _with_threads(source: Path, target: Path) -> Path:
-    """Copy a model folder, with this many threads and an end that random weights never reach."""
+    """Copy a model folder, with a thread count and an end token that random weights never reach."""
     shutil.copytree(source, target)
     file = target / "genai_config.json"
     config = json.loads(file.read_text())

@@ -1,9 +1,9 @@
-"""Imports and the start of an exported app, in fresh processes, with their limits in turn.
+"""Imports and the start of an exported app, in fresh processes, alternating with their baselines.
 
-Run it with `.venv/bin/python benchmarks/imports.py [rounds]`. The modules are compiled before. An
-import is measured inside its process, after NumPy's. The limits are what the imported names stand
-on: asyncio, anyio and orjson. A start is from the process to the first answered prediction;
-FastAPI with onnxruntime as its documentation shows both is started in turn.
+Run it with `.venv/bin/python benchmarks/imports.py [rounds]`. The modules are compiled beforehand.
+An import is measured inside its process, after NumPy's. The limits are what the imported names
+stand on: asyncio, anyio and orjson. A start is measured from process creation to the first
+prediction; FastAPI with onnxruntime, both used as documented, is started alternately.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ class Times(NamedTuple):
 
 
 def imported(code: str) -> Times:
-    """Return the times of an import, after NumPy's, in a fresh process."""
+    """Return the times of an import in a fresh process that has already imported NumPy."""
     command = [sys.executable, "-c", _MEASURED.format(code=code)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=_ENVIRON)
     return Times(*map(float, done.stdout.split()))
 
 
 def started(command: Sequence[str], path: str, body: bytes) -> Times:
-    """Return the times from the start of a server's process to its first answer."""
+    """Return the times from the start of a server process to its first answer."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -150,7 +150,7 @@ def _row(
 
 
 def _shown(times: Sequence[Times]) -> str:
-    """Return the least wall and CPU time: other processes only add to them."""
+    """Return the minimum wall and CPU time, since other processes only add to them."""
     wall, cpu = min(each.wall for each in times), min(each.cpu for each in times)
     return f"{seconds(wall)}, CPU {seconds(cpu)}"
 

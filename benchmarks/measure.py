@@ -1,4 +1,4 @@
-"""Measuring for the benchmarks: two calls in turn (A, B, A, B, …), since machine speed drifts."""
+"""Measuring for the benchmarks: calls alternate (A, B, A, B, …), since machine speed drifts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Row = tuple[str, str, str, str, str]  # the columns of `print_table`
 
 
 def print_table(rows: Iterable[Row]) -> None:
-    """Print the rows as `docs/benchmarks.md` keeps them."""
+    """Print the rows in the form used in `docs/benchmarks.md`."""
     print(
         "| what | ours | beside it | ratio, median (min – max) | against |\n|---|---|---|---|---|"
     )
@@ -28,7 +28,7 @@ def print_table(rows: Iterable[Row]) -> None:
 def in_turn(
     ours: Callable[[], float], other: Callable[[], float], rounds: int = ROUNDS
 ) -> tuple[float, float, str]:
-    """Return the medians of two measurements in turn, and their ratio per round as text."""
+    """Return the medians of two alternating measurements, and their ratio per round as text."""
     return compared([(ours(), other()) for _ in range(rounds)])
 
 
@@ -49,7 +49,7 @@ def per_call(call: Callable[[], object], calls: int) -> float:
 
 @contextmanager
 def on_one_core() -> Iterator[None]:
-    """Pin this thread, and those that it starts, to one core, where the system supports it."""
+    """Pin this thread and the threads that it starts to one core, if the system supports it."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -62,7 +62,7 @@ def on_one_core() -> Iterator[None]:
 
 
 class Peer:
-    """Another library in a process of its own: prints its name, then answers JSON line by line."""
+    """Another library in a separate process: prints its name, then a JSON answer per line."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -87,7 +87,7 @@ class Peer:
 def started_peer(
     program: str, *arguments: object, environment: Mapping[str, str] | None = None
 ) -> Iterator[Peer | None]:
-    """Run a program with `PEER_PYTHON` during the block; yield None where that is not set."""
+    """Run a program with `PEER_PYTHON` during the block; yield None if that is not set."""
     python = os.environ.get("PEER_PYTHON")
     if python is None:
         yield None

@@ -1,4 +1,4 @@
-"""Fused models against their parts, and smaller forms of an embedding model against float32.
+"""Fused models compared with their parts, and smaller forms of an embedding model with float32.
 
 Run it with `.venv/bin/python benchmarks/optimize.py`; it generates the small ONNX files.
 """
@@ -27,7 +27,7 @@ from conduit_lab.runtime.rewriting import graph_fusion, quantize
 from conduit_lab.runtime.sessions.session import Options, Session
 
 MINILM = Path(__file__).parents[1] / "data/models/minilm"
-ALONE = Options(threads=1)  # threads of two sessions would block each other
+ALONE = Options(threads=1)  # threads of two sessions would compete
 RANDOM = np.random.default_rng(0)
 
 
@@ -46,7 +46,7 @@ def rows() -> Iterator[Row]:
 
 
 def fused(folder: Path, width: int, count: int) -> Row:
-    """Compare one run of a fused graph with a run of each of its parts."""
+    """Compare one run of a fused graph with one run of each of its parts."""
     paths = [layer(folder / f"{width}-{count}-{i}.onnx", width) for i in range(count)]
     whole = folder / f"{width}-{count}.onnx"
     graph_fusion.merge_graphs(paths, whole)
@@ -73,11 +73,11 @@ def fused(folder: Path, width: int, count: int) -> Row:
 
 
 def sequence(folder: Path, width: int) -> Row:
-    """Compare calls of a `Sequential` with and without fusion, Python's overhead included."""
+    """Compare calls of a `Sequential` with and without fusion, including Python overhead."""
     models = [Model(layer(folder / f"{width}-{name}.onnx", width)).open() for name in "ab"]
     sample = RANDOM.standard_normal(width, np.float32)
     before = Sequential(*models)
-    # merged by hand: `Sequential` itself fuses only where that is faster
+    # merged by hand: `Sequential` itself fuses only if that is faster
     whole = folder / f"{width}-ab.onnx"
     graph_fusion.merge_graphs([model.path for model in models], whole)
     after = Sequential(Model(whole).open())
@@ -112,7 +112,7 @@ def layer(path: Path, width: int) -> Path:
 
 
 def smaller(embedder: Embedder, kind: str) -> Iterator[Row]:
-    """Compare a smaller MiniLM with float32: one sentence, a batch, then its size and vectors."""
+    """Compare a smaller MiniLM with float32: one sentence, a batch, then size and vectors."""
     subject = EmbedderSubject(embedder)
     path = quantize.converted_path(subject.path, kind)
     begin = perf_counter()
@@ -137,10 +137,10 @@ def smaller(embedder: Embedder, kind: str) -> Iterator[Row]:
 
 
 def timed(name: str, after: Session, before: Session, feeds: Mapping[str, Array]) -> Row:
-    """Compare runs of two sessions in turn."""
+    """Compare alternating runs of two sessions."""
 
     def best(session: Session) -> float:
-        """Return the shortest of a few runs: on a shared machine some are interrupted."""
+        """Return the shortest of a few runs, since some are interrupted on a shared machine."""
         return min(per_call(lambda: session.run(feeds), 1) for _ in range(5))
 
     ours, other, ratio = in_turn(lambda: best(after), lambda: best(before))

@@ -1,7 +1,8 @@
-"""Ten thousand vectors in other stores: `python benchmarks/peers.py` in an environment with them.
+"""Ten thousand vectors in other stores: `python benchmarks/peers.py`, with the peers installed.
 
-Each peer is used as its documentation recommends, with one integer of metadata: faiss-cpu, usearch,
-hnswlib, chromadb, lancedb, qdrant-client, sqlite-vec with apsw. Missing packages are skipped.
+Each peer is used as recommended in its documentation, with one integer of metadata: faiss-cpu,
+usearch, hnswlib, chromadb, lancedb, qdrant-client, sqlite-vec with apsw. Missing packages are
+skipped.
 """
 
 # The checks run without the peers.
@@ -123,7 +124,7 @@ class Hnswlib:
             found = self.index.knn_query(
                 query, TOP_K, num_threads=1, filter=lambda label: numbers[label] < bound
             )
-        except RuntimeError:  # its walk found fewer than TOP_K
+        except RuntimeError:  # its graph search found fewer than TOP_K
             return []
         best: list[int] = found[0][0].tolist()
         return best
@@ -275,7 +276,7 @@ PEERS = {
 
 
 def peers(folder: Path) -> Iterator[Row]:
-    """Yield the rows that compare the store with each peer."""
+    """Yield the rows comparing the store with each peer."""
     rows, queries = vectors(10_000)
     numbers = np.random.default_rng(1).integers(0, 1_000, len(rows)).tolist()
     begin = perf_counter()

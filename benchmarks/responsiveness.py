@@ -2,7 +2,7 @@
 
 Run it with `.venv/bin/python benchmarks/responsiveness.py FOLDER`, with a decoder folder as for
 `generation.py`. Another process reads the streams over HTTP as server-sent events, so the measured
-loop serves them too.
+loop also serves them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from conduit_lab.serving.run.thread import Server
 STREAMS = 16
 SECONDS = 15.0
 
-# reads the streams repeatedly, and calls the trivial endpoint meanwhile; prints its latencies
+# reads the streams repeatedly while calling the trivial endpoint; prints its latencies
 CLIENT = """
 import asyncio, sys, time, httpx
 url, streams, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
@@ -112,7 +112,7 @@ def _loop(server: Server) -> asyncio.AbstractEventLoop:
 
 
 async def _gaps(gaps: list[float], stop: threading.Event) -> None:
-    """Record every millisecond how late the loop resumes this task."""
+    """Every millisecond, record how late the loop resumes this task."""
     await asyncio.sleep(2)
     while not stop.is_set():
         begin = perf_counter()

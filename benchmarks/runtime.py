@@ -1,7 +1,7 @@
 """The runtime: predictions over onnxruntime's own call, coalesced calls, preloading, memory.
 
 Run it with `.venv/bin/python benchmarks/runtime.py`; it prints the tables of `docs/benchmarks.md`.
-It includes `batching.py`, `embedding.py` and `optimize.py`, which run by themselves too.
+It includes `batching.py`, `embedding.py` and `optimize.py`, which can also be run separately.
 """
 
 from __future__ import annotations
@@ -122,14 +122,14 @@ def over_onnxruntime(what: str, model: Model, wide: int) -> Row:
 
 
 def own_session(model: Model) -> Any:
-    """Return onnxruntime's own object behind a model."""
+    """Return the onnxruntime session behind a model."""
     engine = model.shared._engine
     assert isinstance(engine, Session)
     return engine._session
 
 
 def batched(what: str, model: Model, wide: int) -> Row:
-    """Measure `predict` of a batch against onnxruntime's own call."""
+    """Measure `predict` of a batch compared with onnxruntime's own call."""
     batch = normal(256, wide)
     bare = own_session(model)
     feeds = {model.inputs[0].name: batch}
@@ -141,7 +141,7 @@ def batched(what: str, model: Model, wide: int) -> Row:
 
 
 def callers(model: Model, tasks: int, calls: int = 6400) -> Row:
-    """Measure `acall` of concurrent tasks, against tasks that each `predict` and yield."""
+    """Measure `acall` of concurrent tasks, compared with tasks that each `predict` and yield."""
     samples = normal(tasks, 64)
 
     async def coalesced(sample: FloatArray) -> None:
@@ -175,7 +175,7 @@ class NoPreloader(Preloader):
 
 
 def preloading(folder: Path, calls: int = 12) -> Row:
-    """Measure the first call of an evicted model, in a pipeline of three of which two fit."""
+    """Measure the first call of an evicted model in a pipeline of three, if only two fit."""
     paths = [network(folder / f"{i}.onnx", [512, 2048, 4096, 512 + i]) for i in range(3)]
     batch = normal(256, 512)
 
@@ -203,7 +203,7 @@ def first_calls(held: list[Shared], batch: FloatArray) -> float:
 
 
 def import_time() -> Row:
-    """Measure the import of the package in a new process, against that of NumPy."""
+    """Measure the import of the package in a new process, compared with NumPy's."""
 
     def fresh(code: str) -> float:
         begin = perf_counter()
@@ -217,7 +217,7 @@ def import_time() -> Row:
 
 
 def memory() -> Row:
-    """Measure the memory of three `load_model` of one file, against one."""
+    """Measure the memory of three `load_model` calls of one file, compared with one call."""
 
     def taken(times: int) -> float:
         code = f"""if True:

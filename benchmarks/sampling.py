@@ -1,7 +1,7 @@
 """Cost of sampling, detokenization and constraints per step, for 16 sequences and 32,000 tokens.
 
-Run it with `.venv/bin/python benchmarks/sampling.py`. A decode step of a model of 125 M weights in
-float32 takes about 29 ms for 16 sequences on 2 cores; sampling may take 15 % of that, 4.3 ms.
+Run it with `.venv/bin/python benchmarks/sampling.py`. A decode step of a model with 125 M float32
+weights takes about 29 ms for 16 sequences on 2 cores; sampling may take 15 % of that, 4.3 ms.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def zipf() -> FloatArray:
 
 
 def step(name: str, sampling: SamplingOptions, logits: FloatArray) -> Row:
-    """Sample for all sequences, against sorting each row."""
+    """Sample for all sequences, compared with sorting each row."""
     sampler = Sampler(SEQUENCES, VOCABULARY)
     for slot in range(SEQUENCES):
         sampler.join(slot, sampling, RANDOM.integers(0, VOCABULARY, 500).tolist())
@@ -116,7 +116,7 @@ def by_sorting(row: FloatArray, sampling: SamplingOptions) -> int:
 
 
 def tokenizer() -> Any:
-    """Return a byte-level tokenizer trained on this page."""
+    """Return a byte-level tokenizer trained on this file."""
     backend: Any = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -129,7 +129,7 @@ def tokenizer() -> Any:
 
 
 def text() -> Row:
-    """Detokenize 2,000 tokens with two stop sequences, against decoding all text each time."""
+    """Detokenize 2,000 tokens with two stop sequences, or decode the whole text each time."""
     backend = tokenizer()
     ids = (backend.encode(__doc__).ids * 50)[:2000]
 
@@ -157,7 +157,7 @@ def text() -> Row:
 
 
 def constraint() -> Row:
-    """Follow a JSON schema: compilation with the first step, and the later steps."""
+    """Follow a JSON schema: compilation with the first step, then the later steps."""
     backend = tokenizer()
     source, width = backend.to_str(), backend.get_vocab_size()
     constraints = GrammarCompiler(source, width, [0])

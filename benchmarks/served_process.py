@@ -1,4 +1,4 @@
-"""A served app in a process of its own, as the benchmarks of serving start and stop it."""
+"""A served app in a separate process, started and stopped by the serving benchmarks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STOP_SECONDS = 30.0
 
 
 def free_port() -> int:
-    """Return a port of this machine that nothing uses."""
+    """Return a free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -26,7 +26,7 @@ def free_port() -> int:
 
 @contextmanager
 def started(command: Sequence[str], port: int, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server until the body ends; give its process once /readyz answers 200.
+    """Run a server during the block; yield its process once /readyz answers 200.
 
     `options` are those of `subprocess.Popen`. Raises `OSError` for a server that does not start.
     """

@@ -1,10 +1,10 @@
 """Predictions over HTTP: the CPU time of a request, against FastAPI and bare constants.
 
-Each server is a process on one core, the load is on the other; its CPU time is that of the whole
-process. The model is a dense network 64 → 256 → 256 → 10, as ONNX and as `.npz`. FastAPI is
-measured where `PEER_PYTHON` names a Python that has fastapi, uvicorn, uvloop, httptools and
-onnxruntime; LitServe and BentoML where it has litserve or bentoml too. Their CPU time is that of
-all their processes.
+Each server is a process on one core, and the load runs on the other; its CPU time is that of the
+whole process. The model is a dense network 64 → 256 → 256 → 10, as ONNX and as `.npz`. FastAPI is
+measured if `PEER_PYTHON` names a Python with fastapi, uvicorn, uvloop, httptools and onnxruntime;
+LitServe and BentoML if it also has litserve or bentoml. Their CPU time is that of all their
+processes.
 
 Run it with `PEER_PYTHON=… .venv/bin/python benchmarks/serving.py [rounds] [part of a row's name]`.
 """
@@ -42,7 +42,7 @@ ROUNDS = 5
 MEASURE_SECONDS = 1.0
 WARM_SECONDS = 0.5
 BATCH = 256  # samples per request
-BATCH_CLIENTS = 16  # more would fill the queue of the model, which then refuses them
+BATCH_CLIENTS = 16  # more would fill the model's queue, which rejects them
 JSON, RAW, NPY = "application/json", "application/octet-stream", "application/x-npy"
 
 _PROGRAM = str(Path(__file__).with_name("serving_apps.py"))
@@ -54,7 +54,7 @@ _START_SECONDS = 60.0
 
 
 class Served:
-    """A server in a process of its own, with its workers, on the first core of this one."""
+    """A server in a separate process, with its workers, on the first core of this process."""
 
     def __init__(self, name: str, python: str, folder: Path) -> None:
         with socket.socket() as free:
@@ -81,7 +81,7 @@ class Served:
             each.cpu_affinity([SERVER_CORE])
 
     def _probe(self, path: str) -> None:
-        """Raise `OSError` unless it listens, and answers at `path`, if one is given."""
+        """Raise `OSError` unless it listens and, if a `path` is given, answers there."""
         client = HTTPConnection("127.0.0.1", self.port, timeout=1)
         try:
             client.connect()
@@ -111,7 +111,7 @@ class Served:
 
 
 class Load(asyncio.Protocol):
-    """One client: sends its request again as soon as the answer is complete."""
+    """A client that repeats its request as soon as the answer is complete."""
 
     def __init__(self, request: bytes) -> None:
         self._request = request
@@ -125,7 +125,7 @@ class Load(asyncio.Protocol):
         self.transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        """Count the answer once all of it has come."""
+        """Count the answer once it is complete."""
         self._buffer += data
         head, found, rest = self._buffer.partition(b"\r\n\r\n")
         if not found:
@@ -272,7 +272,7 @@ def rows(folder: Path, rounds: int) -> Iterator[Row]:
 
 
 def _has(python: str, package: str) -> bool:
-    """Return whether a Python can import a package; say so where it cannot."""
+    """Return whether a Python can import a package; report it if not."""
     tried = subprocess.run([python, "-c", f"import {package}"], capture_output=True, check=False)
     if tried.returncode:
         reason = tried.stderr.decode().strip().rpartition("\n")[2]
@@ -288,7 +288,7 @@ def table(
     rounds: int,
     clients: int = CLIENTS,
 ) -> Iterator[Row]:
-    """Yield a row per other server, each measured in turn with ours."""
+    """Yield a row per other server, each measured alternately with ours."""
     if ONLY not in what:
         return
     costs = [
@@ -304,7 +304,7 @@ def table(
 
 
 def one_client(ours: Served, one: bytes, rounds: int) -> Iterator[Row]:
-    """Yield what batching costs a single client: an awaited model against a call of its own."""
+    """Yield the cost of batching for a single client: an awaited model against a direct call."""
     what = "one sample, .npz, endpoint, one client"
     if ONLY in what:
         batched, alone = request("/npz/endpoint", one), request("/npz/sync", one)
@@ -315,7 +315,7 @@ def one_client(ours: Served, one: bytes, rounds: int) -> Iterator[Row]:
 
 
 def direct(ours: Served, folder: Path, many: Array, rounds: int) -> Iterator[Row]:
-    """Yield the rate of many samples per request in binary form, against onnxruntime itself."""
+    """Yield the rate of many samples per request in binary form, against onnxruntime alone."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -388,7 +388,7 @@ def main() -> None:
 
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
-ONLY = sys.argv[2] if len(sys.argv) > 2 else ""  # measure these rows alone
+ONLY = sys.argv[2] if len(sys.argv) > 2 else ""  # measure only these rows
 
 if __name__ == "__main__":
     main()

@@ -1,7 +1,7 @@
-"""The servers that `benchmarks/serving.py` measures, each in a process: `NAME PORT FOLDER`.
+"""The servers measured by `benchmarks/serving.py`, each in a process: `NAME PORT FOLDER`.
 
-A server of ours, a constant as a raw ASGI app and as a Starlette route, and FastAPI with
-onnxruntime as its documentation shows both. `FOLDER` holds the models.
+Our server, a constant as a raw ASGI app and as a Starlette route, and FastAPI with onnxruntime,
+both used as documented. `FOLDER` holds the models.
 """
 
 # The checks run without the peers.
@@ -23,7 +23,7 @@ NUMPY = "application/x-npy"
 
 
 def ours(folder: Path) -> Any:
-    """Serve both models, by `ml_endpoint` and by handlers, and a constant."""
+    """Serve both models, with `ml_endpoint` and with handlers, and a constant."""
     from conduit_lab import App
 
     app = App("serving", root=folder)
@@ -69,7 +69,7 @@ def _calling(model: Any) -> Any:
 
 
 def starlette(folder: Path) -> Any:
-    """Answer a constant by a route of Starlette; the body is read, and not parsed."""
+    """Answer a constant from a Starlette route; the body is read but not parsed."""
     from starlette.applications import Starlette
     from starlette.responses import JSONResponse
     from starlette.routing import Route
@@ -82,7 +82,7 @@ def starlette(folder: Path) -> Any:
 
 
 def raw(folder: Path) -> Any:
-    """Answer a constant, or raw float32 by onnxruntime at `/onnx`, by a raw ASGI app."""
+    """Answer a constant, or raw float32 with onnxruntime at `/onnx`, from a raw ASGI app."""
     constant = json.dumps({"constant": 1}).encode()
     session = _session(folder)
 
@@ -118,7 +118,7 @@ def _session(folder: Path) -> Any:
 
 
 def fastapi(folder: Path) -> Any:
-    """Serve a session of onnxruntime by FastAPI: one handler is async, one is not."""
+    """Serve an onnxruntime session with FastAPI, with an async and a sync handler."""
     from fastapi import FastAPI, Request
 
     app = FastAPI()
@@ -148,7 +148,7 @@ def fastapi(folder: Path) -> Any:
 
 
 def main(name: str, port: str, folder: str) -> None:
-    """Serve one of them on a port until the process is ended."""
+    """Serve one of them on a port until the process is terminated."""
     app = globals()[name](Path(folder))
     options: Any = {"http": "httptools"}
     if name == "ours":  # as `conduit-lab serve` does

@@ -1,9 +1,9 @@
-"""Health checks of a busy server: how long /healthz waits while a model runs or a body is parsed.
+"""Health checks of a busy server: the latency of /healthz while a model runs or a body is parsed.
 
-The app runs in a process of its own on one core, by `conduit-lab serve`; the checks and the load
-come from the other one. 200 half-sent requests hang all the while. On a busy machine the server
-waits for its core as well: the last column is the CPU time that it used during one check, in steps
-of 10 ms. The exit status is 1 where both the 99th percentile and that time are above the bound.
+The app runs in a separate process on one core, under `conduit-lab serve`; the checks and the load
+come from the other core. 200 half-sent requests stay open throughout. On a busy machine the server
+also waits for its core: the last column is the CPU time that it used during one check, in steps of
+10 ms. The exit status is 1 if both the 99th percentile and that time are above the bound.
 
 Run it with `.venv/bin/python benchmarks/serving_health.py [--seconds 5]`.
 """
@@ -79,9 +79,9 @@ def row(rows: list[list[float]]) -> int:
 
 
 class Waits(NamedTuple):
-    """The seconds that the checks of one load waited, in order, and the server's CPU time.
+    """The sorted waits of the checks under one load in seconds, and the server's CPU time.
 
-    `cpu` is the most that it used during one check.
+    `cpu` is the maximum that it used during one check.
     """
 
     load: str
@@ -89,13 +89,13 @@ class Waits(NamedTuple):
     cpu: float
 
     def share(self, part: float) -> float:
-        """Return the wait that this part of the checks does not exceed."""
+        """Return the wait that this share of the checks does not exceed."""
         return self.seconds[min(int(part * len(self.seconds)), len(self.seconds) - 1)]
 
 
 @contextmanager
 def serving(folder: Path, core: int) -> Iterator[tuple[int, psutil.Process]]:
-    """Serve the app in a process of its own on one core; give its port and its process."""
+    """Serve the app in a separate process on one core; yield its port and process."""
     (folder / "app.py").write_text(APP)
     port = free_port()
     command = [*CLI, "serve", str(folder), f"--port={port}", "--grace=1"]
@@ -106,7 +106,7 @@ def serving(folder: Path, core: int) -> Iterator[tuple[int, psutil.Process]]:
 
 
 def check(port: int) -> float:
-    """Return the seconds that one health check took, on a connection of its own."""
+    """Return the seconds that one health check took on a new connection."""
     begun = perf_counter()
     connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     connection.request("GET", "/healthz")
@@ -147,7 +147,7 @@ def cpu(process: psutil.Process) -> float:
 
 
 def half_sent(port: int, stack: ExitStack) -> None:
-    """Open connections that stay, each with a part of a request."""
+    """Open connections that stay open, each with part of a request."""
     for number in range(HALF_SENT):
         half = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
         head = b"POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"

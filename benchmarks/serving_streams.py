@@ -1,8 +1,8 @@
-"""Streams over HTTP: the CPU time of a chunk, the first event, against sse-starlette and raw ASGI.
+"""Streams over HTTP: CPU time per chunk, time to first event, against sse-starlette and raw ASGI.
 
-Each server runs in a process of its own, for its own CPU time and memory. A chunk is a small dict;
-a token is a `Token` of the package's generator, appended by one thread to all streams as its
-scheduler does. Figures with a limit instead of a peer name it.
+Each server runs in a separate process, to measure its CPU time and memory. A chunk is a small dict;
+a token is a `Token` of the package's generator, appended to all streams by one thread, like its
+scheduler. Figures with a limit instead of a peer name it.
 
 Run it with `.venv/bin/python benchmarks/serving_streams.py [rounds]`.
 """
@@ -82,7 +82,7 @@ def server(which: str) -> Iterator[Address]:
 
 
 def per_chunk(servers: dict[str, Address], kind: str, words: str, rounds: int) -> Iterator[Row]:
-    """CPU time of each server per chunk of many concurrent streams, all measured in turn."""
+    """Measure each server's CPU time per chunk of many concurrent streams, alternately."""
     order = [name for _ in range(rounds) for name in servers] + ["ours"]
     for name in servers:
         cpu_per_chunk(servers[name], kind)  # warm
@@ -105,7 +105,7 @@ def cpu_per_chunk(address: Address, kind: str) -> float:
 
 
 def tokens(servers: dict[str, Address], rounds: int) -> Row:
-    """CPU time per token of many generations, against a chunk of raw ASGI at the same pace."""
+    """Measure CPU time per token of many generations, against a raw ASGI chunk at the same pace."""
     pairs = [
         (cpu_per_chunk(servers["ours"], "tokens"), cpu_per_chunk(servers["raw"], "paced"))
         for _ in range(rounds)
@@ -133,7 +133,7 @@ async def read_all(port: int, path: str) -> int:
 def first_event(
     name: str, address: Address, rounds: int, path: str = "one", words: str = "of a stream"
 ) -> Row:
-    """Time to the first event, and to a plain answer of the same app, on one connection."""
+    """Measure the time to the first event and to a plain answer of the same app."""
 
     async def measured() -> tuple[list[float], list[float]]:
         reader, writer = await asyncio.open_connection("127.0.0.1", address.port)
@@ -158,7 +158,7 @@ def first_event(
 
 
 def idle(ours: Address) -> Iterator[Row]:
-    """Memory of an idle stream, and the streams left after all clients disconnected."""
+    """Measure the memory of an idle stream, and the streams left after all clients disconnected."""
 
     async def measured() -> tuple[float, int]:
         await asyncio.sleep(0.5)
@@ -195,7 +195,7 @@ def idle(ours: Address) -> Iterator[Row]:
 
 
 async def paced() -> AsyncIterator[dict[str, Any]]:
-    """Yield chunks one by one, as a generator of text does."""
+    """Yield chunks one by one, like a text generator."""
     for _ in range(CHUNKS):
         await asyncio.sleep(CHUNK_SECONDS)
         yield CHUNK
@@ -219,7 +219,7 @@ def sync() -> Iterator[dict[str, Any]]:
 
 
 def busy() -> Iterator[dict[str, Any]]:
-    """Yield chunks on a thread that holds the interpreter between them."""
+    """Yield chunks on a thread that holds the GIL between them."""
     for _ in range(BUSY_CHUNKS):
         ends = perf_counter() + BUSY_SECONDS
         while perf_counter() < ends:
@@ -304,7 +304,7 @@ def peer() -> Any:
 
 
 def raw() -> Any:
-    """Return the same endpoints as one ASGI function: a chunk is encoded and sent, nothing else."""
+    """Return the same endpoints as one ASGI function that only encodes and sends chunks."""
     generators: dict[str, Callable[[], AsyncIterator[Any]]] = dict(_GENERATORS)
     kind = [(b"content-type", b"text/event-stream")]
 

@@ -1,7 +1,7 @@
-"""Model servers with worker processes that `benchmarks/serving.py` measures: `NAME PORT FOLDER`.
+"""Model servers with worker processes, measured by `benchmarks/serving.py`: `NAME PORT FOLDER`.
 
-LitServe and BentoML with onnxruntime as their documentation shows both, with one server process and
-one worker. They listen on 127.0.0.1 alone. `FOLDER` holds the model.
+LitServe and BentoML with onnxruntime, used as documented, with one server process and one worker.
+They listen only on 127.0.0.1. `FOLDER` holds the model.
 """
 
 # The checks run without the peers.
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-# in the environment, for the workers, which import this module again
+# environment variables, for the workers, which import this module again
 NAME, FOLDER = "SERVING_NAME", "SERVING_FOLDER"
 if __name__ == "__main__":
     os.environ[NAME], os.environ[FOLDER] = sys.argv[1], sys.argv[3]

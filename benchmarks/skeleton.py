@@ -1,6 +1,6 @@
-"""Imports and durable writes against their baselines: `.venv/bin/python benchmarks/skeleton.py`.
+"""Imports and durable writes against baselines: `.venv/bin/python benchmarks/skeleton.py`.
 
-Streams and searches have benchmarks of their own.
+Streams and searches have separate benchmarks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def rows() -> Iterator[Row]:
 
 
 def vector_add() -> Row:
-    """Add one vector durably, against adding it in memory."""
+    """Add one vector durably, compared with adding it in memory."""
     vector = np.random.default_rng(1).standard_normal(384).astype(np.float32)
     number = iter(range(10**9))
     with (
@@ -42,7 +42,7 @@ def vector_add() -> Row:
 
 
 def import_time() -> Row:
-    """Import the package in a fresh Python, against importing NumPy alone."""
+    """Import the package in a fresh Python, compared with importing only NumPy."""
 
     def fresh(code: str) -> float:
         begin = perf_counter()

@@ -1,11 +1,11 @@
-"""A served app under minutes of mixed load with 1 % faults: every answer right, nothing grows.
+"""A served app under minutes of mixed load with 1 % faults: all answers correct, nothing grows.
 
-The app runs in a process of its own, by `conduit-lab serve`; its memory, descriptors and threads
-are sampled each second. Clients send values, predictions, large bodies, searches and streams, come
-back to streams that they left, and leave streams for good; by the API of OpenAI they ask for
-embeddings, and for completions and chats, whole, streamed to the end or left (chats where `make
-chat-model` has made the model). The faults are half-sent requests, wrong bodies and aborted
-streams. The exit status is 1 where an answer was wrong or a figure grew.
+The app runs in a separate process under `conduit-lab serve`; its memory, descriptors and threads
+are sampled every second. Clients request values, predictions, large bodies, searches and streams,
+resume interrupted streams, and abandon streams; through the OpenAI API they request embeddings,
+completions and chats, complete, streamed to the end or abandoned (chats only if `make chat-model`
+has made the model). The faults are half-sent requests, invalid bodies and aborted streams. The exit
+status is 1 if an answer was wrong or a figure grew.
 
 Run it with `.venv/bin/python benchmarks/soak.py [--seconds 600]`.
 """
@@ -38,17 +38,17 @@ from conduit_lab.core.views.html import columns
 SECONDS = 600.0
 CLIENTS = 6
 FAULT_SHARE = 0.01
-WARM_SHARE = 0.25  # of the time, until figures are compared
+WARM_SHARE = 0.25  # of the time, before figures are compared
 MAX_GROWTH_BYTES = 12 * 2**20  # of the median memory, from the first to the last part
 MAX_GROWTH_SHARE = 0.05
-SETTLE_SECONDS = 40.0  # after the load, until every descriptor and thread must have gone
-TIMEOUT = 30.0  # of one answer
-IDLE_SECONDS = 3.0  # until a connection is opened again: the server closes it after 5
-WORKER_THREADS = 40  # of anyio's pool, which keeps idle ones
-TOKENS = 8  # of a completion or a chat, none of which ends before
+SETTLE_SECONDS = 40.0  # after the load, for descriptors and threads to be released
+TIMEOUT = 30.0  # per answer
+IDLE_SECONDS = 3.0  # before reopening a connection: the server closes idle ones after 5
+WORKER_THREADS = 40  # in anyio's pool, which keeps idle threads
+TOKENS = 8  # per completion or chat, none of which ends earlier
 MODELS = Path(__file__).parents[1] / "data" / "models"
 TEXTS = ["A kettle", "The refund of an order", "Once upon a time", "Where is my parcel?"]
-EMBEDDINGS: dict[str, list[float]] = {}  # as they were before the load
+EMBEDDINGS: dict[str, list[float]] = {}  # recorded before the load
 COMPLETIONS: dict[str, str] = {}
 HAS_CHAT = (MODELS / "chat" / "model.onnx").is_file()
 
@@ -115,7 +115,7 @@ class Sample(NamedTuple):
 
 
 class Client(threading.Thread):
-    """Sends one request after the other until `ends`, and checks each answer."""
+    """Sends requests sequentially until `ends`, and checks each answer."""
 
     def __init__(self, number: int, port: int, ends: float) -> None:
         super().__init__(name=f"client {number}", daemon=True)
@@ -128,7 +128,7 @@ class Client(threading.Thread):
         self._used = monotonic()
 
     def run(self) -> None:
-        """Send requests of every kind by their weights."""
+        """Send random requests of all kinds, by weight."""
         kinds = list(REQUESTS)
         weights = list(REQUESTS.values())
         while monotonic() < self.ends:
@@ -160,7 +160,7 @@ class Client(threading.Thread):
 
     @contextmanager
     def stream(self, path: str, body: Any, last_id: str = "") -> Iterator[HTTPResponse]:
-        """Give the answer of a stream, on a connection of its own."""
+        """Yield the response of a stream, on a separate connection."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
         headers = {"content-type": "application/json"}
         if last_id:
@@ -176,17 +176,17 @@ class Client(threading.Thread):
         return socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT)
 
 
-# Requests: each returns None, or the problem of its answer
+# Requests: each returns None, or a problem with its answer
 
 
 def double(client: Client) -> str | None:
-    """Ask a sync endpoint with a typed parameter."""
+    """Call a sync endpoint with a typed parameter."""
     n = client.random.randrange(10**6)
     return _same(client.ask("/double", {"n": n}), 2 * n)
 
 
 def later(client: Client) -> str | None:
-    """Ask an async endpoint."""
+    """Call an async endpoint."""
     n = client.random.randrange(10**6)
     return _same(client.ask("/later", {"n": n}), n + 1)
 
@@ -198,7 +198,7 @@ def large(client: Client) -> str | None:
 
 
 def predict(client: Client) -> str | None:
-    """Ask a model."""
+    """Call a model endpoint."""
     x = [client.random.uniform(0.1, 1.0), client.random.uniform(0.1, 1.0)]
     up = client.random.random() < 0.5
     answer = client.ask("/predict", {"x": x if up else [-each for each in x]})
@@ -222,7 +222,7 @@ def whole_stream(client: Client) -> str | None:
 
 
 def resumed_stream(client: Client) -> str | None:
-    """Leave a stream in the middle, and come back for the rest."""
+    """Disconnect from a stream in the middle, then resume it."""
     n, seen, last_id = client.random.randrange(5, 40), [], ""
     leave = client.random.randrange(1, 5)
     with client.stream("/kept", {"n": n}) as answer:
@@ -238,7 +238,7 @@ def resumed_stream(client: Client) -> str | None:
 
 
 def left_stream(client: Client) -> str | None:
-    """Leave a stream for good."""
+    """Abandon a stream."""
     seen = []
     with client.stream("/count", {"n": 10**6, "pause": 0.001}) as answer:
         for _, number in events(answer):
@@ -249,19 +249,19 @@ def left_stream(client: Client) -> str | None:
 
 
 def embedding(client: Client) -> str | None:
-    """Ask for the embedding of one of the texts, by the API of OpenAI."""
+    """Request the embedding of one of the texts through the OpenAI API."""
     text = client.random.choice(TEXTS)
     return _same_vector(ask_embedding(client, text), EMBEDDINGS[text])
 
 
 def completion(client: Client) -> str | None:
-    """Read a streamed completion to its end, by the API of OpenAI."""
+    """Read a streamed completion to its end through the OpenAI API."""
     prompt = client.random.choice(TEXTS)
     return _same("".join(completion_parts(client, prompt)), COMPLETIONS[prompt])
 
 
 def left_completion(client: Client) -> str | None:
-    """Leave a streamed completion after its first part."""
+    """Abandon a streamed completion after its first chunk."""
     prompt = client.random.choice(TEXTS)
     first = next(part for part in completion_parts(client, prompt, tokens=400) if part)
     return _same(COMPLETIONS[prompt].startswith(first), True)
@@ -275,18 +275,19 @@ def ask_embedding(client: Client, text: str) -> list[float]:
 
 
 def completion_parts(client: Client, prompt: str, tokens: int = TOKENS) -> Iterator[str]:
-    """Yield the texts of the chunks of a completion; with temperature 0 they are the same again."""
+    """Yield the texts of a completion's chunks; with temperature 0 they are reproducible."""
     body = {"model": "writer", "prompt": prompt, "max_tokens": tokens, "temperature": 0}
     for choice in choices(client, "/v1/completions", body):
         yield choice["text"]
 
 
 # The chat model is int8: the rows of a batch share the scale of their activations, so a near tie
-# may fall otherwise in another batch, its end too: an answer has at most TOKENS tokens
+# may resolve differently in another batch, even for the end token: an answer has at most TOKENS
+# tokens
 
 
 def chat(client: Client) -> str | None:
-    """Ask for a whole chat completion, by the API of OpenAI."""
+    """Request a complete chat completion through the OpenAI API."""
     answer = client.ask("/v1/chat/completions", chat_body(client))
     choice, usage = answer["choices"][0], answer["usage"]
     if not choice["message"]["content"]:
@@ -308,7 +309,7 @@ def streamed_chat(client: Client) -> str | None:
 
 
 def left_chat(client: Client) -> str | None:
-    """Leave a streamed chat completion after its first part."""
+    """Abandon a streamed chat completion after its first chunk."""
     parts = choices(client, "/v1/chat/completions", chat_body(client, tokens=400))
     first = next(each["delta"]["content"] for each in parts if each["delta"].get("content"))
     return None if first else "an empty message"
@@ -362,7 +363,7 @@ if HAS_CHAT:
 
 
 def half_sent(client: Client) -> str | None:
-    """Send a part of a request, wait, and leave."""
+    """Send part of a request, wait, and disconnect."""
     with client.connect() as connection:
         head = b"POST /double HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
         whole = head + b'content-length: 10\r\n\r\n{"n": 12}'
@@ -372,28 +373,28 @@ def half_sent(client: Client) -> str | None:
 
 
 def held_half(client: Client) -> str | None:
-    """Send a part of a request on a connection that stays open until the end."""
+    """Send part of a request on a connection that stays open until the end."""
     HELD.append(client.connect())
     HELD[-1].sendall(b"POST /double HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-le")
     return None
 
 
 def wrong_body(client: Client) -> str | None:
-    """Send a body that is no JSON, or does not fit."""
+    """Send a body that is not JSON or does not match the signature."""
     bodies = (b"{", b"[1", b"\xff\xfe", b"null", b'{"n": "x"}', b'{"m": 1}', b"[" * 10_000)
     body = client.random.choice(bodies)
     return _same(client.ask("/double", body, 400)["error"]["status"], 400)
 
 
 def wrong_place(client: Client) -> str | None:
-    """Ask for a path that is not there, and for too much."""
+    """Request a nonexistent path, and too many hits."""
     client.ask("/nowhere", {}, 404)
     client.ask("/v1/stores/notes/search", {"query": [1] * 8, "top_k": 10**12}, 400)
     return _same(client.ask("/v1/stores/nots/search", {"query": [1]}, 404)["error"]["status"], 404)
 
 
 def failing(client: Client) -> str | None:
-    """Ask an endpoint that fails."""
+    """Call an endpoint that fails."""
     return _same(client.ask("/refuse", {"n": 1}, 500)["error"]["type"], "internal")
 
 
@@ -412,7 +413,7 @@ def aborted(client: Client) -> str | None:
 
 
 def foreign(client: Client) -> str | None:
-    """Ask under the name of another site, as a page there would after a change of its DNS entry."""
+    """Send another site's host name, as in a DNS rebinding attack."""
     with client.connect() as connection:
         connection.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: example.com\r\n\r\n")
         first = connection.recv(1000)
@@ -420,7 +421,7 @@ def foreign(client: Client) -> str | None:
 
 
 def garbage(client: Client) -> str | None:
-    """Send bytes that are no HTTP."""
+    """Send bytes that are not HTTP."""
     with client.connect() as connection, suppress(OSError):
         connection.sendall(client.random.randbytes(client.random.randrange(1, 2_000)))
         connection.recv(100)
@@ -465,7 +466,7 @@ def events(answer: HTTPResponse) -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[psutil.Process, int]]:
-    """Serve the app of a folder in a process of its own."""
+    """Serve the app of a folder in a separate process."""
     (folder / "app.py").write_text(f"MODELS, HAS_CHAT = {str(MODELS)!r}, {HAS_CHAT}\n{APP}")
     np.savez(
         folder / "sign.npz",
@@ -487,13 +488,13 @@ def serving(folder: Path) -> Iterator[tuple[psutil.Process, int]]:
 
 
 def sample(server: psutil.Process) -> Sample:
-    """Return the server's figures now."""
+    """Return the server's current figures."""
     with server.oneshot():
         return Sample(server.memory_info().rss, server.num_fds(), server.num_threads())
 
 
 def settled(server: psutil.Process, before: Sample) -> Sample:
-    """Wait until the figures are those from before the load, at most `SETTLE_SECONDS`."""
+    """Wait at most `SETTLE_SECONDS` for the figures to return to their values before the load."""
     ends = monotonic() + SETTLE_SECONDS
     now = sample(server)
     while monotonic() < ends and now.descriptors > before.descriptors:
@@ -512,7 +513,7 @@ def main() -> int:
         for text in TEXTS:
             EMBEDDINGS[text] = ask_embedding(first, text)
             COMPLETIONS[text] = "".join(completion_parts(first, text))
-        warm = Client(-1, port, monotonic() + 2.0)  # opens what the first requests open
+        warm = Client(-1, port, monotonic() + 2.0)  # opens everything that first requests open
         warm.start()
         warm.join()
         before = sample(server)
@@ -543,7 +544,7 @@ def report(
     hanging: int,
     cpu: float,
 ) -> int:
-    """Print the counts and the figures; return 1 where one is not as it should be."""
+    """Print the counts and figures; return 1 if one of them is wrong."""
     counts: Counter[str] = sum((client.counts for client in clients), Counter())
     wrong = [problem for client in clients for problem in client.wrong]
     faults = sum(counts[act.__name__] for act in FAULTS)

@@ -1,12 +1,12 @@
-"""How long a server takes to stop while streams that never end are open, under each way to serve.
+"""The time a server takes to stop with endless streams open, for each way to serve.
 
-Ten clients read a stream each. The time runs from SIGTERM, or from `Server.stop()`, to the end of
-the process, or of the call; the bound is the grace and half a second. Each client must get a last
-event which says that the server has stopped. granian and hypercorn are measured where they are
-installed; hypercorn takes its grace from its own option.
+Ten clients read one stream each. The time runs from SIGTERM or `Server.stop()` to the end of the
+process or call; the bound is the grace period plus half a second. Each client must receive a final
+event saying that the server has stopped. granian and hypercorn are measured if they are installed;
+hypercorn takes its grace period from its own option.
 
 Run it with `.venv/bin/python benchmarks/stops.py [--rounds 5] [--only cli]`. The exit status is 1
-where the median of a way exceeds the bound, or a client got no last event.
+if the median of a way exceeds the bound or a client received no final event.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from conduit_lab.core.views.html import columns
 ROUNDS = 5
 STREAMS = 10
 GRACE = 1.0
-BOUND_SECONDS = 0.5  # over the grace
+BOUND_SECONDS = 0.5  # beyond the grace period
 TIMEOUT = 30.0
 MODELS = Path(__file__).parents[1] / "data" / "models"
 
@@ -81,14 +81,14 @@ UVICORN = ("-m", "uvicorn", "app:app", "--log-level", "critical", "--port")
 
 
 class Stop(NamedTuple):
-    """One stop: its seconds, and how many clients got a last event."""
+    """One stop: its seconds, and the number of clients that received a final event."""
 
     seconds: float
     last_events: int
 
 
 def ways(port: int) -> dict[str, list[str]]:
-    """Return the command of each way to serve that can run here."""
+    """Return the commands of all ways to serve that can run here."""
     cli = (*CLI, "serve", ".", f"--port={port}", f"--grace={GRACE:g}")
     found = {
         "cli": [*cli],
@@ -108,7 +108,7 @@ def ways(port: int) -> dict[str, list[str]]:
 
 @contextmanager
 def reading(port: int) -> Iterator[list[str]]:
-    """Read `STREAMS` streams, each on a thread, past their first event; give their last lines."""
+    """Read `STREAMS` streams, one thread each, past their first event; yield their last lines."""
     last_lines: list[str] = []
     begun = threading.Barrier(STREAMS + 1)
 
@@ -122,7 +122,7 @@ def reading(port: int) -> Iterator[list[str]]:
         try:
             while line := answer.readline():
                 last = line if line.strip() else last
-        except (OSError, HTTPException):  # a body that was cut
+        except (OSError, HTTPException):  # a truncated body
             pass
         connection.close()
         last_lines.append(last.decode())
@@ -153,7 +153,7 @@ def stop(command: list[str], folder: Path, port: int) -> Stop:
 
 
 def main() -> int:
-    """Stop each way some rounds, print the table and return the exit status."""
+    """Stop each way several times, print the table and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--only", default="", help="the ways whose name begins so")

@@ -1,7 +1,7 @@
-"""Whole stores: `.venv/bin/python benchmarks/stores.py`; benchmarks/peers.py compares others.
+"""Complete stores: `.venv/bin/python benchmarks/stores.py`; benchmarks/peers.py compares peers.
 
-Vectors are those of benchmarks/vectors.py, 384 dimensions, on one thread. *ref* is the product of
-all unit vectors with the query in float32, and `argpartition`.
+Vectors are those of benchmarks/vectors.py, 384 dimensions, on one thread. *ref* is the float32
+product of all unit vectors with the query, then `argpartition`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROUNDS = 40
 
 
 def ours(folder: Path) -> Iterator[Row]:
-    """Yield the rows of the store alone."""
+    """Yield the rows that measure only our store."""
     with on_one_core():
         for size in (10_000, 100_000):
             rows, queries = vectors(size)
@@ -44,7 +44,7 @@ def ours(folder: Path) -> Iterator[Row]:
 
 
 def filled(rows: FloatArray, path: Path | None = None) -> VectorStore:
-    """Return a store of `rows`, with its background builds finished."""
+    """Return a store of `rows` with finished background builds."""
     store = VectorStore(DIMENSION, path=path)
     numbers = np.random.default_rng(1).integers(0, 1_000, len(rows)).tolist()
     for at in range(0, len(rows), 10_000):
@@ -61,7 +61,7 @@ def settled(store: VectorStore) -> None:
 
 
 def searches(store: VectorStore, rows: FloatArray, queries: FloatArray) -> Iterator[Row]:
-    """Search through the whole API."""
+    """Search through the complete API."""
     turn = iter(range(10**9))
 
     def query() -> FloatArray:
@@ -120,7 +120,7 @@ def writing(folder: Path) -> Iterator[Row]:
 
 
 def shared(folder: Path) -> Iterator[Row]:
-    """Search after another store's add to the same file, compared to opening it again."""
+    """Search after another store's add to the same file, compared with reopening it."""
     rows, queries = vectors(50_000)
     path = folder / "shared.db"
     with filled(rows, path) as store, VectorStore(DIMENSION, path=path) as other:
@@ -139,7 +139,7 @@ def shared(folder: Path) -> Iterator[Row]:
 
 
 def memory(folder: Path) -> Iterator[Row]:
-    """Resident bytes per vector, without text and metadata, each in a process of its own."""
+    """Measure resident bytes per vector, without text and metadata, in separate processes."""
     for what in ("in memory", "in a snapshot"):
         command = [sys.executable, __file__, what, str(folder / "snapshot")]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -153,7 +153,7 @@ def memory(folder: Path) -> Iterator[Row]:
 
 
 def taken(what: str, snapshot: Path) -> float:
-    """Return the bytes per vector of a store; the one in memory writes the other's snapshot."""
+    """Return the bytes per vector of a store; the store in memory writes the other's snapshot."""
     rows, _ = vectors(100_000)
     ids = [str(i) for i in range(len(rows))]
     before = resident()
@@ -171,7 +171,7 @@ def taken(what: str, snapshot: Path) -> float:
 
 
 def resident() -> int:
-    """Return the anonymous memory of this process in bytes, without pages of files (Linux)."""
+    """Return the anonymous memory of this process in bytes, excluding file pages (Linux)."""
     status = Path("/proc/self/status").read_text()
     return next(
         int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")
@@ -179,7 +179,7 @@ def resident() -> int:
 
 
 def gaps() -> Iterator[Row]:
-    """Gaps of an event loop while a thread uses a store."""
+    """Measure gaps in an event loop while a thread uses a store."""
     rows, queries = vectors(100_000)
     store = filled(rows)
 
@@ -243,7 +243,7 @@ async def _gaps(work: Callable[[], object], length: float = 4.0) -> list[float]:
 
 
 def turned(what: str, ours: Callable[[], object], other: Callable[[], object], against: str) -> Row:
-    """Measure two calls in turn."""
+    """Measure two calls alternately."""
     pairs = [(once(ours), once(other)) for _ in range(ROUNDS)][5:]
     mine, beside, ratio = compared(pairs)
     return what, seconds(mine), seconds(beside), ratio, against

@@ -1,6 +1,6 @@
-"""Streams in process, against a bare queue; `serving_streams.py` measures them over HTTP.
+"""In-process streams compared with a bare queue; `serving_streams.py` measures them over HTTP.
 
-Figures with a limit instead of a peer name it.
+Figures compared with a limit instead of a peer name the limit.
 
 Run it with `.venv/bin/python benchmarks/streams.py`.
 """
@@ -21,7 +21,7 @@ from measure import Row, in_turn, print_table
 from conduit_lab import Stream
 from conduit_lab.core.views.figures import rate, seconds, size
 
-PASSED = 200_000  # chunks through one stream in process
+PASSED = 200_000  # chunks through one in-process stream
 FORMS = ("dicts", "integers", "one constant string")
 
 
@@ -35,7 +35,7 @@ def rows() -> Iterator[Row]:
 
 
 def throughput(form: str) -> Row:
-    """One reader iterates over a stream's chunks, against a bare queue between two threads."""
+    """Iterate over a stream's chunks with one reader, compared with a queue between two threads."""
     a, b, ratio = in_turn(
         lambda: PASSED / timed(perf_counter, through_stream, form),
         lambda: PASSED / timed(perf_counter, through_queue, form),
@@ -45,7 +45,7 @@ def throughput(form: str) -> Row:
 
 
 def cpu_time(form: str) -> Row:
-    """The same in CPU time, which other work on the machine disturbs less."""
+    """Measure the same in CPU time, which is less sensitive to other work on the machine."""
     a, b, ratio = in_turn(
         lambda: timed(process_time, through_stream, form) / PASSED,
         lambda: timed(process_time, through_queue, form) / PASSED,
@@ -61,7 +61,7 @@ def timed(clock: Callable[[], float], run: Callable[[str], int], form: str) -> f
 
 
 def chunks(form: str) -> Iterator[Any]:
-    """Yield `PASSED` chunks, each made when it is asked for."""
+    """Yield `PASSED` chunks, each created on demand."""
     if form == "dicts":
         for number in range(PASSED):
             yield {"chunk": number, "complete": False}
@@ -74,12 +74,12 @@ def chunks(form: str) -> Iterator[Any]:
 
 
 def through_stream(form: str) -> int:
-    """Return the number of chunks that a loop over a stream gets."""
+    """Return the number of chunks received by a loop over a stream."""
     return sum(1 for _ in Stream(chunks(form), keep=2**30))
 
 
 def through_queue(form: str) -> int:
-    """Return the number of chunks that another thread gets from a queue."""
+    """Return the number of chunks that another thread receives from a queue."""
     queued: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def produce() -> None:
@@ -95,7 +95,7 @@ def through_queue(form: str) -> int:
 
 
 def hand_over(count: int = 200) -> Row:
-    """The time until a single chunk reaches a waiting reader, against a bare queue."""
+    """Measure the time until a chunk reaches a waiting reader, compared with a bare queue."""
 
     def times() -> Iterator[float]:
         for _ in range(count):
@@ -132,7 +132,7 @@ def hand_over(count: int = 200) -> Row:
 
 
 def memory(count: int = 1000) -> Row:
-    """The memory of an ended stream of one chunk."""
+    """Measure the memory of an ended stream of one chunk."""
 
     def made() -> list[Stream[str]]:
         streams = [Stream(iter(("token",))) for _ in range(count)]

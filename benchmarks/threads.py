@@ -1,4 +1,4 @@
-"""Threads, deadlines and fallbacks: their cost beside the bare call, and what Parallel gains.
+"""Threads, deadlines and fallbacks: their cost over a bare call, and the gain of Parallel.
 
 Run it with `.venv/bin/python benchmarks/threads.py`.
 """
@@ -58,12 +58,12 @@ def rows() -> Iterator[Row]:
 
 
 def calls(members: Mapping[str, Stage]) -> Callable[[Any], Any]:
-    """Return a function that calls the members one after the other."""
+    """Return a function that calls the members sequentially."""
     return lambda value: {name: stage(value) for name, stage in members.items()}
 
 
 def beside(what: str, ours: Callable[[Any], Any], other: Callable[[Any], Any], count: int) -> Row:
-    """Measure a call beside the bare one."""
+    """Measure a call compared with a bare call."""
     mine, bare, ratio = in_turn(
         lambda: per_call(lambda: ours(1), count), lambda: per_call(lambda: other(1), count)
     )
@@ -85,7 +85,7 @@ class Numbers(Stage):
 
 
 def streamed() -> Row:
-    """Measure the stream of a Fallback beside that of its stage."""
+    """Measure the stream of a Fallback compared with its stage's stream."""
 
     def read(stage: Stage) -> float:
         begin = perf_counter()

@@ -1,8 +1,8 @@
 """Vector search against NumPy and faiss: `.venv/bin/python benchmarks/vectors.py scan [SIZE …]`.
 
 Vectors have 384 dimensions. Up to 30,000 are MiniLM embeddings of installed docstrings, cached in
-the system's temporary folder. Larger sets add to these Gaussian noise of half their covariance's
-scale. *ref* is the float32 product of all unit vectors with the query, then `argpartition`. One
+the system's temporary folder. Larger sets add Gaussian noise of half their covariance's scale to
+these. *ref* is the float32 product of all unit vectors with the query, then `argpartition`. One
 thread; calls alternate.
 """
 
@@ -43,7 +43,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 def scan(sizes: list[int]) -> Iterator[Row]:
-    """Yield the rows about plans, batches, filters, memory and the plans' break-even sizes."""
+    """Yield the rows for plans, batches, filters, memory and the plans' break-even sizes."""
     with on_one_core():
         for size in sizes:
             rows, queries = vectors(size)
@@ -54,7 +54,7 @@ def scan(sizes: list[int]) -> Iterator[Row]:
 
 
 def vectors(size: int) -> tuple[FloatArray, FloatArray]:
-    """Return unit vectors `[size, 384]` and further ones of the same distribution as queries."""
+    """Return unit vectors `[size, 384]`, and more from the same distribution as queries."""
     made = real(size + QUERIES) if size <= REAL_ROWS else drawn(size + QUERIES)
     return made[:size], made[size:].copy()
 
@@ -165,7 +165,7 @@ def linked(rows: FloatArray, queries: FloatArray) -> Iterator[Row]:
 def filters(
     index: Index, rows: FloatArray, queries: FloatArray, scores: FloatArray
 ) -> Iterator[Row]:
-    """Search a share of the rows, against faiss with a bitmap of them."""
+    """Search a share of the rows, compared with faiss using a bitmap."""
     import faiss as installed
 
     faiss: Any = installed
@@ -190,7 +190,7 @@ def filters(
 
 
 def thresholds() -> Iterator[Row]:
-    """Compare each plan with the previous one around the size from which it is chosen."""
+    """Compare each plan with the previous one around the size at which it is chosen."""
     for size in (1_000, 2_000, 4_000, 8_000):
         accelerators.INT8_ROWS = 1
         rows, queries = vectors(size)
@@ -236,7 +236,7 @@ def thresholds() -> Iterator[Row]:
 
 
 def filled(rows: FloatArray, graph: bool = False) -> Index:
-    """Return an index of `rows` once its background work is complete."""
+    """Return an index of `rows` with completed background work."""
     graph_rows = accelerators.GRAPH_ROWS
     accelerators.GRAPH_ROWS = graph_rows if graph else 10 * len(rows)
     index = Index(DIMENSION)
@@ -253,7 +253,7 @@ def each(queries: FloatArray) -> Iterator[FloatArray]:
 
 
 def recall(index: Index, queries: FloatArray, scores: FloatArray, keep: Bools) -> float:
-    """Return the recall of a search: the share of the true best rows that it finds."""
+    """Return the recall of a search: the share of the true best rows found."""
     found = index.search(queries, TOP_K, None if keep.all() else keep).found
     right = total = 0
     for (rows, _), score in zip(found, scores, strict=False):
@@ -279,7 +279,7 @@ def once(call: Callable[[], object]) -> float:
 
 
 def one_thread() -> None:
-    """Restart this script with one NumPy thread: NumPy reads their number on import."""
+    """Restart this script with one NumPy thread: NumPy reads the number of threads on import."""
     if any(os.environ.get(threads) != "1" for threads in THREADS):
         os.execve(
             sys.executable,

@@ -1,11 +1,11 @@
-"""From a chunk to the page: latency of live views in a real JupyterLab, and their messages.
+"""From chunk to page: the latency and messages of live views in a real JupyterLab.
 
     python benchmarks/views.py [seconds]
 
-Each chunk carries the time at which it was made; an observer in the page compares it with the
-time at which its text node was added. Everything runs on one machine, so the clocks agree. It also
-counts the frames and bytes that the page received. The hub is open already: the first view of a
-session waits for it.
+Each chunk contains its creation time; an observer in the page compares it with the time at which
+its text node was added. Everything runs on one machine, so the clocks agree. The script also counts
+the frames and bytes received by the page. The hub is already open: the first view of a session
+waits for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A folder that stands for a clone of the project: what the tour is run in."""
+"""A folder that imitates a clone of the project, in which the tour runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers: a graph's outputs become arrays, predictions or a DataFrame."""
+"""Answers: convert a graph's outputs to arrays, predictions or a DataFrame."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from conduit_lab.models.prediction import Prediction, Predictions
 
 
 class Answers:
-    """The outputs of one model, called `name` in errors; `axes` are their batch axes or None.
+    """Converts the outputs of one model, called `name` in errors, with batch `axes` (or None).
 
-    A classifier gives `Prediction`s: one with `labels`, class names in output order, and one whose
-    graph ends in a map of probabilities, as converters of scikit-learn models write it (ONNX-ML's
-    ZipMap). Where the graph gives a label of its own beside the probabilities, that is the
-    prediction's: a threshold or a vote may choose another class than the likeliest. `classes` are
-    the values of that label in column order, where the graph names them.
+    A classifier returns `Prediction`s. It has `labels`, class names in output order, or its graph
+    ends in a map of probabilities (ONNX-ML's ZipMap), as converted scikit-learn models do. If the
+    graph also outputs a label, the prediction uses it: a threshold or a vote may choose another
+    class than the most likely one. `classes` are the values of that label in column order, if the
+    graph names them.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Answers:
         self._first = [_first(axis) for axis in axes]
         self.probabilities, self._own = classifier_outputs(specs)
         self._mapped = bool(specs) and specs[self.probabilities].dtype.startswith("seq(map(")
-        # several labels per sample
+        # multi-label: several labels per sample
         several = len(specs) == 2 and self._own is None and specs[0].dtype in _LABELS
         beside = axes[self.probabilities] in (0, None) if specs else False
         self._classifies = not several and (self._mapped or (labels is not None and beside))
@@ -54,7 +54,7 @@ class Answers:
 
     @property
     def gives(self) -> ValueSpec:
-        """The outputs, or `Prediction`; None where only a run decides between the two."""
+        """The outputs, or `Prediction`; None if only a run can decide between the two."""
         if not self._classifies:
             return with_batch(self.specs, self._axes)
         scores = self.specs[self.probabilities]
@@ -82,7 +82,7 @@ class Answers:
 
     @staticmethod
     def _one(output: Any, first: Any) -> Any:
-        """Return one sample's part of an output, or all of it where it has no batch axis."""
+        """Return one sample's part of an output, or all of it if it has no batch axis."""
         if not isinstance(output, list):
             return output[first]
         if output and isinstance(output[0], np.ndarray):
@@ -105,8 +105,8 @@ class Answers:
         if labels is None or (self._mapped and len(labels) != len(classes)):
             labels = [str(label) for label in classes]
         if rows.shape[1] == 1 and len(labels) == 2:
-            rows = np.concatenate([1 - rows, rows], axis=1)  # one score is the second class's
-        # argmax gives the place of the first NaN where there is one
+            rows = np.concatenate([1 - rows, rows], axis=1)  # a single score is the second class's
+        # argmax returns the index of the first NaN, if any
         if rows.size and (largest := rows.item(int(rows.argmax()))) != largest:
             self._refuse_nan()
         if self._own is None:
@@ -118,7 +118,7 @@ class Answers:
 
     def _refuse_nan(self) -> NoReturn:
         raise ModelRunError(
-            f"{self.name!r} gave NaN for a probability: its weights or its input are out of range "
+            f"{self.name!r} returned NaN for a probability: its weights or input are out of range "
             "(float16 holds numbers up to 65 504)"
         )
 
@@ -152,7 +152,7 @@ class Answers:
 
 
 def classifier_outputs(specs: Sequence[TensorSpec]) -> tuple[int, int | None]:
-    """Return the places of the probabilities and of the graph's own label, or None for that."""
+    """Return the indices of the probabilities and of the graph's own label, if any."""
     for own, other in ((0, 1), (1, 0)) if len(specs) == 2 else ():
         label, probabilities = specs[own], specs[other]
         column = len(label.shape) == 1 or label.shape[1:] == (1,)
@@ -177,7 +177,7 @@ def metadata_labels(metadata: dict[str, str], path: Path) -> list[str] | None:
 
 
 def with_batch(specs: Sequence[TensorSpec], axes: Sequence[int | None]) -> tuple[TensorSpec, ...]:
-    """Return the specs with batch axes of any length: a fixed one takes more rows in pieces."""
+    """Return the specs with batch axes of any length: a fixed batch is run in pieces."""
     return tuple(
         spec
         if axis is None or not spec.ranked

@@ -29,7 +29,7 @@ BENCHMARK_SECONDS = 2.0  # for one model
 
 
 class Benchmark(Sequence[Timing], Viewed):
-    """The timings of one model: a `Timing` per batch size."""
+    """The timings of one model, one `Timing` per batch size."""
 
     def __init__(self, name: str, device: str, timings: Sequence[Timing], note: str = "") -> None:
         self.name = name
@@ -45,7 +45,7 @@ class Benchmark(Sequence[Timing], Viewed):
 
     @property
     def title(self) -> str:
-        """The result in a sentence."""
+        """The result as a sentence."""
         first, best = self[0], self._best
         rate = f"{self.name}: {best.samples} samples/s in calls with {_samples(best)}"
         if best is first:
@@ -55,7 +55,7 @@ class Benchmark(Sequence[Timing], Viewed):
 
     @property
     def chart(self) -> views.BarChart:
-        """A bar per batch size for its samples per second; the best size stands out."""
+        """One bar per batch size with its samples per second; the best size is highlighted."""
         rows = [(_samples(timing), timing.rate, f"{timing.samples} /s") for timing in self]
         return views.BarChart(
             self.title,
@@ -68,7 +68,7 @@ class Benchmark(Sequence[Timing], Viewed):
 
     @property
     def _best(self) -> Timing:
-        """The smallest batch size with about as many samples per second as any."""
+        """The smallest batch size with about the highest throughput."""
         most = max(timing.rate for timing in self)
         return next(timing for timing in self if timing.rate * NOISE_RATIO >= most)
 
@@ -116,13 +116,13 @@ def benchmark(
     batch_sizes: Sequence[int] | None = None,
     seconds: float = BENCHMARK_SECONDS,
 ) -> Benchmark:
-    """Measure a model or any stage or function on `sample`, repeated to each of `batch_sizes`.
+    """Measure a model, stage or function on `sample`, repeated to each of `batch_sizes`.
 
     The timed call is the public one: `predict` with its checks and conversions, `encode` with a
     text or a list of texts, for any other stage a call, or `batch` for several samples. `seconds`
-    is the time for all sizes together, which take turns; each is called at least three times, so
-    slow models take longer. By default the sizes are 1, 8, 32 and 128, without those that would
-    take too long. Raises the model's own error for a sample that does not fit.
+    is the total time for all sizes, which are measured alternately; each is called at least three
+    times, so slow models take longer. By default the sizes are 1, 8, 32 and 128, except sizes that
+    would take too long. Raises the model's own error for a sample that does not fit.
     """
     stage = as_stage(stage)
     sizes = list(_BATCH_SIZES if batch_sizes is None else batch_sizes)
@@ -138,7 +138,7 @@ def benchmark(
     with progress(seconds, TIME, f"benchmark {stage.name}"):
         for i, size in enumerate(sizes):
             call, _ = call_of(stage, sample, size)
-            call()  # the first may open the file
+            call()  # the first call may open the file
             calls.append(call)
             following = sizes[i + 1] if i + 1 < len(sizes) else size
             if (
@@ -157,7 +157,7 @@ def benchmark(
 
 
 def call_of(stage: Stage, sample: Any, rows: int | None = None) -> tuple[TimedCall, int]:
-    """Return a call of `stage` on `sample`, repeated to `rows` or as it is, and the rows in it."""
+    """Return a call of `stage` on `sample`, optionally repeated to `rows`, and its row count."""
     repeat = getattr(stage, "repeat", None)
     if repeat is not None:
         value, rows = repeat(sample, rows)
@@ -169,5 +169,5 @@ def call_of(stage: Stage, sample: Any, rows: int | None = None) -> tuple[TimedCa
 
 
 def device_of(stage: Stage) -> str:
-    """Return the device of a stage, such as `cpu`; `python` for one without a model."""
+    """Return the device of a stage, such as `cpu`; `python` for a stage without a model."""
     return str(getattr(stage, "device", "python"))

@@ -16,16 +16,16 @@ from conduit_lab.models.prediction import Prediction
 
 
 class CallableModel(Function):
-    """A function of one argument that predicts; `labels` turn its output into `Prediction`s.
+    """A function of one argument used as a model; `labels` turn its output into `Prediction`s.
 
-    The function takes the argument of `predict` unchanged. With labels it returns probabilities in
-    their order, float `[classes]` or `[n, classes]`.
+    The function receives the argument of `predict` unchanged. With labels it must return
+    probabilities in label order, float `[classes]` or `[n, classes]`.
     """
 
     kind = "predict"
     device = "python"
     remote = False
-    held = None  # no file, so no session to share or evict
+    held = None  # without a file there is no session to share or evict
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class CallableModel(Function):
         self.labels = list(labels) if labels is not None else None
 
     def predict(self, value: Any) -> Any:
-        """Call the function; `ModelRunError` for a result that does not fit the labels."""
+        """Call the function; raise `ModelRunError` for a result that does not fit the labels."""
         return self(value)
 
     def run(self, value: Any) -> Any:

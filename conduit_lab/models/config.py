@@ -14,7 +14,7 @@ MAX_CONFIG_BYTES = 16 * 2**20
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Return a JSON object, empty where the file is absent; `ModelLoadError` for anything else."""
+    """Return a JSON object, empty if the file is missing; else raise `ModelLoadError`."""
     if not path.is_file():
         return {}
     value = read_json(path)
@@ -26,7 +26,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """Return the value of a JSON file; `ModelLoadError` for one that is broken or huge."""
+    """Return the value of a JSON file; raise `ModelLoadError` if it is broken or too large."""
     try:
         return json.loads(_bounded(path).read_bytes())
     except (ValueError, RecursionError) as error:
@@ -34,7 +34,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_text(path: Path) -> str:
-    """Return the content of a text file; `ModelLoadError` for one that is not UTF-8 or huge."""
+    """Return the content of a text file; raise `ModelLoadError` if it is not UTF-8 or too large."""
     try:
         return _bounded(path).read_text("utf-8")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""FileModel: a model that is a file or a folder, opened at its first use."""
+"""FileModel: a model stored as a file or folder, opened on first use."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ _Result = TypeVar("_Result")
 
 
 class FileModel(Stage, Viewed, Generic[_Parts]):
-    """A model at `path`, opened by `open()` or at its first use; equal files share a session.
+    """A model at `path`, opened by `open()` or on first use; equal files share a session.
 
-    `revision` is the digest of the content that was opened last, None before. `remote` says that on
-    Ray Serve it runs in a deployment of its own.
+    `revision` is the digest of the content opened last, or None. `remote` means that it runs in a
+    separate deployment on Ray Serve.
     """
 
     revision: str | None = None
     remote: bool = False
-    main_call: ClassVar[str] = "predict(value)"  # named where another kind's method is called
+    main_call: ClassVar[str] = "predict(value)"  # suggested if another kind's method is called
 
     def __init__(self, path: Path, name: str, options: Options) -> None:
         self.path = path
@@ -61,16 +61,16 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
         """Open the file or folder at `path`; raises `ModelLoadError` or `DeviceError`."""
 
     def open(self) -> Self:
-        """Load it now; raises `ModelLoadError` or `DeviceError`. Does nothing the second time."""
+        """Load it now; raises `ModelLoadError` or `DeviceError`. Idempotent."""
         with self._opening:
             if self._opened is None:
                 self._hold(self._open())
         return self
 
     def _hold(self, opened: _Parts) -> None:
-        """Use `opened` for the calls from now on."""
+        """Use `opened` for all further calls."""
         self._opened = opened
-        self.revision = opened.shared.key[0]  # last: a call that reads the new one runs that file
+        self.revision = opened.shared.key[0]  # last: a call that reads this runs the new file
 
     def unload(self) -> None:
         """Free the memory, unless another model shares the session; the next call reopens it."""
@@ -83,13 +83,13 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
 
     def _parts(self) -> _Parts:
         opened = self._opened
-        while opened is None:  # again where another thread unloads it meanwhile
+        while opened is None:  # retry if another thread unloads it meanwhile
             self.open()
             opened = self._opened
         return opened
 
     def _load(self) -> None:
-        """Open it, and its session where that was evicted."""
+        """Open it, and reopen its session if that was evicted."""
         self._parts().shared.load()
 
     @property
@@ -100,27 +100,27 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
 
     @property
     def shared(self) -> Shared:
-        """The opened graph or weights; opens it at the first use."""
+        """The opened graph or weights, opened on first use."""
         return self._parts().shared
 
     @property
     def takes(self) -> tuple[TensorSpec, ...] | None:
-        """Specs of the values that it takes, None while it is not open; opens nothing."""
+        """Specs of the input values, or None while it is not open; opens nothing."""
         opened = self._opened
         return None if opened is None else self._takes(opened)
 
     @property
     def gives(self) -> ValueSpec:
-        """The values that the next stage gets, None while it is not open; opens nothing."""
+        """The values passed to the next stage, or None while it is not open; opens nothing."""
         opened = self._opened
         return None if opened is None else self._gives(opened)
 
     def _takes(self, opened: _Parts) -> tuple[TensorSpec, ...] | None:
-        """Return the specs of the values that the opened model takes, None for other values."""
+        """Return the specs of the opened model's input values, or None for other values."""
         return None
 
     def _gives(self, opened: _Parts) -> ValueSpec:
-        """Return the values that the opened model gives."""
+        """Return the opened model's output values."""
         return None
 
     @property
@@ -130,12 +130,12 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
 
     @property
     def device(self) -> str:
-        """The device that the model runs on in fact, such as `cpu`, `cuda` or `numpy`."""
+        """The device that the model actually runs on, such as `cpu`, `cuda` or `numpy`."""
         return self.shared.device
 
     @property
     def size(self) -> int:
-        """Bytes of the weights."""
+        """Size of the weights in bytes."""
         return self.shared.size
 
     def benchmark(
@@ -149,9 +149,9 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
         return benchmark(self, sample, batch_sizes=batch_sizes, seconds=seconds)
 
     def _traced(self, value: Any, call: Callable[[], _Result], arguments: Any = ()) -> _Result:
-        """Make a call on `value`, in a span of its own where a trace is recorded.
+        """Make a call on `value`, in its own span if a trace is recorded.
 
-        `arguments` are those that decide the result beside the value.
+        `arguments` are the other arguments that affect the result.
         """
         here = current()
         if here is None:
@@ -177,7 +177,7 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
 
     @abstractmethod
     def _facts(self) -> list[tuple[str, str]]:
-        """Return the rows of the repr; a model that is not open stays closed."""
+        """Return the rows of the repr; does not open the model."""
 
     def __repr__(self) -> str:
         state = "not opened" if self.held is None else self.held.state
@@ -189,7 +189,7 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
 
 
 class _OtherKindsMethod:
-    """The main method of another kind of model: raises an `AttributeError` that names the own."""
+    """The main method of another kind of model: raises an `AttributeError` naming its own."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -203,7 +203,7 @@ class _OtherKindsMethod:
         )
 
 
-# set, not declared: type checkers and completion know only the methods that a kind has, and with a
-# `__getattr__` IPython would complete no call of a model's method
+# set, not declared, so type checkers and completion list only the methods of each kind; with a
+# `__getattr__`, IPython would not complete calls of a model's methods
 for _name in _MAIN_METHODS:
     setattr(FileModel, _name, _OtherKindsMethod(_name))

@@ -1,4 +1,4 @@
-"""FolderModel: a model that is a folder with a choice of graphs."""
+"""FolderModel: a model stored as a folder with a choice of graphs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _Parts = TypeVar("_Parts", bound=OpenedFolder)
 
 
 class FolderModel(FileModel[_Parts]):
-    """A model in the folder at `path`; `variant` chooses a graph other than `model.onnx`."""
+    """A model in the folder at `path`; `variant` selects a graph other than `model.onnx`."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class FolderModel(FileModel[_Parts]):
         self.variant = variant
 
     def _open_session(self, graph: Path) -> Shared:
-        """Open a graph of the folder with the model's options, or with those that `tune` saved."""
+        """Open a graph of the folder with the model's options, or the options that `tune` saved."""
         tuned = read_tuning(graph)
         return sessions.open(graph, self.options if tuned is None else tuned.options(self.options))
 
@@ -59,4 +59,4 @@ class FolderModel(FileModel[_Parts]):
 
     @abstractmethod
     def _more_facts(self, opened: _Parts) -> list[tuple[str, str]]:
-        """Return the rows of the repr that only this kind of model has."""
+        """Return the rows of the repr specific to this kind of model."""

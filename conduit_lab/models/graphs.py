@@ -13,8 +13,8 @@ from conduit_lab.core.paths import display
 def find_graphs(*folders: Path, stem: str = "model") -> dict[str, Path]:
     """Return graphs by variant: `model.onnx` as "", `model_int8.onnx` as "int8".
 
-    A file of the folder comes before one of its `onnx/`. `stem` is a pattern for the beginning of
-    the names.
+    A file in the folder takes precedence over one in its `onnx/`. `stem` is a pattern for the start
+    of the names.
     """
     pattern = re.compile(rf"{stem}(?:_(.+))?\.onnx")
     found: dict[str, Path] = {}

@@ -1,4 +1,4 @@
-"""Inputs: arrays, lists, dicts and DataFrames become the arrays that a graph takes."""
+"""Inputs: convert arrays, lists, dicts and DataFrames to the arrays that a graph takes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from conduit_lab.runtime.sessions.session import dtype_of, native
 from conduit_lab.runtime.sessions.tensor import DeviceTensor
 
 _FLOAT32 = np.dtype(np.float32)
-# `struct` packs a list in a quarter of NumPy's time; with "=" it refuses numbers that float32
+# `struct` packs a list in a quarter of NumPy's time; with "=" it rejects numbers that float32
 # cannot hold
 _PACKED = (float, int)
 _LISTS = frozenset({list})
@@ -26,7 +26,7 @@ _NUMBERS = {str(np.dtype(code)) for code in "?bhilqBHILQefd"}
 
 
 class Feeds(NamedTuple):
-    """Arrays by input name, each with its batch axis; their rows; whether they are one sample."""
+    """Arrays by input name, with batch axes; their number of rows; whether they are one sample."""
 
     arrays: dict[str, Any]
     rows: int
@@ -34,11 +34,11 @@ class Feeds(NamedTuple):
 
 
 class Inputs:
-    """The inputs of one model, called `name` in errors; `layout` says where their samples are.
+    """The inputs of one model, called `name` in errors; `layout` describes their batch axes.
 
-    A batch axis that the graph fixes takes any multiple of its rows. Where there is one numeric
-    input, called `only`, whose samples have a fixed shape, an array of dtype `exact` and shape
-    `sample`, or rows of them, needs no other check. `exact` is None for all other models.
+    A fixed batch axis accepts any multiple of its rows. If there is one numeric input, called
+    `only`, whose samples have a fixed shape, then an array of dtype `exact` and shape `sample`, or
+    rows of them, needs no other check. `exact` is None for all other models.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Inputs:
                     self._pack = struct.Struct(f"={self.sample[0]}f").pack
 
     def feeds(self, value: Any) -> Feeds:
-        """Return the arrays for one sample or a batch. Raises `ModelInputError` for a misfit."""
+        """Return the arrays for one sample or a batch; raise `ModelInputError` if invalid."""
         if type(value) is np.ndarray and value.dtype is self.exact:
             shape = value.shape
             if shape == self.sample:
@@ -78,7 +78,7 @@ class Inputs:
                     rows = np.frombuffer(packed, _FLOAT32).reshape(len(value), -1)
                     return Feeds({self.only: rows}, len(value), False)
             except (struct.error, OverflowError, TypeError):
-                pass  # only the full check can decide, and name the misfit
+                pass  # only the full check can decide, and name the problem
         if (
             isinstance(value, DeviceTensor)
             and self.layout.inputs == (0,)
@@ -106,7 +106,7 @@ class Inputs:
         return Feeds(arrays, counts[0] if counts else 1, single)
 
     def _with_rows(self, spec: TensorSpec, axis: int | None, array: Array) -> tuple[Array, bool]:
-        """Return an array with its batch axis, and whether it came without, as one sample."""
+        """Return an array with its batch axis, and whether that was missing, as for one sample."""
         size, shape = self.layout.size, array.shape
         place = 0 if axis is None and spec.shape[:1] == (1,) else axis
         if (
@@ -142,7 +142,7 @@ class Inputs:
         return [value]
 
     def _columns(self, frame: Any) -> list[Any]:
-        """Return a DataFrame's columns by input name, or all as the features of the one input."""
+        """Return a DataFrame's columns by input name, or all as features of the only input."""
         names = [spec.name for spec in self.specs]
         if len(names) > 1 or list(frame.columns) == names:
             missing = [name for name in names if name not in frame.columns]
@@ -152,7 +152,7 @@ class Inputs:
                     f"{self.name!r} expects the columns {', '.join(names)}; the DataFrame has "
                     f"{have or 'none'}"
                 )
-            # an input of [batch, 1] takes a column too
+            # an input of [batch, 1] also takes a column
             return [
                 frame[[spec.name]] if len(spec.shape) == 2 else frame[spec.name]
                 for spec in self.specs
@@ -169,7 +169,7 @@ class Inputs:
         """Return `value` as an array of the spec's dtype.
 
         Numbers in lists are cast. An array of floats is rounded to float32; any other array is cast
-        only where that is exact.
+        only if that is exact.
         """
         try:
             array = np.asarray(value)
@@ -190,8 +190,8 @@ class Inputs:
             raise ModelInputError(
                 f"{self.name!r} expects {spec.name} {spec}, got {describe(array)}"
             )
-        # a list has no precision of its own, pandas makes float64 of any number, and NumPy's own
-        # functions give float64 where a model computes in float32
+        # a list has no precision of its own, pandas stores numbers as float64, and NumPy's own
+        # functions return float64 even for models that compute in float32
         unstated = not isinstance(value, np.ndarray)
         loose = dtype.kind == "f" and (
             unstated or (array.dtype.kind == "f" and dtype == np.float32)
@@ -212,7 +212,7 @@ class Inputs:
         return cast
 
     def _for_text(self, spec: TensorSpec, array: Array) -> str:
-        """Return the error for text; a model that takes rows of floats may take an embedder's."""
+        """Return the error for text; suggest an embedder for a model that takes rows of floats."""
         one = array.size == 1
         got = "a text" if one else figures.plural(array.size, "text")
         message = f"{self.name!r} expects {spec.name} {spec}, got {got}"
@@ -226,7 +226,7 @@ class Inputs:
 def _exact(array: Array, cast: Array) -> bool:
     """Return whether `cast` holds exactly the values of `array`."""
     if array.dtype.kind in "iu" and cast.dtype.kind == "f":
-        # compared as they are, both would be rounded to float64 first
+        # a direct comparison would round both to float64 first
         beyond = float(np.iinfo(array.dtype).max) + 1
         return bool(np.all(cast < beyond)) and np.array_equal(cast.astype(array.dtype), array)
     return np.array_equal(cast, array, equal_nan=array.dtype.kind == "f")

@@ -1,4 +1,4 @@
-"""Kinds: the class of a model's folder, by its configs and the outputs of its graph."""
+"""Kinds: the class of a model folder, from its configs and its graph's outputs."""
 
 from __future__ import annotations
 
@@ -39,14 +39,11 @@ _ENCODE = (
     "Embedder"
 )
 _ANSWER = "a question-answering model: its logits say where in a passage an answer starts and ends"
-_MASKED = (
-    "a masked language model: its logits are scores of the tokens a masked place may have; "
-    f"{_ENCODE}"
-)
+_MASKED = f"a masked language model: its logits score the tokens for a masked position; {_ENCODE}"
 _SEQ2SEQ = "a sequence-to-sequence model, an encoder and a decoder in one"
 _SPEECH = "a speech recognition model"
-# The first key within an architecture's name gives its head; a value with spaces is the reason why
-# it is not supported.
+# The first key contained in an architecture's name decides its head; a value with spaces is the
+# reason why it is not supported.
 _HEADS = {
     "SequenceClassification": _SEQUENCE,
     "TokenClassification": _TOKEN,
@@ -78,9 +75,9 @@ _HEADS = {
 # outputs of a graph without a head
 _BODY = ("last_hidden_state", "token_embeddings", "sentence_embedding")
 _INPUTS = {
-    "pixel_values": "a model of images: its graph takes pixel_values",
-    "input_values": "a model of sound: its graph takes input_values",
-    "input_features": "a model of sound: its graph takes input_features",
+    "pixel_values": "an image model: its graph takes pixel_values",
+    "input_values": "an audio model: its graph takes input_values",
+    "input_features": "an audio model: its graph takes input_features",
     "decoder_input_ids": _SEQ2SEQ,
 }
 # keys of a cross-encoder's config.json
@@ -88,22 +85,23 @@ _CROSS_ENCODER = ("sentence_transformers", "sbert_ce_default_activation_function
 _SENTENCES = re.compile(
     r"modules\.json|sentence_\w+_config\.json|config_sentence_transformers\.json|1_Pooling"
 )
-# With more logits per token, and no config that names a head, it is a language model.
+# With more logits per token, and no head in a config, it is a language model.
 _MAX_LABELS = 1024
 
 
 def kind_of_folder(path: Path, variant: str | None = None) -> type[AnyFolder]:
-    """Return the class of a model's folder; `ModelLoadError` names the kind of an unsupported one.
+    """Return the class of a model folder; raise `ModelLoadError` naming an unsupported kind.
 
-    The first of `architectures` in config.json gives the head, unless the graph's outputs show that
-    it was exported without one. Without it sentence-transformers' files decide, then the outputs.
+    The first of `architectures` in config.json decides the head, unless the graph's outputs show
+    that it was exported without one. Without an entry, sentence-transformers' files decide, then
+    the outputs.
     """
     config = read_config(path / "config.json")
     own = read_config(path / "config_sentence_transformers.json").get("model_type")
     crossed = own == "CrossEncoder" or any(key in config for key in _CROSS_ENCODER)
     head = _architecture(config) or (_SEQUENCE if crossed else None)
     sentences = not crossed and any(_SENTENCES.fullmatch(file.name) for file in path.iterdir())
-    if sentences and head not in _CLASSIFIERS:  # an embedder may be made of any language model
+    if sentences and head not in _CLASSIFIERS:  # an embedder may be based on any language model
         return _class(_EMBEDDING)
     if (path / "genai_config.json").is_file() or head == _GENERATION:
         return _class(_GENERATION)
@@ -126,29 +124,29 @@ def kind_of_folder(path: Path, variant: str | None = None) -> type[AnyFolder]:
 
 
 def _class(head: str) -> type[AnyFolder]:
-    """Return the class of a head; its module, a part of the start-up time, is imported here."""
+    """Return the class of a head; import its module only now to start faster."""
     module, _, name = _CLASSES[head].rpartition(".")
     kind: type[AnyFolder] = getattr(import_module(f"conduit_lab.models.{module}"), name)
     return kind
 
 
 def _architecture(config: Mapping[str, Any]) -> str | None:
-    """Return the head that config.json gives, or None."""
+    """Return the head named in config.json, or None."""
     names = config.get("architectures")
     name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
-    if "ConditionalGeneration" in name:  # a decoder that sees has this name, too
+    if "ConditionalGeneration" in name:  # multimodal decoders have this name too
         return _SEQ2SEQ if config.get("is_encoder_decoder") else _GENERATION
     return next((head for part, head in _HEADS.items() if part in name), None)
 
 
 def _graph(path: Path, variant: str | None) -> TextGraph:
-    """Return the facts of the folder's graph, empty without one: opening it reports that."""
+    """Return the facts of the folder's graph, empty if it is missing, which opening reports."""
     found = find_graphs(path).get(variant or "")
     return TextGraph() if found is None else read_text_graph(found)
 
 
 def _by_graph(graph: TextGraph, config: Mapping[str, Any]) -> str:
-    """Return the head that the graph's inputs and outputs show."""
+    """Return the head indicated by the graph's inputs and outputs."""
     for name, reason in _INPUTS.items():
         if name in graph.inputs:
             return reason
@@ -165,8 +163,8 @@ def _by_graph(graph: TextGraph, config: Mapping[str, Any]) -> str:
 def _classifier(config: Mapping[str, Any], graph: TextGraph, *, crossed: bool) -> type[AnyFolder]:
     """Return the class for a head with one row of logits per text: one label is a rerank score.
 
-    With transformers' own `problem_type` it is a classifier: it writes that for the heads that it
-    trains, and rerankers are trained by other libraries.
+    With a `problem_type` it is a classifier: transformers writes that for the heads it trains, and
+    rerankers are trained with other libraries.
     """
     stated = [width for rank, width in graph.outputs.values() if rank == 2 and width]
     labels = config.get("id2label")

@@ -82,28 +82,28 @@ def load_model(
 ) -> Any:
     """Load a model: a `.onnx` or `.npz` file, a folder, or a Python function of one argument.
 
-    A file gives a `Model`, a function a `CallableModel`. A sentence-transformers folder gives an
-    `Embedder`, a decoder's folder (Hugging Face or genai layout) a `Generator`, a cross-encoder's a
-    `Reranker`, one for sequence classification a `TextClassifier`, for token classification a
-    `TokenClassifier`. The type of a path depends on its content, so a type checker sees Any;
-    `load_model(path, Embedder)` is an `Embedder`, or a `ModelLoadError`.
+    A file returns a `Model`, a function a `CallableModel`. A sentence-transformers folder returns
+    an `Embedder`, a decoder folder (Hugging Face or genai layout) a `Generator`, a cross-encoder a
+    `Reranker`, a sequence classifier a `TextClassifier`, and a token classifier a
+    `TokenClassifier`. The return type depends on the content of the path, so type checkers infer
+    Any; `load_model(path, Embedder)` returns an `Embedder` or raises `ModelLoadError`.
 
-    A relative path starts at `root` (default: the running app's root, else the project's). `device`
-    is "auto" or a name of `devices()`; `fallback` says whether the CPU may stand in for it
+    A relative path is resolved against `root` (default: the running app's root, else the
+    project's). `device` is "auto" or a name of `devices()`; `fallback` allows the CPU to replace it
     (default: for "auto" only). `labels` are class names in output order. `timeout` limits a run, in
-    seconds. `variant` chooses among the graphs of a folder, such as "int8". `lazy` only declares
-    the model: its file is opened at the first use. A `Generator` also takes `rows`, the sequences
-    that it decodes at once, `queue`, those that may wait, and `context`, its tokens. With `remote`
-    an export on Ray Serve runs the model in a deployment with replicas of its own; anywhere else it
-    runs in the process. A Python function and a `Generator` have no such option. Raises
-    `ModelLoadError` naming the file, `DeviceError` for a device that is not available, and
-    `UnknownOption` for any other option.
+    seconds. `variant` selects a graph of a folder, such as "int8". `lazy` only declares the model:
+    its file is opened on first use. A `Generator` also takes `rows`, the maximum number of
+    sequences decoded together, `queue`, the maximum number of waiting ones, and `context`, its
+    maximum number of tokens. With `remote` an export on Ray Serve runs the model in a deployment
+    with its own replicas; anywhere else it runs in the process. Python functions and `Generator`s
+    have no such option. Raises `ModelLoadError` naming the file, `DeviceError` for an unavailable
+    device, and `UnknownOption` for any other option.
     """
     for option in unknown:
         near = did_you_mean(option, (*LoadOptions.__annotations__, "kind", "root", "lazy"))
         raise UnknownOption(f"load_model has no option {option!r}{near}")
     if callable(source):
-        from conduit_lab.models.callable import CallableModel  # each kind is imported at its use
+        from conduit_lab.models.callable import CallableModel  # each kind is imported on use
 
         if remote:
             raise UnknownOption(
@@ -137,19 +137,19 @@ def load_model(
 
 
 def _run_apart(model: FileModel[Any]) -> None:
-    """Declare that a model runs in a deployment of its own on Ray Serve."""
+    """Declare that a model runs in a separate deployment on Ray Serve."""
     from conduit_lab.models.generation.generator import Generator
 
     if isinstance(model, Generator):
         raise UnknownOption(
             f"{model.name} is a Generator, which has no option remote: the KV cache of its streams "
-            "stays in their process. Leave remote=True out; the app's replicas have it each"
+            "stays in their process. Leave remote=True out; each replica of the app has the model"
         )
     model.remote = True
 
 
 def _missing(where: Path, root: Path) -> ModelLoadError:
-    """Return the error for a path without a model, which names the nearest one."""
+    """Return the error for a path without a model; it names the nearest model path."""
 
     def shown(path: Path) -> str:
         inside = path.is_relative_to(root)
@@ -170,7 +170,7 @@ def _declared(
     variant: str | None,
     options: dict[str, Any],
 ) -> Model | AnyFolder:
-    """Return the model of a file or folder, not opened yet."""
+    """Return the model of a file or folder without opening it."""
     if where.is_dir():
         from conduit_lab.models.kinds import kind_of_folder
         from conduit_lab.models.text.classifier import Classifier
@@ -195,7 +195,7 @@ def _declared(
         return model
     if not where.exists():
         raise _missing(where, root or current_root())
-    raise ModelLoadError(f"{display(where)} is no model: expected .onnx, .npz or a folder")
+    raise ModelLoadError(f"{display(where)} is not a model: expected .onnx, .npz or a folder")
 
 
 def _made(kind: Any, where: Path, **options: Any) -> Any:

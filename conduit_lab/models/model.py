@@ -45,13 +45,13 @@ class _Opened:
     answers: Answers
     takes: tuple[TensorSpec, ...]  # the inputs with batch axes of any length
     tuned: Tuned | None
-    hands_on: bool  # whether its output is one that a device can keep for the next model
+    hands_on: bool  # whether its output can stay on the device for the next model
 
 
 class Model(FileModel[_Opened]):
-    """A model file: `.onnx` through onnxruntime, `.npz` through NumPy.
+    """A model file: `.onnx` run by onnxruntime or `.npz` run by NumPy.
 
-    `path` is absolute. The file is opened at `open()`, or at the first use. `labels` are class
+    `path` is absolute. The file is opened by `open()` or on first use. `labels` are class
     names in output order; by default the file's own (`labels` in the ONNX metadata as a JSON list,
     or the array of that name). `device`, `fallback` and `timeout` are those of `Options`.
     """
@@ -74,10 +74,10 @@ class Model(FileModel[_Opened]):
     # Life
 
     def swap(self, path: str | Path) -> Model:
-        """Switch to another file with the same inputs, under load.
+        """Switch to another file with the same inputs, also under load.
 
-        Each answer comes from the old file or from the new one. Raises `ModelLoadError` for a file
-        with other inputs; the old one then stays.
+        Each answer comes entirely from the old or the new file. Raises `ModelLoadError` for a file
+        with other inputs; the old file then stays in use.
         """
         where = resolve(path)
         opened = self._open_at(where)
@@ -95,7 +95,7 @@ class Model(FileModel[_Opened]):
         return self
 
     def reload(self) -> Model:
-        """Switch to the present content of the file, as `swap` does."""
+        """Switch to the current content of the file, like `swap`."""
         return self.swap(self.path)
 
     def _open(self) -> _Opened:
@@ -120,7 +120,7 @@ class Model(FileModel[_Opened]):
         classes = class_labels(path) if own is not None else ()
         answers = Answers(self.name, shared.outputs, labels, layout.outputs, classes)
         shape = shared.outputs[probabilities].shape
-        # one score stands for both classes
+        # a single score stands for both classes
         binary = labels is not None and len(labels) == 2 and shape[-1:] == (1,)
         if (
             labels is not None
@@ -172,11 +172,11 @@ class Model(FileModel[_Opened]):
         """Return the model's answer to one sample or a batch.
 
         `value` is an array or nested lists of the input's shape, with or without the batch axis, a
-        dict of them by input name, or a DataFrame (one row a sample). A classifier gives a
+        dict of them by input name, or a DataFrame (one row per sample). A classifier returns a
         `Prediction` (`Predictions` for a batch), any other model its output array (a dict of arrays
-        where it has several outputs), without the batch axis for one sample; an output that has
-        none is handed back whole. For a DataFrame it is a DataFrame with the same index. Raises
-        `ModelInputError` for a value that does not fit, `ModelRunError` for a run that fails.
+        for several outputs), without the batch axis for one sample; an output without a batch axis
+        is returned whole. A DataFrame returns a DataFrame with the same index. Raises
+        `ModelInputError` for an invalid value and `ModelRunError` for a failed run.
         """
         return self.run(value) if current() is None and tallying() is None else self(value)
 
@@ -184,7 +184,7 @@ class Model(FileModel[_Opened]):
         """Predict without a trace; call `predict` instead."""
         opened = self._opened or self._parts()
         inputs, shared = opened.inputs, opened.shared
-        # the fast path: an array that needs no conversion, for a model that nobody else runs now
+        # fast path: an array that needs no conversion, for a model that no other caller runs now
         if type(value) is np.ndarray and value.dtype is inputs.exact and not shared.active:
             shape = value.shape
             if shape == inputs.sample:
@@ -199,20 +199,20 @@ class Model(FileModel[_Opened]):
         return opened.answers.of(self._outputs(opened, feeds), feeds.single)
 
     def hand_on(self, value: Any, following: Stage) -> Any:
-        """Predict for the next stage: between two models of one device the answer stays there."""
+        """Predict for the next stage; between two models on one device the answer stays there."""
         opened = self._opened or self._parts()
         if opened.hands_on and self._shares_device(following):
             return self._traced(value, lambda: self._bound(value, keep=True))
         return self.run(value) if current() is None and tallying() is None else self(value)
 
     async def ahand_on(self, value: Any, following: Stage) -> Any:
-        """Predict for the next stage from an event loop, as `hand_on` does."""
+        """Predict for the next stage from an event loop, like `hand_on`."""
         if not (self._parts().hands_on and self._shares_device(following)):
             return await self.acall(value)
         return await anyio.to_thread.run_sync(self.hand_on, value, following)
 
     def _shares_device(self, following: Stage) -> bool:
-        """Whether `following` takes its input from the memory of the same device."""
+        """Return whether `following` takes its input from the same device's memory."""
         memory = self._parts().shared.memory
         return (
             bool(memory)
@@ -222,7 +222,7 @@ class Model(FileModel[_Opened]):
         )
 
     def _bound(self, value: Any, keep: bool) -> Any:
-        """Predict on values that may lie on the device; `keep` leaves the answer there."""
+        """Predict on values that may be on the device; `keep` leaves the answer there."""
         opened = self._parts()
         feeds = opened.inputs.feeds(value)
         outputs = opened.shared.run(feeds.arrays, feeds.rows, keep=keep)
@@ -234,7 +234,7 @@ class Model(FileModel[_Opened]):
         return outputs[0][0] if feeds.single else outputs[0]
 
     async def arun(self, value: Any) -> Any:
-        """Predict from an event loop, which stays free; concurrent calls are batched together."""
+        """Predict without blocking the event loop; concurrent calls are batched together."""
         opened = self._opened
         if opened is None or not opened.shared.loaded:
             await anyio.to_thread.run_sync(self._load)
@@ -243,7 +243,7 @@ class Model(FileModel[_Opened]):
         is_whole = _is_table(value) or type(value) is DeviceTensor  # never batched with others
         if is_whole or not feeds.rows or 0 < opened.layout.size < feeds.rows:
             return await anyio.to_thread.run_sync(self.run, value)
-        # each coroutine more costs a tenth of a small run
+        # each additional coroutine costs a tenth of a small run
         if current() is None and opened.joined.is_settled:
             outputs = await opened.joined.acall(
                 (feeds.arrays, feeds.rows), feeds.rows, self.options.timeout
@@ -255,10 +255,10 @@ class Model(FileModel[_Opened]):
     def submit(
         self, value: Any, done: Callable[[Any, BaseException | None], None], caller: int
     ) -> Callable[[], None] | None:
-        """Predict as `acall` does, without a task: pass the answer, or the error, to `done`.
+        """Predict like `acall`, but without a task: pass the answer or the error to `done`.
 
-        The calls of one `caller` follow one another; that of the only one is answered at once.
-        Return the function that withdraws the call; None where only `acall` can make it.
+        A `caller` makes one call at a time; the call of the only caller is answered at once. Return
+        the function that cancels the call, or None if it requires `acall`.
         """
         opened = self._opened
         if opened is None or not opened.shared.loaded or not opened.joined.is_settled:
@@ -271,14 +271,14 @@ class Model(FileModel[_Opened]):
         return opened.joined.submit(call, timeout, answer, done, caller)
 
     def batch(self, values: Sequence[Any]) -> list[Any]:
-        """Return one answer per sample, computed in one run where that changes none of them."""
+        """Return one answer per sample, computed in one run if that does not change them."""
         opened = self._parts()
         if len(values) < 2 or not opened.layout.joins or any(_is_table(value) for value in values):
             return super().batch(values)
         return self._traced(values, lambda: self._batch(opened, values), _BATCH)
 
     def run_again(self, value: Any, arguments: Any) -> Any:
-        """Predict the value of an earlier span, or each value of a batch."""
+        """Predict again for the value of an earlier span, or for each value of a batch."""
         if arguments == _BATCH:
             return [self.run(each) for each in value]
         return self.run(value)
@@ -296,7 +296,7 @@ class Model(FileModel[_Opened]):
         return self._parts().inputs.feeds(value)
 
     def repeat(self, sample: Any, rows: int | None = None) -> tuple[Any, int]:
-        """Return `sample`, repeated to `rows` where they are given, and the rows in it."""
+        """Return `sample`, repeated to `rows` if given, and its number of rows."""
         feeds = self.feeds(sample)
         if feeds.rows == 0:
             raise InputError(f"the sample for {self.name!r} is empty: expected at least one row")
@@ -318,7 +318,7 @@ class Model(FileModel[_Opened]):
         return next(iter(arrays.values())) if len(arrays) == 1 else arrays, count
 
     def _outputs(self, opened: _Opened, feeds: Feeds) -> list[Any]:
-        """Return the outputs; a graph whose batch axis is fixed takes its rows piece by piece."""
+        """Return the outputs; a graph with a fixed batch axis runs piece by piece."""
         layout = opened.layout
         if not feeds.rows and layout.splits:  # many graphs reject an empty batch
             return layout.split(opened.shared.run(layout.blank(feeds.arrays), 0, count=False), [0])[
@@ -344,7 +344,7 @@ class Model(FileModel[_Opened]):
             )
 
     def _table(self, opened: _Opened, feeds: Feeds, index: Any) -> Any:
-        """Return the answers to a DataFrame, row by row where an output has no entry per row."""
+        """Return the answers to a DataFrame, row by row if an output has no entry per row."""
         if opened.layout.splits or not feeds.rows:
             return opened.answers.frame(self._outputs(opened, feeds), index)
         pieces = opened.layout.pieces(feeds.arrays, 1)
@@ -353,8 +353,8 @@ class Model(FileModel[_Opened]):
         outputs = opened.answers.rowwise(alone)
         if outputs is None:
             raise ModelInputError(
-                f"{self.name!r} gives answers of different sizes, which are no columns: pass each "
-                f"row by itself, [model.predict(row) for row in frame.to_numpy()]"
+                f"{self.name!r} returns answers of different sizes, not columns: pass each "
+                f"row separately, [model.predict(row) for row in frame.to_numpy()]"
             )
         return opened.answers.frame(outputs, index)
 
@@ -386,7 +386,7 @@ def _is_table(value: Any) -> bool:
 
 
 def _taken(specs: tuple[TensorSpec, ...]) -> list[tuple[str, str, tuple[Any, ...]]]:
-    """Return the inputs as a caller sees them: names of free axes do not matter."""
+    """Return the inputs as callers see them: names of free axes do not matter."""
     return [
         (s.name, s.dtype, tuple(a if isinstance(a, int) else "?" for a in s.shape)) for s in specs
     ]

@@ -1,4 +1,4 @@
-"""Prediction: a label with its confidence; Predictions: those of a batch."""
+"""Prediction: a label with its confidence; Predictions: the predictions for a batch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from conduit_lab.core.views.viewed import Viewed
 
 
 class Prediction(Mapping[str, Any], Viewed):
-    """The answer of a model with labels: `label`, `score` and `probabilities`, the same in JSON.
+    """The answer of a model with labels: `label`, `score` and `probabilities`, also in JSON.
 
-    `score` is the probability of `label`; `probabilities` maps each label to its own, in the
-    model's order. The label is the likeliest, or the one that the graph itself chose; the score of
-    a label without a probability is 0.
+    `score` is the probability of `label`; `probabilities` maps each label to its probability, in
+    the model's order. The label is the most likely one, or the one chosen by the graph itself; the
+    score of a label without a probability is 0.
     """
 
     __slots__ = ("_labels", "_row", "label", "score")
@@ -34,7 +34,7 @@ class Prediction(Mapping[str, Any], Viewed):
     def from_array(
         cls, probabilities: Array, labels: Sequence[str], label: str | None = None
     ) -> Self:
-        """Return the prediction for probabilities `[classes]`; by default the likeliest label."""
+        """Return the prediction for probabilities `[classes]`; by default the most likely label."""
         prediction = cls.__new__(cls)
         if label is None:
             best = int(probabilities.argmax())
@@ -42,7 +42,7 @@ class Prediction(Mapping[str, Any], Viewed):
         else:
             prediction.label = label
             prediction.score = probabilities.item(labels.index(label)) if label in labels else 0.0
-        prediction._labels, prediction._row = labels, probabilities  # rarely read: kept as they are
+        prediction._labels, prediction._row = labels, probabilities  # rarely read: not converted
         return prediction
 
     @property
@@ -83,11 +83,10 @@ class Prediction(Mapping[str, Any], Viewed):
 
 
 class Predictions(Sequence[Prediction], Viewed):
-    """The predictions for a batch, one per row; each is made on access.
+    """The predictions for a batch, one per row, each created on access.
 
-    `probabilities` is the array of all, float `[n, classes]`, `labels` the class names in its
-    order. `chosen` are the labels that the graph itself chose, one per row; without them each row
-    has its likeliest.
+    `probabilities` is float `[n, classes]`, `labels` the class names in its order. `chosen` are the
+    labels chosen by the graph itself, one per row; without them each row has its most likely label.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Models: the loaded models of an app by name, with their cost."""
+"""Models: the loaded models of an app by name, with their costs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _NUMERIC = ("size", "calls", "p50", "runs", "mean run", "hits")
 
 
 class Models(Sequence[AnyModel], Viewed):
-    """The models of an app in loading order; `models["topic"]` is the newest of that name.
+    """The models of an app in loading order; `models["topic"]` is the newest with that name.
 
-    A model that is loaded again replaces the older one. `calls` and `p50` are those of the app's
-    `statistics`, which count calls below an endpoint; `runs` are all of the model's session.
-    `budget` is the memory that the weights of all models of this process may take, in bytes; beyond
-    it the least recently used are evicted, and opened again at their next use.
+    A model that is loaded again replaces the older one. `calls` and `p50` come from the app's
+    `statistics`, which count calls within an endpoint; `runs` are all runs of the model's session.
+    `budget` limits the memory for the weights of all models of this process, in bytes; beyond it
+    the least recently used models are evicted, and reopened on their next use.
     """
 
     def __init__(self, statistics: StageStatistics | None = None) -> None:
@@ -32,13 +32,13 @@ class Models(Sequence[AnyModel], Viewed):
         self._statistics = StageStatistics() if statistics is None else statistics
 
     def add(self, model: AnyModel) -> None:
-        """Add `model`, in place of one of the same name and file."""
+        """Add `model`, replacing one with the same name and file."""
         others = [known for known in self._models if _identity(known) != _identity(model)]
         self._models = [*others, model]  # a new list: a server may be reading the old one
 
     @property
     def budget(self) -> int:
-        """The memory that the weights of all models of this process may take, in bytes."""
+        """The memory limit for the weights of all models of this process, in bytes."""
         return sessions.budget
 
     @budget.setter
@@ -67,7 +67,7 @@ class Models(Sequence[AnyModel], Viewed):
     def summary(self) -> views.Table:
         """Return a table of name, device, size, calls and p50; opens nothing.
 
-        A model without calls below an endpoint has its runs and their mean time.
+        For a model without calls within an endpoint it shows runs and their mean time.
         """
         rows: list[tuple[Any, ...]] = []
         for model, cost in zip(self, self._costs(), strict=True):

@@ -1,4 +1,4 @@
-"""Array types that the index, the columns and the rankings share."""
+"""Array types shared by the index, the columns and the rankings."""
 
 from __future__ import annotations
 

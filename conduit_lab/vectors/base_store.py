@@ -1,4 +1,4 @@
-"""Base store: how a vector store is opened, copied, shown and closed."""
+"""Base store: opening, copying, displaying and closing a vector store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from conduit_lab.vectors.opening import open_backend, resolve_store_path
 
 
 class BaseStore(Viewed):
-    """The part of `VectorStore` that holds its backend; the backend opens at the first use."""
+    """The part of `VectorStore` that holds its backend, which is opened on first use."""
 
     def __init__(
         self,
@@ -46,13 +46,13 @@ class BaseStore(Viewed):
             raise VectorInputError(f"durability is 'normal' or 'full', got {durability!r}")
         self.path = None if path is None else resolve_store_path(path)
         self.url: str | None = None
-        self.tenant: str | None = None  # whose callers may use it in a served app; None for all
+        self.tenant: str | None = None  # the only tenant that may use it when served; None: all
         self.embedder = embedder
         self.name = name or (self.path.stem if self.path else "vectors")
         self.durability = durability
-        self._dimension, self._metric = dimension, metric  # as given
+        self._dimension, self._metric = dimension, metric  # as passed
         self._backend: Backend | None = None
-        self._verified: EmbedderProtocol | None = None  # as the one that made the vectors
+        self._verified: EmbedderProtocol | None = None  # known to have made the vectors
         self._reembed = reembed
         self._closed = False
         self._opening = threading.RLock()
@@ -72,12 +72,12 @@ class BaseStore(Viewed):
         *,
         lazy: bool = False,
     ) -> Self:
-        """Return a store whose entries live on a server; needs the `[remote]` extra.
+        """Return a store whose entries are on a server; needs the `[remote]` extra.
 
         `qdrant://host:6333/collection` (`qdrants://` for TLS, the key in QDRANT_API_KEY) or
         `postgresql://user@host/database/table` with pgvector (the password in PGPASSWORD), created
-        when missing. `dimension` and `metric` are by default those of an existing store, for a new
-        one the embedder's and cosine.
+        if missing. `dimension` and `metric` default to those of an existing store, and for a new
+        one to the embedder's dimension and cosine.
         """
         store = cls(dimension, metric, embedder=embedder, name=name, lazy=True)
         store.url = url
@@ -120,22 +120,22 @@ class BaseStore(Viewed):
 
     @property
     def version(self) -> int:
-        """A number that grows with every change."""
+        """A number that increases with every change."""
         return 0 if self._backend is None else self._backend.version
 
     # Copies
 
     def save_to(self, path: str | Path) -> Path:
-        """Write a consistent copy as a new store file, atomically; return its absolute path.
+        """Write a consistent copy to a new store file, atomically; return its absolute path.
 
-        Opening it gives the same answers. Raises `StoreError` when `path` exists.
+        The copy gives the same answers. Raises `StoreError` if `path` exists.
         """
         return self._copied("save_to", path, LocalBackend.copy_to)
 
     def backup(self, path: str | Path) -> Path:
-        """Write a copy as `save_to` does, replacing an older one at `path`; return its path.
+        """Write a copy like `save_to`, replacing an older one at `path`; return its path.
 
-        Raises `StoreError` when `path` is this store's file or another that is open, or no store.
+        Raises `StoreError` if `path` is this store's file, another open store, or not a store.
         """
         return self._copied(
             "backup", path, lambda local, target: local.copy_to(target, replace=True)
@@ -144,7 +144,7 @@ class BaseStore(Viewed):
     def snapshot(self, path: str | Path) -> Path:
         """Write a folder that `VectorStore(path=…)` opens read-only, vectors mapped; return it.
 
-        A later snapshot replaces it atomically, and stores that serve from it open the new one.
+        A later snapshot replaces it atomically, and stores that serve it open the new version.
         """
         return self._copied("snapshot", path, LocalBackend.snapshot)
 

@@ -21,7 +21,7 @@ class Batch(Sequence[Entry]):
     """A sequence that builds each entry on access; `embeddings` is float32 `[n, dimension]`.
 
     Building 10,000 entries takes longer than storing them in memory, and triggers a full garbage
-    collection of the process, 28 ms in which no other thread runs.
+    collection, which blocks all threads for 28 ms.
     """
 
     ids: list[str]

@@ -1,4 +1,4 @@
-"""Batch reader: the batch in ids, embeddings, metadata and contents as a caller gives them."""
+"""Batch reader: convert a caller's ids, embeddings, metadata and contents to a batch."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def read_batch(
     embedder: EmbedderProtocol | None,
     where: str,
 ) -> Batch:
-    """Return the whole batch, checked, its contents embedded where `embeddings` is None.
+    """Return the checked batch; embed its contents if `embeddings` is None.
 
-    Errors begin with `where`. Raises `VectorInputError` for the first value that does not fit.
+    Errors start with `where`. Raises `VectorInputError` for the first invalid value.
     """
     ids = check_ids(ids, f"{where} ids")
     metadatas = column_values(metadatas, len(ids), where, "metadatas")

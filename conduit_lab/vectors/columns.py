@@ -1,4 +1,4 @@
-"""Columns: the metadata of every row, and a column per key, built when a filter first needs it."""
+"""Columns: the metadata of all rows, and a column per key, built when a filter first needs it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from conduit_lab.core.spec import Array
 from conduit_lab.vectors.arrays import BoolArray
 from conduit_lab.vectors.entry import copy_json
 
-MAX_COLUMNS = 32  # in memory; the least recently used is dropped
-_BLOCK_VALUES = 16_384  # read together, so that other threads run in between
-_MIN_UNUSED_VALUES = 1_024  # that a column may keep for no row
+MAX_COLUMNS = 32  # in memory; the least recently used column is dropped
+_BLOCK_VALUES = 16_384  # read together; other threads run in between
+_MIN_UNUSED_VALUES = 1_024  # that a column may hold without any row
 
 
 class _Missing:
-    """The value of a key that an entry does not have."""
+    """The value of a missing key."""
 
     def __repr__(self) -> str:
         return "missing"
@@ -38,12 +38,12 @@ def is_text(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a JSON value is a number; `true` is none."""
+    """Return whether a JSON value is a number, which `true` is not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def comparable(value: Any) -> Any:
-    """Return a hashable key of a JSON value: keys are equal exactly when the values are."""
+    """Return a hashable key for a JSON value: keys are equal exactly if the values are."""
     if isinstance(value, bool):
         return (bool, value)  # Python's True equals 1, JSON's true does not
     if isinstance(value, dict):
@@ -54,14 +54,14 @@ def comparable(value: Any) -> Any:
 
 
 class MetadataColumns:
-    """The metadata of a store's rows, in the order of the rows.
+    """The metadata of a store's rows, in row order.
 
     Not thread-safe: the backend holds a lock. Callers must not change metadata given or returned.
     """
 
     def __init__(self) -> None:
         self._metadatas: list[dict[Any, Any]] = []
-        self._keys: set[str] = set()  # of all rows, deleted ones included
+        self._keys: set[str] = set()  # of all rows, including deleted ones
         self._built: dict[str | None, Column] = {}  # the most recently used last
 
     def __len__(self) -> int:
@@ -69,17 +69,17 @@ class MetadataColumns:
 
     @property
     def keys(self) -> set[str]:
-        """A copy of the keys of all rows, deleted ones included."""
+        """A copy of the keys of all rows, including deleted ones."""
         return self._keys.copy()
 
     def append(self, metadatas: Sequence[dict[str, Any]]) -> None:
-        """Add a row for each."""
+        """Append one row per metadata dict."""
         self._keys.update(*metadatas)
-        # One object for all empty ones.
+        # One shared object for all empty dicts.
         self._metadatas += [metadata or _EMPTY for metadata in metadatas]
 
     def replace(self, at: Sequence[int], metadatas: Sequence[dict[str, Any]]) -> None:
-        """Give the rows `at` new metadata."""
+        """Replace the metadata of the rows `at`."""
         self._keys.update(*metadatas)
         for row, metadata in zip(at, metadatas, strict=True):
             self._metadatas[row] = metadata or _EMPTY
@@ -101,7 +101,7 @@ class MetadataColumns:
         return self._metadatas[at]
 
     def copies(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Return copies of the metadata of some rows, which a caller may change."""
+        """Return copies of the metadata of some rows, which callers may change."""
         copies = []
         for at in rows:
             metadata = self._metadatas[at].copy()
@@ -127,16 +127,16 @@ class MetadataColumns:
         return column
 
     def _drop_outgrown(self) -> None:
-        """Drop columns of which most values belong to no row; the next filter rebuilds them."""
+        """Drop columns whose values mostly belong to no row; the next filter rebuilds them."""
         for key, column in list(self._built.items()):
             if column.size > 2 * len(column) + _MIN_UNUSED_VALUES:
                 del self._built[key]
 
 
 class Column:
-    """The distinct values of one key, and for each row the code of its value.
+    """The distinct values of one key, and the code of each row's value.
 
-    A test runs once per distinct value, and each row looks up the result.
+    A test runs once per distinct value; each row then looks up the result.
     """
 
     def __init__(self) -> None:
@@ -145,16 +145,16 @@ class Column:
         self._codes = _Rows(np.int32)
         self._numbers = _Order(is_number, _number_keys)
         self._texts = _Order(is_text, _text_keys)
-        self._holders: dict[Any, list[int]] = {}  # for each item the codes of lists with it
-        self._parts: dict[int, str] = {}  # the texts by their codes
-        self._searched = 0  # values in these two
+        self._holders: dict[Any, list[int]] = {}  # by item: the codes of lists that contain it
+        self._parts: dict[int, str] = {}  # the texts by code
+        self._searched = 0  # values covered by these two
 
     def __len__(self) -> int:
         return len(self._codes)
 
     @property
     def size(self) -> int:
-        """Number of distinct values, including those of no row."""
+        """Number of distinct values, including values without a row."""
         return len(self._values)
 
     def append(self, values: Iterable[Any], count: int) -> None:
@@ -162,7 +162,7 @@ class Column:
         self._codes.put(len(self), np.fromiter(map(self._code, values), np.int32, count))
 
     def replace(self, at: int, value: Any) -> None:
-        """Give row `at` a new value."""
+        """Replace the value of row `at`."""
         self._codes.rows[at] = self._code(value)
 
     def compact(self, live: BoolArray) -> None:
@@ -172,7 +172,7 @@ class Column:
         self._codes.put(0, kept)
 
     def among(self, keys: Set[Any]) -> BoolArray:
-        """Return for each row whether the `comparable` key of its value is in `keys`."""
+        """Return per row whether the `comparable` key of its value is in `keys`."""
         codes = [self._code_of[key] for key in self._code_of.keys() & keys]
         if not codes:
             return np.zeros(len(self), np.bool_)
@@ -181,16 +181,16 @@ class Column:
         return self._of_rows(self._table(codes))
 
     def ordered(self, ahead: np.ufunc, operand: Any, test: Callable[[Any], bool]) -> BoolArray:
-        """Return for each row whether `test`, an order such as `> operand`, holds.
+        """Return per row whether `test`, a comparison such as `> operand`, holds.
 
-        `ahead` is the same order without equality, `np.less` or `np.greater`; `operand` is a number
-        or text.
+        `ahead` is the strict form of the comparison, `np.less` or `np.greater`; `operand` is a
+        number or text.
         """
         order = self._texts if isinstance(operand, str) else self._numbers
         return self._of_rows(order.table(self._values, ahead, operand, test))
 
     def containing(self, item: Any) -> BoolArray:
-        """Return for each row whether it is a list with this item, or text with this part."""
+        """Return per row whether it is a list with this item or a text with this substring."""
         for code in range(self._searched, self.size):
             match self._values[code]:
                 case str() as text:
@@ -209,27 +209,27 @@ class Column:
         code = self._code_of.get(key)
         if code is None:
             code = self.size
-            self._values.append(value)  # first: Ctrl-C in between leaves no code without a value
+            self._values.append(value)  # first: Ctrl-C may come in between
             self._code_of[key] = code
         return code
 
     def _table(self, codes: list[int]) -> BoolArray:
-        """Return for each distinct value whether it is one of `codes`."""
+        """Return per distinct value whether its code is in `codes`."""
         table = np.zeros(self.size, np.bool_)
         table[codes] = True
         return table
 
     def _of_rows(self, table: BoolArray) -> BoolArray:
-        """Return for each row the entry of `table` for its value."""
+        """Return per row the entry of `table` for its value."""
         mask: BoolArray = table.take(self._codes.rows)
         return mask
 
 
 class _Order:
-    """The order of one kind of value, numbers or text, by keys that NumPy compares.
+    """The order of one kind of value, numbers or text, by keys that NumPy can compare.
 
-    Values whose keys differ have the order of their keys. Where keys are equal (integers beyond
-    2^53, text with a long common prefix), the values themselves are compared.
+    Values with different keys are ordered by their keys. If keys are equal (integers beyond 2^53,
+    text with a long common prefix), the values themselves are compared.
     """
 
     def __init__(self, is_kind: Callable[[Any], bool], keys: Callable[[list[Any]], Array]) -> None:
@@ -243,7 +243,7 @@ class _Order:
     def table(
         self, values: list[Any], ahead: np.ufunc, operand: Any, test: Callable[[Any], bool]
     ) -> BoolArray:
-        """Return for each of `values`, which only ever grows, whether `test` holds."""
+        """Return whether `test` holds for each of `values`, a list that only grows."""
         self._catch_up(values)
         found = np.zeros(len(values), np.bool_)
         same = self._alike.rows.copy()
@@ -284,7 +284,7 @@ def _text_keys(texts: list[Any]) -> npt.NDArray[np.uint64]:
 
 
 class _Rows:
-    """A NumPy array that grows at its end; capacity doubles, so appends take amortized O(1)."""
+    """A growable NumPy array; its capacity doubles, so appends take amortized O(1)."""
 
     def __init__(self, dtype: npt.DTypeLike, *shape: int) -> None:
         self._data: Array = np.empty((0, *shape), dtype)
@@ -295,11 +295,11 @@ class _Rows:
 
     @property
     def rows(self) -> Array:
-        """The rows, as a view."""
+        """A view of the rows."""
         return self._data[: self._length]
 
     def put(self, at: int, rows: Array) -> None:
-        """Write `rows` from row `at` on; they become the end of the array."""
+        """Write `rows` starting at row `at`; they become the end of the array."""
         length = at + len(rows)
         if length > len(self._data):
             data = np.empty((max(length, 2 * at), *self._data.shape[1:]), self._data.dtype)

@@ -26,16 +26,16 @@ class Predicate(Protocol):
         """Return whether one entry's metadata matches."""
 
     def mask(self, columns: MetadataColumns) -> BoolArray:
-        """Return for each row whether it matches: bool `[n]`, the caller's own."""
+        """Return per row whether it matches: a new array, bool `[n]`."""
 
 
 def compile_filter(where: Mapping[str, Any]) -> Predicate:
-    """Return the predicate that a checked filter describes."""
+    """Return the predicate for a checked filter."""
     return _all([_clause(key, operand) for key, operand in where.items()])
 
 
 def has_operators(condition: Any) -> bool:
-    """Return whether a key's condition is `{operator: operand, …}` and not a plain value."""
+    """Return whether a key's condition is `{operator: operand, …}` rather than a plain value."""
     return isinstance(condition, Mapping) and any(str(name).startswith("$") for name in condition)
 
 
@@ -83,7 +83,7 @@ def _all(parts: list[Predicate]) -> Predicate:
 
 
 def _any(parts: list[Predicate]) -> Predicate:
-    """Return "one of `parts` holds"; all equalities of one key become one lookup."""
+    """Return the disjunction of `parts`; all equality tests of one key become one lookup."""
     equal: dict[str, set[Any]] = {}
     others: list[Predicate] = []
     for part in parts:
@@ -91,7 +91,7 @@ def _any(parts: list[Predicate]) -> Predicate:
             equal.setdefault(part.key, set()).update(part.test.keys)
         else:
             others.append(part)
-    # A key of `comparable` is its own key.
+    # `comparable` is idempotent.
     merged = [*(_Key(key, _Among(keys)) for key, keys in equal.items()), *others]
     return merged[0] if len(merged) == 1 else _Any(merged)
 
@@ -137,7 +137,7 @@ class _Not(NamedTuple):
 
 
 class _Key(NamedTuple):
-    """A test of one key's value, `MISSING` where there is none."""
+    """A test of one key's value, `MISSING` if there is none."""
 
     key: str
     test: _Among | _Ordered | _Contains
@@ -163,7 +163,7 @@ class _Among:
 
 
 class _Ordered:
-    """The value is of the operand's kind, a number or text, and compares as the operator says."""
+    """The value is of the operand's kind, a number or text, and satisfies the comparison."""
 
     def __init__(self, name: str, operand: Any) -> None:
         self._compare, self._ahead = _ORDERS[name]
@@ -178,7 +178,7 @@ class _Ordered:
 
 
 class _Contains:
-    """The value is a list with this item, or text with this part."""
+    """The value is a list containing this item, or text containing this substring."""
 
     def __init__(self, item: Any) -> None:
         self._item = item

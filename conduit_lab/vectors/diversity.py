@@ -1,4 +1,4 @@
-"""Diversity: results that are similar to the query, and not all to each other."""
+"""Diversity: results that are similar to the query but not to each other."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def mmr(
 ) -> list[int]:
     """Return at most `top_k` rows of `vectors` `[n, dimension]`, by maximal marginal relevance.
 
-    Each pick has the greatest `balance · relevance − (1 − balance) · greatest cosine to an earlier
-    pick`: a `balance` of 1 orders by relevance alone, 0 by difference alone, from the first vector
-    on. `relevance` `[n]`, at most 1 so that it weighs as much as a cosine, is by default the cosine
-    to `query` `[dimension]`; a search passes the scores that ordered its hits. Similarity is the
-    cosine for every metric. Ties go to the earlier position; a zero vector is similar to none.
-    Raises `VectorInputError` for a balance outside of 0..1. Carbonell and Goldstein 1998, "The use
-    of MMR, diversity-based reranking for reordering documents and producing summaries".
+    Each pick maximizes `balance · relevance − (1 − balance) · maximum cosine to an earlier pick`: a
+    `balance` of 1 orders by relevance only, 0 by difference only, starting with the first vector.
+    `relevance` `[n]` defaults to the cosine to `query` `[dimension]`; it should be at most 1, to
+    have the weight of a cosine. A search passes the scores that ordered its hits. Similarity is the
+    cosine for every metric. Ties go to the earlier position; a zero vector is similar to no other.
+    Raises `VectorInputError` for a balance outside 0..1. Carbonell and Goldstein 1998, "The use of
+    MMR, diversity-based reranking for reordering documents and producing summaries".
     """
     if not 0 <= balance <= 1:
         raise VectorInputError(
@@ -37,7 +37,7 @@ def mmr(
     if relevance is None:
         relevance = (units @ _normalised(np.asarray(query, np.float64))).tolist()
     worth = balance * np.asarray(relevance, np.float64)
-    nearest = np.zeros(len(units))  # to the picks; there is none yet
+    nearest = np.zeros(len(units))  # maximum cosine to a pick; no picks yet
     left = np.ones(len(units), dtype=bool)
     picked: list[int] = []
     while len(picked) < min(top_k, len(units)):

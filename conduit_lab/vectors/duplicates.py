@@ -18,9 +18,9 @@ from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.vectors.arrays import IntArray
 from conduit_lab.vectors.entry import Entry
 
-# A tile of cosines is 4 MB, and wide enough for the product to run at full speed.
+# A tile of cosines takes 4 MB and is wide enough for the product to run at full speed.
 _TILE_ROWS = 1_024
-_SLACK = 1e-6  # the rounding of a float32 cosine: equal vectors pass a threshold of 1
+_SLACK = 1e-6  # rounding of a float32 cosine, so equal vectors pass a threshold of 1
 
 _COLUMNS = ("entries", "cosine", "ids", "first content")
 _NUMERIC = ("entries", "cosine")
@@ -28,7 +28,7 @@ _NUMERIC = ("entries", "cosine")
 
 @dataclass(frozen=True)
 class Group:
-    """Near-duplicates in the order of adding; `similarity` is the smallest cosine to the first."""
+    """Near-duplicates in insertion order; `similarity` is the minimum cosine to the first."""
 
     entries: tuple[Entry, ...]
     similarity: float
@@ -40,10 +40,11 @@ class Group:
 
 
 class Duplicates(Viewed, Sequence[Group]):
-    """The groups of near-duplicates among `total` entries, the largest first.
+    """The groups of near-duplicates among `total` entries, largest first.
 
-    Two entries are in one group when a chain of cosines of at least `threshold` joins them. To keep
-    the first of each: `store.delete([id for group in store.duplicates() for id in group.ids[1:]])`.
+    Two entries are in one group if a chain of cosines of at least `threshold` connects them. To
+    keep the first of each: `store.delete([id for group in store.duplicates() for id in
+    group.ids[1:]])`.
     """
 
     def __init__(self, groups: Sequence[Group], total: int, threshold: float) -> None:
@@ -91,11 +92,11 @@ class Duplicates(Viewed, Sequence[Group]):
 
 
 def find_duplicates(entries: Sequence[Entry], threshold: float = 0.95) -> Duplicates:
-    """Return the groups of entries joined by cosines of at least `threshold`, in (0, 1].
+    """Return the groups of entries connected by cosines of at least `threshold`, in (0, 1].
 
-    All pairs are compared, tile by tile: memory grows with the number of entries, time with its
-    square (10,000 of 384 dimensions take about two seconds on two cores). A zero vector is similar
-    to none.
+    All pairs are compared tile by tile: memory grows with the number of entries, time with its
+    square (10,000 entries of 384 dimensions take about two seconds on two cores). A zero vector is
+    similar to no other.
     """
     if isinstance(threshold, bool) or not 0 < threshold <= 1:
         raise VectorInputError(
@@ -128,7 +129,7 @@ def _normalised(vectors: FloatArray) -> FloatArray:
 
 
 def _tile_pairs(count: int) -> int:
-    """Return the number of pairs in all tiles of `count` rows: those above their diagonal."""
+    """Return the number of pairs in all tiles of `count` rows, above the diagonal."""
     sizes = np.diff([*range(0, count, _TILE_ROWS), count])
     return int((sizes.sum() ** 2 + (sizes**2).sum()) // 2)
 
@@ -147,7 +148,7 @@ def _pairs(
 
 
 def joined_items(count: int, pairs: Iterable[tuple[IntArray, IntArray]]) -> IntArray:
-    """Return for each of `count` items the first item that a chain of `pairs` joins it to."""
+    """Return for each of `count` items the first item connected to it by a chain of `pairs`."""
     root = np.arange(count)
     for a, b in pairs:
         while np.any(apart := root[a] != root[b]):

@@ -1,4 +1,4 @@
-"""Embeddings and queries as a store takes them: finite float32, given or made from text."""
+"""Embeddings and queries in the form for a store: finite float32, given or computed from text."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _FLOAT32 = np.dtype(np.float32)
 
 
 def as_vector(value: Any, dimension: int, what: str) -> FloatArray:
-    """Return `value` as float32 `[dimension]`, without a copy where it is that already.
+    """Return `value` as float32 `[dimension]`, without a copy if possible.
 
-    `what` names it in errors. Raises `VectorInputError` for another shape, a dtype that is not
-    real, and a value that is not finite in float32.
+    `what` names it in errors. Raises `VectorInputError` for another shape, a non-real dtype, and a
+    value that is not finite in float32.
     """
     array = _numbers(value, what, f"[{dimension}]")
     if array.shape != (dimension,):
@@ -35,13 +35,13 @@ def as_vector(value: Any, dimension: int, what: str) -> FloatArray:
 
 
 def as_matrix(values: Any, dimension: int, names: Sequence[str]) -> FloatArray:
-    """Return `values` as float32 `[len(names), dimension]`, without a copy where they are that.
+    """Return `values` as float32 `[len(names), dimension]`, without a copy if possible.
 
     `names[i]` names row i in errors. Raises as `as_vector` does.
     """
     values = _as_list(values)
     if isinstance(values, (list, tuple)) and len(values) == len(names):
-        # Row by row, so that the error for a ragged batch names its first wrong row.
+        # Row by row, so the error for a ragged batch names its first invalid row.
         pairs = zip(values, names, strict=True)
         rows = [as_vector(value, dimension, name) for value, name in pairs]
         if not rows:
@@ -57,7 +57,7 @@ def as_matrix(values: Any, dimension: int, names: Sequence[str]) -> FloatArray:
 
 
 def check_dimension(dimension: int | None, embedder: EmbedderProtocol | None) -> int | None:
-    """Return the dimension that a store is opened with, or None where neither argument sets it."""
+    """Return the dimension to open a store with, or None if neither argument sets it."""
     made = None if embedder is None else embedder.dimension
     if dimension is None:
         return made
@@ -67,7 +67,7 @@ def check_dimension(dimension: int | None, embedder: EmbedderProtocol | None) ->
         )
     if made not in (None, dimension):
         raise VectorInputError(
-            f"the embedder makes dimension {made}, got dimension={dimension}: leave it out"
+            f"the embedder has dimension {made}, got dimension={dimension}: leave it out"
         )
     return int(dimension)
 
@@ -82,13 +82,13 @@ class Query(NamedTuple):
 def read_queries(
     value: Any, dimension: int, embedder: EmbedderProtocol | None, what: str, *, words: bool = False
 ) -> tuple[list[Query], bool]:
-    """Return the queries in a user's `value`, and whether it was a single one.
+    """Return the queries in a user's `value`, and whether it was a single query.
 
     `value` is a text, a list of texts, an embedding `[dimension]` or a batch `[n, dimension]`.
-    Texts are embedded, as one batch, unless only their `words` are searched. `what` names them in
+    Texts are embedded in one batch unless only their `words` are searched. `what` names them in
     errors. Raises `VectorInputError`.
     """
-    # The usual query passes the checks below; this saves their calls.
+    # Fast path: a usual query would pass all checks below.
     usual = type(value) is np.ndarray and value.dtype == _FLOAT32 and value.shape == (dimension,)
     if usual and np.isfinite(value).all():
         return [Query(None, value)], True
@@ -105,7 +105,7 @@ def read_queries(
                 f"{what} is text, and the store has no embedder to search by text: "
                 "make it with VectorStore(embedder=…), or pass an embedding"
             )
-        # Some models have another prompt for queries.
+        # Some models have a separate prompt for queries.
         encode = getattr(embedder, "encode_query", embedder.encode)
         vectors = as_matrix(encode(texts), dimension, [what] * len(texts))
         return list(map(Query, texts, vectors)), single
@@ -140,15 +140,15 @@ def embed_contents(
 
 
 def embed_passages(texts: Sequence[str], embedder: EmbedderProtocol) -> FloatArray:
-    """Return the embeddings of texts to store, with the model's prompt for documents if any."""
+    """Return the embeddings of texts to store, with the model's document prompt if any."""
     vectors: FloatArray = getattr(embedder, "encode_document", embedder.encode)(texts)
     return vectors
 
 
 def passage_length(embedder: EmbedderProtocol) -> Callable[[str], int] | None:
-    """Return a function that counts the tokens of a stored text, or None if the embedder cannot.
+    """Return a function that counts the tokens of a stored text, or None if the embedder has none.
 
-    It includes the prompt for documents, as in `embed_passages`.
+    The count includes the document prompt, as in `embed_passages`.
     """
     count: Callable[[str], int] | None = getattr(embedder, "count_tokens", None)
     prompt = getattr(embedder, "document_prompt", "")
@@ -185,7 +185,7 @@ def _finite(array: Array, names: Sequence[str]) -> FloatArray:
     """Return `[n, dimension]` as float32; raise for the first value that is not finite."""
     result = array
     if array.dtype != np.float32:
-        with np.errstate(over="ignore"):  # an overflow becomes inf here and an error below
+        with np.errstate(over="ignore"):  # an overflow becomes inf here and raises below
             result = array.astype(np.float32)
     for begin in range(0, len(result), _CHECKED_ROWS):
         finite = np.isfinite(result[begin : begin + _CHECKED_ROWS])

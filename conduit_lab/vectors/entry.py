@@ -1,4 +1,4 @@
-"""Entry: a stored embedding with id, metadata and content, and the checks of these."""
+"""Entry: a stored embedding with id, metadata and content, and checks for them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_NESTING = 64
 class Entry(Viewed):
     """The record under one id of a store.
 
-    `embedding` is float32 `[dimension]`, as it was given (not normalised). `created_at` and
+    `embedding` is float32 `[dimension]`, unchanged (not normalised). `created_at` and
     `updated_at` are Unix seconds; replacing an entry keeps the first and sets the second.
     """
 
@@ -41,7 +41,7 @@ class Entry(Viewed):
 
 
 def check_text(value: Any, what: str) -> str:
-    """Return `value` if it is text that UTF-8 can carry.
+    """Return `value` if it is text that UTF-8 can encode.
 
     Raises `VectorInputError` naming `what`.
     """
@@ -51,10 +51,10 @@ def check_text(value: Any, what: str) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise VectorInputError(
-            f"{what} holds a lone surrogate at position {error.start}, which UTF-8 cannot carry: "
+            f"{what} holds a lone surrogate at position {error.start}, which UTF-8 cannot encode: "
             "read the source with the right encoding, or replace it"
         ) from None
-    return str.__str__(value)  # a plain str, as from JSON, for a subclass (NumPy's str_, an Enum)
+    return str.__str__(value)  # converts a subclass (NumPy's str_, an Enum) to a plain str
 
 
 def check_ids(ids: Any, what: str) -> list[str]:
@@ -76,9 +76,9 @@ def check_ids(ids: Any, what: str) -> list[str]:
 
 
 def check_metadata(value: Any, what: str) -> dict[str, Any]:
-    """Return a copy of `value` as JSON gives it back (tuples become lists); `None` becomes `{}`.
+    """Return a copy of `value` after a JSON round trip (tuples become lists); `None` becomes `{}`.
 
-    Raises `VectorInputError` naming the key of the first value that JSON cannot carry.
+    Raises `VectorInputError` naming the key of the first value that JSON cannot represent.
     """
     if value is None:
         return {}
@@ -89,7 +89,7 @@ def check_metadata(value: Any, what: str) -> dict[str, Any]:
 
 
 def check_content(given: Any, metadata: Mapping[str, Any], what: str) -> str | None:
-    """Return the given text, else the text under the metadata's `content`, else None."""
+    """Return the given text, else the text in the metadata's `content`, else None."""
     if given is not None:
         return check_text(given, what)
     text = metadata.get("content")
@@ -97,10 +97,10 @@ def check_content(given: Any, metadata: Mapping[str, Any], what: str) -> str | N
 
 
 def merge_metadata(known: Entry, given: Mapping[str, Any], text: str | None) -> dict[str, Any]:
-    """Return an entry's metadata with the `given` keys.
+    """Return an entry's metadata updated with the `given` keys.
 
-    `text` is its new content, None where that stays. A `content` in the metadata that repeats the
-    entry's content follows it.
+    `text` is its new content, or None if unchanged. A `content` key in the metadata that repeats
+    the entry's content is updated with it.
     """
     metadata = {**known.metadata, **given}
     if (
@@ -113,7 +113,7 @@ def merge_metadata(known: Entry, given: Mapping[str, Any], text: str | None) -> 
 
 
 def check_json(value: Any, what: str, depth: int = 0) -> Any:
-    """Return a copy of `value` that consists of dict, list, str, int, float, bool and None.
+    """Return a copy of `value` consisting of dict, list, str, int, float, bool and None.
 
     Raises `VectorInputError` naming the place, such as `metadata of 'a'['price']`.
     """
@@ -129,7 +129,7 @@ def check_json(value: Any, what: str, depth: int = 0) -> Any:
         case float():
             if not math.isfinite(value):
                 raise VectorInputError(
-                    f"{what} is {value}, which JSON cannot carry: leave it out or use None"
+                    f"{what} is {value}, which JSON cannot represent: leave it out or use None"
                 )
             return float(value)
         case Mapping():
@@ -146,14 +146,14 @@ def check_json(value: Any, what: str, depth: int = 0) -> Any:
             ]
         case _:
             raise VectorInputError(
-                f"{what} is a {type(value).__name__}, which JSON cannot carry: "
+                f"{what} is a {type(value).__name__}, which JSON cannot represent: "
                 "use text, numbers, True/False, None, lists or dicts "
                 "(.item() or .tolist() for NumPy)"
             )
 
 
 def copy_json(value: Any) -> Any:
-    """Return a copy of a JSON value; copy.deepcopy also detects cycles, and is slower."""
+    """Return a copy of a JSON value; copy.deepcopy also detects cycles and is slower."""
     if isinstance(value, dict):
         return {key: copy_json(item) for key, item in value.items()} if value else {}
     if isinstance(value, list):
@@ -162,6 +162,6 @@ def copy_json(value: Any) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    """Return whether a value surely passes; formatting its place costs more than the check."""
+    """Return whether a value certainly passes; formatting its location would cost more."""
     kind = type(value)
     return value is None or kind is int or kind is bool or (kind is str and value.isascii())

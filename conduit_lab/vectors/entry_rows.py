@@ -18,13 +18,13 @@ from conduit_lab.vectors.disk.record import Block
 from conduit_lab.vectors.filters import Filter
 from conduit_lab.vectors.index.index import Index
 
-_MIN_TOMBSTONES = 1_024  # that stay, and changes of others that are applied one by one
+_MIN_TOMBSTONES = 1_024  # tombstones kept, and external changes applied one by one
 _MAX_TOMBSTONE_SHARE = 0.25  # of all rows
-_BLOCK_ROWS = 1_024  # that are read or copied together, so that other threads run in between
+_BLOCK_ROWS = 1_024  # read or copied together; other threads run in between
 
 
 class Compaction(NamedTuple):
-    """The parts of compacted rows that are allocated before anything changes."""
+    """The parts of compacted rows, allocated before anything changes."""
 
     live: BoolArray
     ids: list[str]
@@ -34,10 +34,10 @@ class Compaction(NamedTuple):
 
 
 class EntryRows:
-    """Vectors, ids and metadata, each entry in one row that it keeps, in the order of adding.
+    """Vectors, ids and metadata, one fixed row per entry, in insertion order.
 
-    A deleted entry leaves a tombstone until a compaction. `mapped` rows have their vectors in
-    `index` from the start. Not thread-safe: the backend holds a lock.
+    A deleted entry leaves a tombstone until compaction. The vectors of `mapped` rows are in `index`
+    from the start. Not thread-safe: the backend holds a lock.
     """
 
     def __init__(self, index: Index, *, mapped: bool = False) -> None:
@@ -46,14 +46,14 @@ class EntryRows:
         self.ids: list[str] = []
         self.row_of: dict[str, int] = {}
         self._mapped = mapped
-        self._deleted: dict[str, int] = {}  # rows that the last change deleted
-        self._capacity = np.zeros(0, np.bool_)  # `live`, with room to grow
-        # In the storage, of the first rows, as far as a filter has needed them.
+        self._deleted: dict[str, int] = {}  # rows deleted by the last change
+        self._capacity = np.zeros(0, np.bool_)  # `live` with room to grow
+        # Numbers in the storage of the first rows, as far as filters have needed them.
         self._numbers = np.zeros(0, np.int64)
 
     @property
     def live(self) -> BoolArray:
-        """For each row whether it is no tombstone: bool `[n]`, a view."""
+        """Whether each row is live rather than a tombstone: bool `[n]`, a view."""
         return self._capacity[: len(self.ids)]
 
     @property
@@ -80,7 +80,7 @@ class EntryRows:
             self.put(Block(batch.ids[here], batch.embeddings[here], batch.metadatas[here]), before)
 
     def put(self, block: Block, before: list[Block] | None = None) -> None:
-        """Give new entries a row each, and known ones new values; `before` receives the old."""
+        """Append rows for new entries and update known ones; `before` receives the old values."""
         ids, vectors, metadatas = block
         old = [i for i, id in enumerate(ids) if id in self.row_of]
         if old:
@@ -106,14 +106,14 @@ class EntryRows:
                 self._capacity = grown
 
     def delete_rows(self, ids: Sequence[str]) -> None:
-        """Turn the rows of `ids`, all known, into tombstones."""
+        """Convert the rows of `ids`, which must be known, to tombstones."""
         self._deleted = {id: self.row_of[id] for id in ids}
         self._capacity[list(self._deleted.values())] = False
         for id in ids:
             del self.row_of[id]
 
     def undo(self, count: int, before: Sequence[Block]) -> None:
-        """Restore the rows before a failed change: `count`, these old values, none deleted."""
+        """Undo a failed change: restore `count` rows with their old values."""
         self._truncate(count)
         for block in before:
             self.put(block)
@@ -121,7 +121,7 @@ class EntryRows:
         self.row_of |= self._deleted
 
     def plan_compaction(self) -> Compaction:
-        """Return the parts of the rows without tombstones; nothing has changed yet."""
+        """Return the parts of the rows without tombstones, without changing anything."""
         live = self.live
         ids = list(compress(self.ids, live.tolist()))
         row_of = {id: at for at, id in enumerate(ids)}
@@ -135,7 +135,7 @@ class EntryRows:
         self.ids, self.row_of, self._capacity, self._numbers = plan[1:]
 
     def _truncate(self, count: int) -> None:
-        """Drop the rows from `count` on, some of which may be missing in some parts."""
+        """Drop the rows from `count` on; some parts may not have all of them."""
         for id in self.ids[count:]:
             self.row_of.pop(id, None)
         del self.ids[count:]
@@ -165,7 +165,7 @@ class EntryRows:
     def rows_of(self, numbers: IntArray, load: Callable[[int], IntArray]) -> IntArray:
         """Return the rows of entries by their numbers in the storage.
 
-        Both ascend in the order of adding. `load(after)` reads the numbers beyond `after`.
+        Both ascend in insertion order. `load(after)` reads the numbers beyond `after`.
         """
         known, live = len(self._numbers), self.live
         if known < len(self.ids):

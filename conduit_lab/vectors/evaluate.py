@@ -1,4 +1,4 @@
-"""Evaluation: the retrieval quality of a store on questions with known pages."""
+"""Evaluation: the retrieval quality of a store for questions with known pages."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from conduit_lab.vectors import ranking
 from conduit_lab.vectors.questions import Question, read_questions
 from conduit_lab.vectors.store import VectorStore
 
-MAX_MISSED = 20  # questions that the view lists; `missed` has all
-_MIN_GAIN = 1e-9  # of nDCG; sums of the same gains may differ in the last digit
+MAX_MISSED = 20  # questions listed in the view; `missed` has all
+_MIN_GAIN = 1e-9  # of nDCG; sums of equal gains may differ in the last digit
 
 
 @dataclass(frozen=True)
 class Judged:
     """The hits of one search mode for one question, and their quality.
 
-    `pages` answer the question; `found` holds the page of each hit, best first, None for an entry
-    without one; `rank` is that of the first relevant hit, from 1; `score` is the first hit's, NaN
-    without hits; `seconds` is this question's share of its mode's time, embedding included: all
-    questions are one batch.
+    `pages` answer the question; `found` holds the page of each hit, best first, or None for an
+    entry without a page; `rank` is the rank of the first relevant hit, from 1; `score` is the first
+    hit's score, NaN without hits; `seconds` is this question's share of its mode's time, including
+    embedding: all questions form one batch.
     """
 
     mode: str
@@ -56,7 +56,7 @@ class Summary(NamedTuple):
     """The means of one mode over all questions.
 
     `first` is the share of questions whose first hit is relevant; `better` and `worse` count the
-    questions whose nDCG is above or below the first mode's.
+    questions whose nDCG is higher or lower than in the first mode.
     """
 
     mode: str
@@ -73,7 +73,7 @@ class Summary(NamedTuple):
 class Evaluation(Viewed, Sequence[Judged]):
     """The quality of search modes at `top_k` hits: one row per question and mode.
 
-    `by` is the metadata key that names a page, `searches` the arguments of each mode.
+    `by` is the metadata key that identifies a page, `searches` the arguments of each mode.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Evaluation(Viewed, Sequence[Judged]):
 
     @cached_property
     def modes(self) -> dict[str, list[Judged]]:
-        """The rows of each mode, in the order of the questions."""
+        """The rows of each mode, in question order."""
         return {
             mode: [row for row in self if row.mode == mode]
             for mode in dict.fromkeys(row.mode for row in self)
@@ -127,7 +127,7 @@ class Evaluation(Viewed, Sequence[Judged]):
 
     @property
     def title(self) -> str:
-        """The result in a sentence, at the number of hits where the modes differ."""
+        """The result as a sentence, at the number of hits where the modes differ."""
         at = self._telling
         shares = sorted(self._found.items(), key=lambda item: -item[1][at])
         (best, found), *others = shares
@@ -142,7 +142,7 @@ class Evaluation(Viewed, Sequence[Judged]):
 
     @cached_property
     def chart(self) -> LineChart:
-        """The share of questions with a right page among the first hits, one line per mode."""
+        """The share of questions with a correct page among the first hits, one line per mode."""
         lines = {mode: list(enumerate(found, 1)) for mode, found in self._found.items()}
         asked = figures.plural(self.summary[0].questions, "question")
         subtitle = f"share of {asked} with a right page among the first hits"
@@ -163,7 +163,7 @@ class Evaluation(Viewed, Sequence[Judged]):
 
     @property
     def _telling(self) -> int:
-        """The index into `_found` where the modes differ: of the first hit, else the most."""
+        """The index into `_found` where the modes differ: at the first hit, else the most."""
         best_first = zip(*self._found.values(), strict=True)
         spreads = [round(100 * (max(shares) - min(shares))) for shares in best_first]
         return 0 if spreads[0] else int(np.argmax(spreads))
@@ -200,7 +200,7 @@ class Evaluation(Viewed, Sequence[Judged]):
         return Table(_MISSED, rows, whole="evaluation.missed")
 
     def _missed_lines(self) -> list[Line]:
-        """Return two lines per missed question: itself, and its pages with the first found one."""
+        """Return two lines per missed question: the question, and its pages with the first hit."""
         lines = []
         for row in self.missed[:MAX_MISSED]:
             found = _first_page(row)
@@ -245,12 +245,12 @@ def evaluate(
         evaluate(handbook, "data/questions.csv", modes=("dense", "lexical", "hybrid"))
         evaluate(handbook, "data/questions.csv", modes={"plain": {}, "varied": {"mmr": 0.7}})
 
-    `questions` are a CSV file, a DataFrame or a list of dicts with `question` and `pages`, several
-    pages with `;` between them; questions without pages are ignored. A hit is relevant when
-    `metadata[by]` is one of the pages; a page counts once, at its first hit, and its further hits
-    take up a rank. k is `top_k`, the number of hits. `modes` are those of `VectorStore.search`, or
-    names of your own with the arguments of each search. Raises `VectorInputError` for invalid
-    questions, and for a page that no entry of the store has.
+    `questions` are a CSV file, a DataFrame or a list of dicts with `question` and `pages`,
+    separated by `;`; questions without pages are ignored. A hit is relevant if `metadata[by]` is
+    one of the pages; a page counts once, at its first hit, while its further hits occupy ranks. k
+    is `top_k`, the number of hits. `modes` are those of `VectorStore.search`, or custom names with
+    the arguments of each search. Raises `VectorInputError` for invalid questions, and for a page
+    that no entry of the store has.
     """
     searches = modes if isinstance(modes, Mapping) else {mode: {"mode": mode} for mode in modes}
     asked = [question for question in read_questions(questions) if question.pages]
@@ -268,7 +268,7 @@ def evaluate(
 
 
 def _check_pages(store: VectorStore, questions: Sequence[Question], by: str) -> None:
-    """Reject an unknown page: a typo in it would look like a bad search."""
+    """Reject an unknown page: a typo would look like a poor search result."""
     pages = {page for question in questions for page in question.pages}
     known = {entry.metadata[by] for entry in store.entries({by: {"$in": sorted(pages)}})}
     if lost := sorted(pages - known):
@@ -314,7 +314,7 @@ def _judged(
 
 
 def _first_page(row: Judged) -> str:
-    """Return the page of the first hit, empty without one."""
+    """Return the page of the first hit, or ""."""
     return (row.found or ("",))[0] or ""
 
 
@@ -323,7 +323,7 @@ def _percent(share: float) -> str:
 
 
 def _gains(found: Sequence[Any], pages: Sequence[str], top_k: int) -> list[bool]:
-    """Return for each of `top_k` ranks whether its hit is the first one of a relevant page."""
+    """Return per rank up to `top_k` whether its hit is the first hit of a relevant page."""
     return [
         at < len(found) and found[at] in pages and found[at] not in found[:at]
         for at in range(top_k)

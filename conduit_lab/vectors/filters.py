@@ -4,11 +4,11 @@
     {"year": {"$gte": 2020, "$lt": 2025}}                   every operator must hold
     {"$or": [{"tags": {"$contains": "new"}}, {"$not": {"price": {"$exists": True}}}]}
 
-Values compare as JSON does: `true` is not `1`, `1` is `1.0`, and text, numbers, lists and objects
-never equal each other. `$gt $gte $lt $lte` order numbers with numbers and text with text; any other
-pair does not match. `$contains` means an item of a list or a part of a text. A key is taken
-literally, dots included. An entry without the key matches only `$exists: False`, `$ne`, `$nin` and
-`$not`; a stored `None` is a value.
+Values compare as in JSON: `true` is not `1`, `1` is `1.0`, and text, numbers, lists and objects are
+never equal to each other. `$gt $gte $lt $lte` order numbers with numbers and text with text; any
+other pair does not match. `$contains` matches an item of a list or a substring of a text. A key is
+taken literally, including dots. An entry without the key matches only `$exists: False`, `$ne`,
+`$nin` and `$not`; a stored `None` is a value.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ Where = Mapping[str, Any] | npt.ArrayLike
 
 MAX_DEPTH = 16
 MAX_CLAUSES = 1_000
-_MAX_NAMES = 3  # of unknown keys in a sentence
-_MAX_CANDIDATES = 1_000  # known keys that may be meant
+_MAX_NAMES = 3  # unknown keys listed in a sentence
+_MAX_CANDIDATES = 1_000  # known keys considered as suggestions
 
 
 def parse_filter(where: Mapping[str, Any]) -> Filter:
-    """Return the filter that `where` describes; an empty one matches all.
+    """Return the filter for `where`; an empty one matches all entries.
 
-    Raises `VectorInputError` for an unknown operator, a wrong operand, more than 16 levels or 1,000
-    clauses.
+    Raises `VectorInputError` for an unknown operator, an invalid operand, or more than 16 levels or
+    1,000 clauses.
     """
     return Filter(_Check().filter(where, depth=1))
 
 
 def as_mask(where: npt.ArrayLike, what: str) -> BoolArray:
-    """Return `where`, which is no dict, as bool `[n]`; errors begin with `what`."""
+    """Return `where`, which is not a dict, as bool `[n]`; errors start with `what`."""
     mask = np.asarray(where)
     if mask.dtype == np.object_:  # pandas' own "boolean"
         mask = np.asarray(mask.tolist())
@@ -58,7 +58,7 @@ def as_mask(where: npt.ArrayLike, what: str) -> BoolArray:
 
 
 class Filter:
-    """A filter made by `parse_filter`, for one entry's metadata or for all rows.
+    """A filter created by `parse_filter`, for one entry's metadata or for all rows.
 
     `where` is the checked filter in plain dicts and lists, for a backend that translates it.
     """
@@ -72,11 +72,11 @@ class Filter:
         return self._predicate(metadata)
 
     def mask(self, columns: MetadataColumns) -> BoolArray:
-        """Return for each row of `columns` whether it matches: bool `[n]`, the caller's own."""
+        """Return per row of `columns` whether it matches: a new array, bool `[n]`."""
         return self._predicate.mask(columns)
 
     def unknown_keys(self, known: Collection[str]) -> str:
-        """Return a sentence about its keys that are not `known`; empty where all are."""
+        """Return a sentence about keys that are not `known`, or "" if all are."""
         unknown = list(dict.fromkeys(key for key in _keys(self.where) if key not in known))
         if not unknown:
             return ""
@@ -95,7 +95,7 @@ class Filter:
 
 
 def _keys(where: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the keys of metadata that a checked filter tests."""
+    """Yield the metadata keys tested by a checked filter."""
     for key, operand in where.items():
         if key == "$not":
             yield from _keys(operand)
@@ -119,7 +119,7 @@ def _has_order(value: Any) -> bool:
 
 
 class _Operand(NamedTuple):
-    """The operand of an operator: its check, and its name in errors."""
+    """The check of an operator's operand, and its name in errors."""
 
     accepts: Callable[[Any], bool]
     expected: str

@@ -1,4 +1,4 @@
-"""found_card: a stored text as a card, its heading first and the passage around the match."""
+"""found_card: a stored text as a card, with its heading and the passage around the match."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from conduit_lab.core.views import figures
 
 SNIPPET_CHARACTERS = 320
 
-_PLACES = ("title", "heading", "start", "end", "content")  # shown by the card itself, or offsets
+_PLACES = ("title", "heading", "start", "end", "content")  # shown elsewhere on the card, or offsets
 _MAX_FACTS = 6
 
 
@@ -29,8 +29,8 @@ def found_card(
 ) -> views.Card:
     """Return the card of an entry: title › heading, or its id; a snippet; the other metadata.
 
-    The snippet begins with the sentence that shares most word stems with `query`, or where the text
-    does; the query's words are marked in it. Metadata under the keys `same` is left out.
+    The snippet starts at the sentence that shares most word stems with `query`, or at the start of
+    the text; the query's words are marked in it. Metadata under the keys `same` is omitted.
     """
     title = heading_of(metadata) or id
     snippet = _snippet(_body(content or "", title), query)
@@ -47,9 +47,9 @@ def found_card(
 
 
 def metadata_facts(metadata: Mapping[str, Any], whole: str = "hit.metadata") -> list[str]:
-    """Return the first six of the metadata that a card has no other place for, one text each.
+    """Return the first six metadata items not shown elsewhere on a card, one text each.
 
-    `whole` is the expression that gives all of it.
+    `whole` is the expression for all metadata.
     """
     facts = [
         f"{one_line(str(key), 80)}: {one_line(str(value), 80)}"
@@ -63,7 +63,7 @@ def metadata_facts(metadata: Mapping[str, Any], whole: str = "hit.metadata") -> 
 def excerpt_note(
     content: str | None, metadata: Mapping[str, Any], id: str, whole: str
 ) -> list[views.Line]:
-    """Return a line with the length of a text of which a card shows an excerpt, or nothing."""
+    """Return a line with the length of a text if the card shows only an excerpt."""
     body = _body(content or "", heading_of(metadata) or id)
     if content is None or len(body) <= SNIPPET_CHARACTERS:
         return []
@@ -72,7 +72,7 @@ def excerpt_note(
 
 
 def heading_of(metadata: Mapping[str, Any]) -> str:
-    """Return the title and the headings of an entry of a document, or nothing."""
+    """Return the title and headings of an entry of a document, or ""."""
     title, heading = (metadata.get(key) for key in ("title", "heading"))
     path = heading.split(" > ") if isinstance(heading, str) else []
     if isinstance(title, str) and title and title not in path[:1]:
@@ -81,7 +81,7 @@ def heading_of(metadata: Mapping[str, Any]) -> str:
 
 
 def _body(content: str, title: str) -> str:
-    """Return a text without the Markdown marks, and without the headings of the card at its top."""
+    """Return a text without Markdown marks, and without leading headings shown on the card."""
     lines = without_marks(content).strip().split("\n")
     headings = title.split(" › ")
     while len(lines) > 1 and (not lines[0].strip() or lines[0].strip() in headings):

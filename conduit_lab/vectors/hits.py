@@ -17,9 +17,9 @@ _COLUMNS = ("id", "score", "content", "metadata")
 
 
 class Hit(Viewed, dict[str, Any]):
-    """One found entry: a dict of `id`, `score`, `content` and `metadata`, also as attributes.
+    """One search hit: a dict of `id`, `score`, `content` and `metadata`, also as attributes.
 
-    The metadata is the hit's own copy.
+    The metadata is a copy.
     """
 
     @property
@@ -29,10 +29,10 @@ class Hit(Viewed, dict[str, Any]):
 
     @property
     def score(self) -> float:
-        """The number that orders the hits.
+        """The number by which hits are ordered.
 
         The similarity for the metrics cosine (-1 to 1) and dot, the distance for l2 and manhattan;
-        in other modes bm25, the fused score, or the reranker's.
+        in other modes the bm25, fused or reranker score.
         """
         return self["score"]  # type: ignore[no-any-return]
 
@@ -56,12 +56,12 @@ class Hit(Viewed, dict[str, Any]):
 
 
 class Hits(Viewed, list[Hit]):
-    """A list of `Hit`, best first, that shows itself as a table; `json.dumps` accepts it.
+    """A list of `Hit`, best first, displayed as a table; `json.dumps` accepts it.
 
-    `plan` says in words how they were found, `query` is their text where one was given. `best` is
-    the score of the most similar entry where embeddings were compared, whatever decided the order:
-    a fused or a reranker's score has no fixed scale. `similarities` are such scores by id, as far
-    as they are known where something else decided the order.
+    `plan` describes how they were found, `query` is the query's text if it has one. `best` is the
+    score of the most similar entry if embeddings were compared, whatever the hits are ordered by: a
+    fused or reranker score has no fixed scale. `similarities` are such scores by id, as far as they
+    are known, if the hits are ordered by another score.
     """
 
     def __init__(
@@ -129,9 +129,9 @@ class Hits(Viewed, list[Hit]):
 
 
 def _shares(scores: Sequence[float]) -> list[float]:
-    """Return the length of each bar, 0 to 1: the score where no score exceeds 1, else its ratio.
+    """Return the length of each bar, 0 to 1: the score if no score exceeds 1, else its ratio.
 
-    Scores that grow are distances; the nearest has the longest bar.
+    Increasing scores are distances; the nearest has the longest bar.
     """
     if len(scores) > 1 and scores[0] < scores[-1]:
         return [1.0 if score <= scores[0] else scores[0] / score for score in scores]
@@ -140,7 +140,7 @@ def _shares(scores: Sequence[float]) -> list[float]:
 
 
 def _common(all_metadata: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the keys with one value in all of several hits."""
+    """Return the keys with the same value in all hits, if there are several."""
     if len(all_metadata) < 2:
         return []
     first, *others = all_metadata

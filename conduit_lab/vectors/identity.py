@@ -1,9 +1,9 @@
-"""Identity of a store's embedder, so that a store never mixes the vectors of two models.
+"""Identity of a store's embedder, so a store never mixes the vectors of two models.
 
 The store's file records it in the notes `embedder.key`, `embedder.name` and `embedder.probe`. An
-embedder is identified by its `fingerprint`, a text that changes whenever its vectors do; without
-one by its class, its name and the vector of a fixed text, and where those differ, by its vectors of
-some stored texts.
+embedder is identified by its `fingerprint`, a text that changes whenever its vectors do; without a
+fingerprint, by its class, name and the vector of a fixed text, and if those differ, by its vectors
+of some stored texts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MAX_READ_ENTRIES, _MAX_COMPARED_TEXTS = 64, 4
 _TOLERANCE = 0.1
 _PAGE_ENTRIES = 256
 _PROBE_TEXT = "Which embedder made this vector?"
-_SHOWN_CHARACTERS = 12  # of a fingerprint in an error
+_SHOWN_CHARACTERS = 12  # of a fingerprint, in errors
 
 _log = logging.getLogger("conduit_lab")
 
@@ -46,7 +46,7 @@ class EmbedderIdentity(NamedTuple):
 
     @classmethod
     def of(cls, embedder: EmbedderProtocol, *, probed: bool) -> EmbedderIdentity:
-        """Return the identity of an embedder; `probed` embeds the probe if it is needed."""
+        """Return the identity of an embedder; `probed` embeds the probe if needed."""
         kind = type(embedder)
         name = getattr(embedder, "name", None)
         shown = name if isinstance(name, str) else kind.__name__
@@ -61,11 +61,11 @@ class EmbedderIdentity(NamedTuple):
 
     @property
     def certain(self) -> bool:
-        """Whether the key is a fingerprint: another one is surely another embedder."""
+        """Whether the key is a fingerprint, so another key certainly means another embedder."""
         return self.key.startswith("content ")
 
     def equals(self, other: EmbedderIdentity) -> bool:
-        """Return whether both are the same embedder, by the probes where both have one."""
+        """Return whether both are the same embedder, by their probes if both have one."""
         if self.key != other.key or not (self.probe and other.probe):
             return self.key == other.key
         mine, theirs = np.array(json.loads(self.probe)), np.array(json.loads(other.probe))
@@ -81,15 +81,16 @@ def verify(
 ) -> None:
     """Record the `embedder` of a store without one; check it against the recorded one.
 
-    Raises `StoreError` where another embedder made the vectors. Warns where none is recorded and
-    `embedder` makes other vectors of the stored texts. `again` embeds them again in both cases.
+    Raises `StoreError` if another embedder made the vectors. Warns if no embedder is recorded and
+    `embedder` produces different vectors for the stored texts. `again` re-embeds the texts in both
+    cases.
     """
     if not isinstance(backend, LocalBackend):
         return
     _rely(backend, None)
     if embedder is None:
         return
-    # No probe for a store in memory, whose embedder seldom changes.
+    # No probe for a store in memory, whose embedder rarely changes.
     mine, known = (
         EmbedderIdentity.of(embedder, probed=backend.path is not None),
         read_identity(backend),
@@ -128,7 +129,7 @@ def verify(
 
 
 def reembed(backend: Backend, embedder: EmbedderProtocol | None, store: str) -> int:
-    """Embed every content again, atomically, and return the number of entries."""
+    """Embed all contents again, atomically; return the number of entries."""
     if embedder is None:
         raise VectorInputError(
             f"store {store!r} has no embedder: give one, store.reembed(embedder)"
@@ -156,7 +157,7 @@ def _reembed(backend: Backend, embedder: EmbedderProtocol, store: str, job: Prog
             entries |= {entry.id: entry for entry in page}
         if isinstance(backend, LocalBackend):
             _rely(backend, None)
-            # No identity until all vectors are new.
+            # Remove the identity until all vectors are new.
             backend.write_notes(_NOTES, dict.fromkeys(EmbedderIdentity._fields))
         known = list(entries.values())
         backend.upsert(
@@ -177,7 +178,7 @@ def _reembed(backend: Backend, embedder: EmbedderProtocol, store: str, job: Prog
 
 
 def _rely(backend: LocalBackend, identity: EmbedderIdentity | None) -> None:
-    """Reject changes of other processes once these record another embedder than `identity`.
+    """Reject changes by other processes once they record an embedder other than `identity`.
 
     None accepts any.
     """
@@ -195,7 +196,7 @@ def _rely(backend: LocalBackend, identity: EmbedderIdentity | None) -> None:
 
 
 def read_identity(backend: LocalBackend) -> EmbedderIdentity | None:
-    """Return the identity that a store has recorded, or None."""
+    """Return the recorded identity of a store, or None."""
     notes = backend.read_notes(_NOTES)
     if "key" not in notes:
         return None
@@ -203,7 +204,7 @@ def read_identity(backend: LocalBackend) -> EmbedderIdentity | None:
 
 
 def record_embedder(backend: Backend, embedder: EmbedderProtocol) -> None:
-    """Record an embedder whose vectors are close enough, and keep those that are stored."""
+    """Record an embedder whose vectors are close enough, and keep the stored vectors."""
     if isinstance(backend, LocalBackend):
         write_identity(backend, EmbedderIdentity.of(embedder, probed=backend.path is not None))
 
@@ -214,7 +215,7 @@ def write_identity(backend: LocalBackend, identity: EmbedderIdentity) -> None:
 
 
 def _agree(backend: LocalBackend, embedder: EmbedderProtocol) -> bool | None:
-    """Return whether an embedder makes the stored vectors of some texts; None without texts."""
+    """Return whether an embedder reproduces the vectors of stored texts; None without texts."""
     ids = backend.ids()
     sample = ids[:: max(1, len(ids) // _MAX_READ_ENTRIES)][:_MAX_READ_ENTRIES]
     with_text = [entry for entry in backend.get(sample) if entry is not None and entry.content]
@@ -239,7 +240,7 @@ def _excess(stored: Array, made: Array) -> Array:
 
 
 def _probe(embedder: EmbedderProtocol) -> str:
-    """Return the vector of a fixed text as JSON, or "" where the embedder fails."""
+    """Return the vector of a fixed text as JSON, or "" if the embedder fails."""
     try:
         vector = np.asarray(embed_passages([_PROBE_TEXT], embedder), np.float64)[0]
     except Exception:

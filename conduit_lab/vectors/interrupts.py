@@ -1,4 +1,4 @@
-"""Interrupts: Ctrl-C waits for the end of an in-place change that cannot be undone."""
+"""Interrupts: defer Ctrl-C until the end of an in-place change that cannot be undone."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from types import FrameType
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Defer Ctrl-C to the end of the block; it only ever reaches the main thread.
+    """Defer Ctrl-C to the end of the block; it only reaches the main thread.
 
-    This replaces the process-wide handler, so no plain write uses it.
+    This replaces the process-wide handler, so ordinary writes do not use it.
     """
     came: list[tuple[int, FrameType | None]] = []
     before = signal.getsignal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Local backend: one SQLite file or none, with every vector in the memory of this process."""
+"""Local backend: an optional SQLite file, with all vectors in the memory of this process."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from conduit_lab.vectors.interrupts import uninterrupted
 class LocalBackend:
     """The entries of one store in this process; see `Backend`.
 
-    The file is the truth; vectors, ids and metadata are in memory (`EntryRows`). Without `path`
-    there is no file, and the rows hold the only copy of the embeddings. Stores that share a file
-    see each other's changes. `dimension` and `metric` None are those of the file, for a new store
-    384 and cosine.
+    The file is authoritative; vectors, ids and metadata are also in memory (`EntryRows`). Without
+    `path` there is no file, and the rows hold the only copy of the embeddings. Stores that share a
+    file see each other's changes. `dimension` and `metric` default to those of the file, for a new
+    store to 384 and cosine.
     """
 
-    _mapped = False  # whether the rows have their vectors before they are read
+    _mapped = False  # whether the index has the vectors before rows are read
     _rows: EntryRows
 
     def __init__(
@@ -57,8 +57,8 @@ class LocalBackend:
         # Raises `StoreError` to reject the changes of another process.
         self.admit: Callable[[Storage], None] = lambda _: None
         self._closed = False
-        self._stale = False  # the rows differ from the storage: a change is in progress, or failed
-        # Guards file and rows. A scan is bound by memory bandwidth: two at once gain nothing.
+        self._stale = False  # the rows differ from the storage: a change is in progress or failed
+        # Guards file and rows. Scans are limited by memory bandwidth, so two at once gain nothing.
         self._lock = threading.RLock()
         forking.free_in_child(self, "_lock", torn="_stale")
         self._storage = self._open(dimension, metric, durability)
@@ -111,7 +111,7 @@ class LocalBackend:
             ]
 
     def ids(self, where: Filter | BoolArray | None = None) -> list[str]:
-        """Return the ids in the order of adding."""
+        """Return the ids in insertion order."""
         with self._fresh():
             keep = self._rows.keep(where)
             ids = self._rows.ids
@@ -155,10 +155,10 @@ class LocalBackend:
     def rows_where(
         self, where: Filter | BoolArray | None, choose: Callable[[int], IntArray]
     ) -> tuple[tuple[list[str], FloatArray, list[dict[str, Any]]], int]:
-        """Return ids, vectors `[m, dimension]` and metadata of some entries, and the number of all.
+        """Return ids, vectors `[m, dimension]` and metadata of some entries, and the total number.
 
-        `choose` gets the number of entries that `where` selects, and returns the places of those
-        to read, ascending. The metadata is the stored one: callers must not change it.
+        `choose` receives the number of entries that `where` selects, and returns the ascending
+        indices to read. The metadata is not copied: callers must not change it.
         """
         with self._fresh():
             rows = self._rows
@@ -171,36 +171,36 @@ class LocalBackend:
             return (ids, rows.index.take(at), metadatas), len(kept)
 
     def contents(self, ids: Sequence[str]) -> list[str | None]:
-        """Return the content of each id, None for an unknown one."""
+        """Return the content of each id, None for an unknown id."""
         with self._fresh():
             known = [id for id in ids if id in self._rows.row_of]
             texts = dict(zip(known, self._storage.contents(known), strict=True))
             return [texts.get(id) for id in ids]
 
     def metadata_keys(self) -> set[str]:
-        """Return the keys of the entries' metadata, and perhaps some of deleted ones."""
+        """Return the metadata keys of all entries, possibly including deleted ones."""
         with self._fresh():
             return self._rows.columns.keys
 
     @property
     def notes(self) -> Notes | None:
-        """The storage keeps the notes."""
+        """The notes, which are in the storage."""
         return self
 
     def read_notes(self, prefix: str) -> dict[str, str]:
-        """Return the notes whose keys begin with `prefix`, by the rest of the key."""
+        """Return the notes whose keys start with `prefix`, by the rest of the key."""
         with self._fresh():
             return self._storage.read_notes(prefix)
 
     def write_notes(self, prefix: str, changes: Mapping[str, str | None]) -> None:
-        """Write some notes atomically; None removes one."""
+        """Write some notes atomically; None removes a note."""
         with self._changing():
             self._storage.write_notes(prefix, changes)
 
     # Copies
 
     def copy_to(self, path: Path, *, replace: bool = False) -> None:
-        """Write a consistent copy as a new store file; `replace` allows replacing an older copy."""
+        """Write a consistent copy to a new store file; `replace` allows replacing an older copy."""
         if replace:
             check_replaceable(path)
         with self._fresh():
@@ -211,13 +211,13 @@ class LocalBackend:
         """Write the current version of a snapshot."""
         with self._fresh():
             if self._rows.tombstones and not self._mapped:
-                self._compact()  # codes are written only for an index without tombstones
+                self._compact()  # codes are stored only for an index without tombstones
             write_snapshot(folder, self._storage, self._rows.index, self._rows.live, self._rows.ids)
 
     # Life
 
     def facts(self) -> list[str]:
-        """Return the facts that a repr shows."""
+        """Return the facts for a repr."""
         count = len(self._rows.row_of)
         entries = figures.plural(count, "entry")
         return [
@@ -240,7 +240,7 @@ class LocalBackend:
 
     @property
     def _durable(self) -> bool:
-        """Whether the storage has the embeddings; otherwise the rows hold the only copy."""
+        """Whether the storage has the embeddings; if not, the rows hold the only copy."""
         return self.path is not None and not self._mapped
 
     def _new_rows(self) -> EntryRows:
@@ -260,7 +260,8 @@ class LocalBackend:
     def _compact(self) -> None:
         """Drop the tombstones."""
         plan = self._rows.plan_compaction()
-        # Rows move in place, so without a file an interrupt waits; a plain write never does this.
+        # Rows move in place, so without a file an interrupt must wait; ordinary writes never do
+        # this.
         with nullcontext() if self._durable else uninterrupted():
             self._stale = True
             self._rows.compact(plan)
@@ -286,7 +287,7 @@ class LocalBackend:
     def _begin(self, *, write: bool = False) -> None:
         """Take the lock and begin a transaction.
 
-        While another process writes, wait without the lock, so that searches go on.
+        While another process writes, wait without the lock, so that searches continue.
         """
         until = None
         while True:
@@ -305,7 +306,7 @@ class LocalBackend:
 
     @contextmanager
     def _fresh(self) -> Iterator[None]:
-        """Hold rows and storage in one state, the last."""
+        """Hold rows and storage in one consistent, current state."""
         self._begin()
         try:
             with self._storage.ending():
@@ -317,11 +318,11 @@ class LocalBackend:
 
     @contextmanager
     def _changing(self) -> Iterator[list[Block]]:
-        """Change storage and rows, from their last state on, both or neither.
+        """Change both storage and rows from their current state, or neither.
 
-        On failure or an interrupt after rows changed, they are read again from the file. Without a
-        file they are the only copy: unless the storage has committed, they are restored, replaced
-        ones from the list.
+        On failure or an interrupt after rows have changed, they are read again from the file.
+        Without a file they are the only copy: unless the storage has committed, they are restored,
+        and replaced rows are taken from the list.
         """
         self._begin(write=True)
         try:
@@ -347,7 +348,7 @@ class LocalBackend:
             self._lock.release()
 
     def _catch_up(self) -> None:
-        """Apply the changes of other stores to the rows; many are read as a whole."""
+        """Apply the changes of other stores to the rows; reload all rows if there are many."""
         if not self._stale and not self._storage.changed_elsewhere():
             return
         self.admit(self._storage)

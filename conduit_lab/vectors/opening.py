@@ -21,7 +21,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 def resolve_store_path(path: str | Path) -> Path:
     """Return the absolute path of a store's file.
 
-    Raises `StoreError` for a URL or SQLite's name for memory.
+    Raises `StoreError` for a URL or SQLite's `:memory:`.
     """
     text = str(path)
     scheme = _SCHEME.match(text)
@@ -55,11 +55,11 @@ def open_backend(
     durability: str,
     reembed: bool,
 ) -> Backend:
-    """Open the store at a URL, in a file or folder, or else in memory; verify its embedder."""
+    """Open the store at a URL, in a file or folder, or in memory; verify its embedder."""
     dimension = check_dimension(dimension, embedder)
     backend: Backend
     if url is not None:
-        from conduit_lab.vectors.remote.connect import connect_backend  # the drivers are an extra
+        from conduit_lab.vectors.remote.connect import connect_backend  # drivers are an extra
 
         backend = connect_backend(url, dimension, metric, name)
     elif path is not None and path.is_dir():

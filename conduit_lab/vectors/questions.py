@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from conduit_lab.core import paths
 from conduit_lab.core.errors import VectorInputError
 
-SEPARATOR = ";"  # between the pages of one question
+SEPARATOR = ";"  # between the pages of a question
 
 
 class Question(NamedTuple):
-    """A question in words and the pages that answer it, the best first, if any do."""
+    """A question and the pages that answer it, if any, best first."""
 
     text: str
     pages: tuple[str, ...]
@@ -24,9 +24,9 @@ class Question(NamedTuple):
 def read_questions(source: Any) -> list[Question]:
     """Return the questions of a CSV file (its path), a DataFrame, or an iterable of mappings.
 
-    A row has a `question` and its `pages`: text with `;` between them, or a list; a question
-    without pages should find nothing. Other columns are ignored. Raises `VectorInputError` naming
-    the first invalid row, and for a repeated question.
+    A row has a `question` and its `pages`: text separated by `;`, or a list; a question without
+    pages should have no hits. Other columns are ignored. Raises `VectorInputError` naming the first
+    invalid row, and for a repeated question.
     """
     rows: Iterable[Any]
     if isinstance(source, (str, Path)):
@@ -80,5 +80,5 @@ def _question(row: Any, what: str) -> Question:
 
 
 def _is_missing(value: Any) -> bool:
-    """Return whether `value` is None or pandas' NaN, as in an empty cell of a CSV file."""
+    """Return whether `value` is None or pandas' NaN, as for an empty cell of a CSV file."""
     return value is None or (isinstance(value, float) and value != value)

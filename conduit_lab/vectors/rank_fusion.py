@@ -1,4 +1,4 @@
-"""Rank fusion: several rankings of the same items become one."""
+"""Rank fusion: combine several rankings of the same items."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from conduit_lab.core.errors import VectorInputError
 
-RANK_CONSTANT = 60  # the best of Cormack et al., whose results vary little around it
+RANK_CONSTANT = 60  # from Cormack et al., whose results hardly depend on it
 
 _Item = TypeVar("_Item", bound=Hashable)
 
@@ -20,11 +20,11 @@ def reciprocal_rank_fusion(
 ) -> list[tuple[_Item, float]]:
     """Return the items of the `rankings` (each best first) with fused scores, best first.
 
-    The score of an item is the sum of `weight / (k + rank)` over the rankings with it, rank 1 for
-    the best; so the rankings' own scores need not be comparable. Ties are in the order of the first
-    ranking, then of the next. An item repeated in a ranking counts at its better rank. `weights`
-    are by default all 1. Raises `VectorInputError` for a negative weight, another number of weights
-    than rankings, and a negative k. Cormack, Clarke and Büttcher 2009, "Reciprocal rank fusion
+    The score of an item is the sum of `weight / (k + rank)` over the rankings that contain it, with
+    rank 1 for the best, so the rankings' own scores need not be comparable. Ties are ordered by the
+    first ranking, then the next. An item repeated in a ranking counts at its better rank. `weights`
+    default to 1. Raises `VectorInputError` for a negative weight or k, and if the number of weights
+    is not the number of rankings. Cormack, Clarke and Büttcher 2009, "Reciprocal rank fusion
     outperforms Condorcet and individual rank learning methods".
     """
     weights = _checked(rankings, weights)
@@ -42,27 +42,27 @@ def score_fusion(
 ) -> list[tuple[_Item, float]]:
     """Return the items of the `rankings` (items with scores, best first) with fused scores.
 
-    The answer is best first. Each ranking's scores are scaled so that its best is 1 and its last 0,
-    whichever direction is better, and summed with the `weights`, by default all 1; an item gets 0
-    from a ranking without it. So a wide margin keeps its effect, which ranks lose. Ties are in the
-    order of the first ranking, then of the next. Raises `VectorInputError` for a negative weight,
-    and for another number of weights than rankings. Bruch, Gai and Ingber 2023, "An analysis of
-    fusion functions for hybrid retrieval".
+    The result is sorted best first. Each ranking's scores are scaled so that its best is 1 and its
+    last 0, whichever direction is better, and summed with the `weights`, by default 1; an item
+    missing from a ranking gets 0. Unlike with ranks, a wide margin keeps its effect. Ties are
+    ordered by the first ranking, then the next. Raises `VectorInputError` for a negative weight,
+    and if the number of weights is not the number of rankings. Bruch, Gai and Ingber 2023, "An
+    analysis of fusion functions for hybrid retrieval".
     """
     weights = _checked(rankings, weights)
     fused: dict[_Item, float] = {}
     for ranking, weight in zip(rankings, weights, strict=True):
         shares = scale_scores([score for _, score in ranking])
         best = dict(zip((item for item, _ in reversed(ranking)), reversed(shares), strict=True))
-        for item in dict.fromkeys(item for item, _ in ranking):  # a repeated one at its better rank
+        for item in dict.fromkeys(item for item, _ in ranking):  # repeated: the better rank
             fused[item] = fused.get(item, 0.0) + weight * best[item]
     return sorted(fused.items(), key=lambda item: -item[1])
 
 
 def scale_scores(scores: Sequence[float]) -> list[float]:
-    """Return the scores of a ranking, best first, scaled from 1 for its best to 0 for its last.
+    """Scale the scores of a ranking, best first, from 1 for its best to 0 for its last.
 
-    Either direction may be better; where the best and the last are equal, all are 1.
+    Either direction may be better; if the best and the last are equal, all are 1.
     """
     if not scores:
         return []

@@ -1,8 +1,8 @@
 """Ranking metrics: recall@k, reciprocal rank and nDCG@k of ordered answers.
 
 All take `gains`, a bool array `[n, k]`: whether the hit at each rank of each answer is relevant and
-no repetition; and `relevant` `[n]`: the number of relevant items, at least 1. All return `[n]` from
-0 to 1.
+not a repetition; and `relevant` `[n]`: the number of relevant items, at least 1. All return `[n]`
+in [0, 1].
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from conduit_lab.vectors.arrays import BoolArray, Float64Array, IntArray
 
 
 def recall(gains: BoolArray, relevant: IntArray) -> Float64Array:
-    """Return the found share of the relevant items: recall@k."""
+    """Return the share of relevant items that were found: recall@k."""
     share: Float64Array = gains.sum(axis=1) / relevant
     return share
 
 
 def reciprocal_rank(gains: BoolArray) -> Float64Array:
-    """Return 1 / the rank of the first relevant hit, 0 without one; its mean is MRR@k."""
+    """Return 1 / the rank of the first relevant hit, or 0 without one; its mean is MRR@k."""
     inverse: Float64Array = gains / np.arange(1, gains.shape[1] + 1)
     best: Float64Array = inverse.max(axis=1, initial=0.0)
     return best
 
 
 def ndcg(gains: BoolArray, relevant: IntArray) -> Float64Array:
-    """Return the discounted gain divided by that of the ideal order: nDCG@k with binary gains.
+    """Return the discounted gain relative to the ideal order: nDCG@k with binary gains.
 
     Järvelin and Kekäläinen 2002, "Cumulated gain-based evaluation of IR techniques"; the discount
     is 1/log2(1 + rank).

@@ -1,4 +1,4 @@
-"""Reranking: scores from a model that reads a query and its passages together, checked."""
+"""Reranking: checked scores from a model that reads a query and its passages together."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def rerank_scores(
 ) -> npt.NDArray[np.float64]:
     """Score each passage, float64 `[n]`, all finite.
 
-    Raises `ModelRunError`, which names the reranker, where it fails or returns anything but one
-    finite number per passage.
+    Raises `ModelRunError` naming the reranker if it fails or returns anything but one finite number
+    per passage.
     """
     named = f"reranker {getattr(reranker, 'name', type(reranker).__name__)!r}"
     count = len(passages)

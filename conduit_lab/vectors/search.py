@@ -1,4 +1,4 @@
-"""Search: from queries to hits; dense, lexical or hybrid candidates, then a reranker, then MMR."""
+"""Search: dense, lexical or hybrid candidates for queries, then reranking, then MMR."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ Mode = Literal["dense", "lexical", "hybrid"]
 """Search by meaning, by words, or by both."""
 
 FusionMethod = Literal["score", "rank"]
-"""How a hybrid search combines both: scores on one scale, or reciprocal ranks."""
+"""The fusion of a hybrid search: scores on one scale, or reciprocal ranks."""
 
 MAX_HITS = 10_000
 _MODES = ("dense", "lexical", "hybrid")
 _FUSIONS = ("score", "rank")
-# Of dense and lexical scores where they are fused; docs/retrieval.md has the measurements.
+# Of dense and lexical scores in score fusion; docs/retrieval.md has the measurements.
 _WEIGHTS = (0.7, 0.3)
-_CHUNK_QUERIES = 1_024  # searched in one state of the store, about a second's work
-_CANDIDATES = 50  # for fusion, reranking and MMR; more where top_k is
+_CHUNK_QUERIES = 1_024  # searched in one state of the store, for about a second
+_CANDIDATES = 50  # for fusion, reranking and MMR; more if top_k is larger
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Search:
             )
 
     def run(self, store: str, backend: Backend, queries: Sequence[Query]) -> list[Hits]:
-        """Return the hits of each query in a backend; `store` names it."""
+        """Return the hits of each query in a backend, called `store` in errors."""
         if len(queries) == 1:
             return self._found(store, backend, queries)
         found: list[Hits] = []
@@ -88,7 +88,7 @@ class Search:
         refined = self.mode != "dense" or self.mmr is not None or self.rerank is not None
         if refined:
             return self._refined(store, backend, queries, job)
-        # The usual search, in loops: each call of a function shows in its latency.
+        # The usual search, in plain loops: each function call adds to its latency.
         found: list[Hits] = []
         lists, plans = self._by_meaning(backend, queries, int(self.top_k))
         for query, matches, plan in zip(queries, lists, plans, strict=True):
@@ -104,7 +104,7 @@ class Search:
     def _refined(
         self, store: str, backend: Backend, queries: Sequence[Query], job: Progress | None
     ) -> list[Hits]:
-        """Return the hits of a search by words, of both kinds, or with a second stage."""
+        """Return the hits of a lexical or hybrid search, or of a search with a second stage."""
         second = self.mode == "hybrid" or self.mmr is not None or self.rerank is not None
         count = max(_CANDIDATES, int(self.top_k)) if second else int(self.top_k)
         dense: list[list[Match]] = [[] for _ in queries]
@@ -142,7 +142,7 @@ class Search:
         lexical: Sequence[Match],
         plan: list[str],
     ) -> Hits:
-        """Return the hits of one query: its matches fused, reranked and diversified as asked."""
+        """Return the hits of one query: its matches fused, reranked and diversified."""
         if self.mode != "dense":
             plan.append("words")
         hits = self._fused(dense, lexical)
@@ -172,7 +172,7 @@ class Search:
         return [Hit(known[id]._replace(score=score)._asdict()) for id, score in fused]
 
     def _reranked(self, query: Query, hits: list[Hit], reranker: RerankerProtocol) -> list[Hit]:
-        """Order the first candidates by the reranker's scores; the rest follow in their order."""
+        """Order the first candidates by the reranker's scores, followed by the rest in order."""
         first, rest = hits[:_CANDIDATES], hits[_CANDIDATES:]
         passages = [hit.content or "" for hit in first]
         each = rerank_scores(reranker, _text(query, "rerank"), passages)
@@ -184,7 +184,7 @@ class Search:
         relevance = [hit.score for hit in hits]
         if self.rerank is not None:
             first = scale_scores(relevance[:_CANDIDATES])
-            relevance = first + [0.0] * (len(hits) - len(first))  # the rest has no such score
+            relevance = first + [0.0] * (len(hits) - len(first))  # the rest has no relevance score
         elif self.mode != "dense" or backend.metric != "cosine":
             relevance = scale_scores(relevance)
         vectors = _vectors(hits, backend)
@@ -201,7 +201,7 @@ def _text(query: Query, what: str) -> str:
 
 
 def _vectors(hits: Sequence[Hit], backend: Backend) -> FloatArray:
-    """Return the embeddings of some hits; zeros for an entry deleted meanwhile."""
+    """Return the embeddings of some hits, with zeros for entries deleted meanwhile."""
     entries = backend.get([hit.id for hit in hits])
     zeros = np.zeros(backend.dimension, np.float32)
     return np.stack([zeros if entry is None else entry.embedding for entry in entries])

@@ -1,4 +1,4 @@
-"""Snapshot backend: a read-only snapshot; its vectors are mapped, so processes share them."""
+"""Snapshot backend: a read-only snapshot with memory-mapped vectors, shared between processes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from conduit_lab.vectors.entry_rows import EntryRows
 from conduit_lab.vectors.index.index import Index
 from conduit_lab.vectors.local_backend import LocalBackend
 
-_RETRY_SECONDS = 10.0  # after a new version could not be opened
+_RETRY_SECONDS = 10.0  # after failing to open a new version
 
 _log = logging.getLogger("conduit_lab")
 
 
 class SnapshotBackend(LocalBackend):
-    """The entries of a snapshot's current version; the next call after a new one opens it."""
+    """The entries of a snapshot's current version; the next call opens a new one."""
 
     _mapped = True
 
@@ -38,7 +38,7 @@ class SnapshotBackend(LocalBackend):
 
     @property
     def notes(self) -> Notes | None:
-        """A snapshot keeps none."""
+        """None: a snapshot has no notes."""
         return None
 
     def upsert(self, entries: Sequence[Entry]) -> None:
@@ -55,7 +55,7 @@ class SnapshotBackend(LocalBackend):
 
     def _read_only(self) -> StoreError:
         return StoreError(
-            f"{self._folder} is a snapshot, which is for reading: write to its store, then take "
+            f"{self._folder} is a snapshot, which is read-only: write to its store, then take "
             "the snapshot again with store.snapshot(path)"
         )
 
@@ -81,7 +81,7 @@ class SnapshotBackend(LocalBackend):
         super()._begin(write=write)
 
     def _swap(self) -> None:
-        """Open the current version; other threads search the old one while it is verified."""
+        """Open the current version; meanwhile other threads search the old one."""
         if not self._swapping.acquire(blocking=False):
             return
         try:
@@ -93,7 +93,7 @@ class SnapshotBackend(LocalBackend):
                 raise
         except StoreError as error:
             self._retry_at = monotonic() + _RETRY_SECONDS
-            _log.warning("the store goes on with the snapshot that it has: %s", error)
+            _log.warning("the store continues with its current snapshot: %s", error)
             return
         finally:
             self._swapping.release()

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from conduit_lab.vectors.explore.explorer import Explorer
     from conduit_lab.vectors.explore.projection import Method
 
-_PAGE_ENTRIES = 256  # that iteration reads together
+_PAGE_ENTRIES = 256  # read together during iteration
 
 
 class VectorStore(BaseStore):
@@ -50,18 +50,19 @@ class VectorStore(BaseStore):
         store.search(embedding, top_k=5, where={"section": "returns"})
 
     `metric` is "cosine" or "dot" (a score is a similarity), "l2" or "manhattan" (a distance).
-    `path` makes the store durable: one SQLite file, created when missing, in which every completed
-    `add` survives the death of the process; with `durability="full"` a power cut too. A relative
-    path starts at the project's root. The folder of a `snapshot` opens for reading. An existing
-    file or folder has a dimension and a metric; a new store's are by default the embedder's,
-    without one 384, and cosine. With `embedder`, text can be given instead of an embedding; a file
-    records its embedder and rejects another (`vectors.identity`), unless `reembed` lets this one
-    embed all texts again. `name` is by default the file's. `lazy` only declares the store: `open()`
-    or the first use opens it. `connect` opens one on a server.
+    `path` makes the store durable: one SQLite file, created if missing, in which every completed
+    `add` survives a crash of the process, and with `durability="full"` also a power failure. A
+    relative path is resolved against the project's root. The folder of a `snapshot` opens
+    read-only. An existing file or folder determines dimension and metric; a new store defaults to
+    the embedder's dimension, or 384, and to cosine. With `embedder`, text can be passed instead of
+    an embedding; a file records its embedder and rejects another (`vectors.identity`), unless
+    `reembed` allows the new one to embed all texts again. `name` defaults to the file's. `lazy`
+    only declares the store: `open()` or the first use opens it. `connect` opens a store on a
+    server.
 
     Thread-safe. Stores that share a file, here or in other processes, see each other's changes.
-    Every method raises `VectorInputError` for data that does not fit, with nothing stored, and
-    `StoreError` when the file cannot be read or written or the store is closed.
+    Every method raises `VectorInputError` for invalid data, storing nothing, and `StoreError` if
+    the file cannot be read or written or the store is closed.
     """
 
     # Writing
@@ -73,12 +74,11 @@ class VectorStore(BaseStore):
         metadata: Mapping[str, Any] | None = None,
         content: str | None = None,
     ) -> None:
-        """Store one embedding `[dimension]`, float32 or castable; replaces an entry with this id.
+        """Store one embedding `[dimension]`, float32 or castable, replacing any entry with this id.
 
-        A replaced entry keeps its place among ties and its `created_at`. `metadata` is a dict that
-        JSON can carry, kept as JSON gives it back. `content` is by default the text in
-        `metadata["content"]`; it is embedded when `embedding` is None and the store has an
-        embedder.
+        A replaced entry keeps its position among ties and its `created_at`. `metadata` is a
+        JSON-serializable dict, stored as JSON. `content` defaults to the text in
+        `metadata["content"]`; it is embedded if `embedding` is None and the store has an embedder.
         """
         with recorder.span(self.name, "write", self, id, store_write=self):
             self._write([id], None if embedding is None else [embedding], [metadata], [content])
@@ -90,10 +90,10 @@ class VectorStore(BaseStore):
         metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         contents: Iterable[str | None] | None = None,
     ) -> None:
-        """Store a batch atomically, embeddings `[len(ids), dimension]`, by the rules of `add`.
+        """Store a batch atomically, with embeddings `[len(ids), dimension]`, by the rules of `add`.
 
-        Instead of lists it takes one DataFrame or Arrow table with the columns `id`, `embedding`
-        and `content` (one of the last two may be missing); its other columns are the metadata. A
+        Instead of lists it accepts one DataFrame or Arrow table with the columns `id`, `embedding`
+        and `content` (either of the last two may be missing); other columns become the metadata. A
         repeated id is an error.
         """
         with recorder.span(self.name, "write", self, ids, store_write=self):
@@ -114,7 +114,7 @@ class VectorStore(BaseStore):
         metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         ids: Iterable[str] | None = None,
     ) -> list[str]:
-        """Embed and store texts atomically; return their ids, new ones unless `ids` are given."""
+        """Embed and store texts atomically; return their ids, generated unless `ids` are given."""
         if isinstance(texts, str):
             raise VectorInputError(
                 f"store {self.name!r}: texts must be a list of text, got one text"
@@ -136,8 +136,8 @@ class VectorStore(BaseStore):
         """Chunk documents, embed and store them; repeated calls process only changes.
 
         `documents` is a folder, a file or a list of either, or a DataFrame;
-        `vectors.documents.reindex.add_documents` documents the options. Entries of deleted files of
-        a folder are removed. An interrupt keeps the finished part.
+        `vectors.documents.reindex.add_documents` documents the options. Entries of files deleted
+        from a folder are removed. After an interrupt the finished part is kept.
         """
         from conduit_lab.vectors.documents.reindex import add_documents
 
@@ -153,9 +153,9 @@ class VectorStore(BaseStore):
         metadata: Mapping[str, Any] | None = None,
         content: str | None = None,
     ) -> None:
-        """Change the given parts of an entry and keep the rest; `metadata` keys are set singly.
+        """Change the given parts of an entry and keep the rest; `metadata` keys are merged.
 
-        New content, given as such or as `metadata["content"]`, is embedded when the store has an
+        New content, given as `content` or `metadata["content"]`, is embedded if the store has an
         embedder and no `embedding` is given. Raises `VectorInputError` for an unknown id.
         """
         where = f"store {self.name!r}:"
@@ -178,10 +178,10 @@ class VectorStore(BaseStore):
             )
 
     def reembed(self, embedder: EmbedderProtocol | None = None) -> int:
-        """Embed every content again, atomically, and return the number of entries.
+        """Embed all contents again, atomically; return the number of entries.
 
-        `embedder`, where given, becomes the store's. Raises `VectorInputError` for an entry without
-        content.
+        `embedder`, if given, becomes the store's embedder. Raises `VectorInputError` for an entry
+        without content.
         """
         with recorder.span(self.name, "write", self, embedder, store_write=self), self._writing:
             count = identity.reembed(self._opened(), embedder or self.embedder, self.name)
@@ -189,7 +189,7 @@ class VectorStore(BaseStore):
             return count
 
     def delete(self, ids: str | Iterable[str] | None = None, *, where: Where | None = None) -> int:
-        """Remove one id, several, or every entry that `where` selects; return their number.
+        """Remove one or several ids, or every entry that `where` selects; return their number.
 
         Unknown ids are ignored.
         """
@@ -264,20 +264,20 @@ class VectorStore(BaseStore):
     ) -> Hits | list[Hits]:
         """Return the best `top_k` entries (1 to 10,000), best first.
 
-        `query` is an embedding `[dimension]`, or text where the store has an embedder. A list of
-        either gives a list of `Hits`; so does a 2-D array, which type checkers cannot tell from one
-        embedding: pass `list(array)` where types are checked.
+        `query` is an embedding `[dimension]`, or text if the store has an embedder. A list of
+        either returns a list of `Hits`, as does a 2-D array, which type checkers cannot distinguish
+        from a single embedding: pass `list(array)` in type-checked code.
 
         `where` is a filter on metadata such as `{"section": {"$in": ["returns", "warranty"]}}`
-        (`vectors.filters` documents the language), or one bool per entry. The hits are never fewer
-        than the matching entries, up to `top_k`; ties are in the order of adding.
+        (`vectors.filters` documents the language), or one bool per entry. No matching entry is
+        missed, up to `top_k`; ties are in insertion order.
 
         `mode` is "dense" (by meaning), "lexical" (by words) or "hybrid" (both; `fusion` adds their
         scores on one scale, or with "rank" the reciprocals of their ranks). `rerank` is a model
-        that reads query and content together, and reorders the best 50. `mmr` from 0 to 1 makes the
-        hits differ from each other: 1 has no effect. `exact=True` compares with every vector. The
-        `plan` of the hits says how they were found, and of none whether the filter has a key that
-        no entry has.
+        that reads query and content together and reorders the best 50. `mmr` from 0 to 1
+        diversifies the hits: 1 has no effect. `exact=True` compares with every vector. The `plan`
+        of the hits describes how they were found; without hits, also whether the filter has a key
+        that no entry has.
         """
         arguments = (top_k, where, mode, exact, mmr, rerank, fusion)
         if (again := recorder.kept(self.name, "search", self, query, arguments)) is not None:
@@ -304,7 +304,7 @@ class VectorStore(BaseStore):
             return found
 
     def more_like(self, id: str, top_k: int = 5, where: Where | None = None) -> Hits:
-        """Return the entries most similar to the entry `id`, without itself."""
+        """Return the entries most similar to the entry `id`, excluding itself."""
         entry, top_k = self[id], Search(top_k).top_k
         hits = self.search(entry.embedding, min(top_k + 1, MAX_HITS), where)
         kept = [hit for hit in hits if hit.id != id][:top_k]
@@ -324,11 +324,12 @@ class VectorStore(BaseStore):
         limit: int = SHOWN_ENTRIES,
         evaluation: Evaluation | None = None,
     ) -> Explorer:
-        """Return a map of the entries that `where` selects, live in JupyterLab; see `Explorer`.
+        """Return a map of the entries that `where` selects; see `Explorer`.
 
-        Entries lie along the first two principal directions, with `method="umap"` (the `[umap]`
-        extra) beside their neighbours, coloured by cluster or by the metadata key `color_by`. Above
-        `limit` entries a random sample is shown. `evaluation` opens the questions that failed.
+        Entries are placed along the first two principal directions, or with `method="umap"` (the
+        `[umap]` extra) next to their neighbours, and coloured by cluster or by the metadata key
+        `color_by`. Beyond `limit` entries a random sample is shown. `evaluation` shows its failed
+        questions.
         """
         from conduit_lab.vectors.explore.explorer import Explorer
 
@@ -337,7 +338,7 @@ class VectorStore(BaseStore):
     # Reading
 
     def get(self, id: str) -> Entry | None:
-        """Return the entry under `id`, its embedding as it was given, or None."""
+        """Return the entry under `id` with its original embedding, or None."""
         with recorder.span(self.name, "search", self, id, store_read=self) as span:
             entry = self._opened().get([id])[0] if isinstance(id, str) else None
             if span is not None:
@@ -345,9 +346,9 @@ class VectorStore(BaseStore):
             return entry
 
     def entries(self, where: Where | None = None) -> Iterator[Entry]:
-        """Yield the entries that `where` selects in the order of adding.
+        """Yield the entries that `where` selects in insertion order.
 
-        An entry that is deleted meanwhile is skipped.
+        Entries deleted meanwhile are skipped.
         """
         ids = self._ids(where)
         for at in range(0, len(ids), _PAGE_ENTRIES):
@@ -384,14 +385,14 @@ class VectorStore(BaseStore):
         return self._opened().ids(None if where is None else self._filter(where))
 
     def _name_unknown_keys(self, keep: Filter, lists: Sequence[Hits]) -> None:
-        """Add to the plan of empty hits that no entry has a key of the filter; it may be a typo."""
+        """Report in the plan of empty hits that no entry has a key of the filter, likely a typo."""
         if isinstance(backend := self._opened(), LocalBackend) and backend.count():
             unknown = keep.unknown_keys(backend.metadata_keys())
             for hits in lists:
                 hits.plan = "; ".join(filter(None, (hits.plan, unknown)))
 
     def _filter(self, where: Where) -> Any:
-        """Return a filter or a mask in the form for a backend."""
+        """Return a filter or a mask in the backend's form."""
         if isinstance(where, Mapping):
             return parse_filter(where)
         mask = as_mask(where, f"store {self.name!r}:")

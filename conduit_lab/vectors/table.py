@@ -1,4 +1,4 @@
-"""Table: a DataFrame or Arrow table as the columns of a batch, and an entry as a row."""
+"""Table: read a DataFrame or Arrow table as the columns of a batch; write an entry as a row."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def is_table(value: Any) -> bool:
 
 
 def read_table(table: Any, where: str) -> TableColumns:
-    """Return the columns of a table; missing cells are left out of the metadata.
+    """Return the columns of a table; missing cells are omitted from the metadata.
 
-    Raises `VectorInputError`, which begins with `where`, for a table without the column `id`, with
-    neither of `embedding` and `content`, or with a column twice.
+    Raises `VectorInputError`, which starts with `where`, for a table without the column `id`, with
+    neither `embedding` nor `content`, or with a duplicate column.
     """
     names = _names(table)
     if twice := [name for name, count in Counter(names).items() if count > 1]:
@@ -61,7 +61,7 @@ def read_table(table: Any, where: str) -> TableColumns:
 def column_values(values: Any, count: int, where: str, what: str) -> list[Any]:
     """Return one value per id from a list or a column of a table; all None for None.
 
-    Raises `VectorInputError`, which begins with `where` and names `what`, for another number of
+    Raises `VectorInputError`, which starts with `where` and names `what`, for a wrong number of
     values, and for a single text, a dict, a set or a table.
     """
     if values is None:
@@ -120,7 +120,7 @@ def _lists(table: Any) -> list[list[Any]]:
 
 
 def plain_cell(value: Any) -> Any:
-    """Return a cell as a JSON value: a missing one (NaN, NaT, NA) as None, a date as ISO text."""
+    """Return a cell as a JSON value: missing cells (NaN, NaT, NA) as None, dates as ISO text."""
     if _is_missing(value):
         return None
     if hasattr(value, "tolist"):  # NumPy's

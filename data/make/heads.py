@@ -39,7 +39,7 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Recipe:
-    """One classifier: its file and label column, hidden layer, training, and share of the rows."""
+    """One classifier: its file, label column, hidden layer, training parameters, and share of the rows."""
 
     file: str
     column: str
@@ -57,8 +57,9 @@ class Recipe:
         )
 
 
-# Weight decay has about the lowest cross-entropy in five folds of the training frames, without the
-# held-out rows. Voters differ in shape and training rows: if all always agree, voting is pointless.
+# Weight decay was chosen by cross-entropy in five folds of the training frames, without the
+# held-out rows. Voters differ in shape and training rows: if they always agree, voting is
+# pointless.
 RECIPES = (
     Recipe("topic.onnx", "topic", 32, "relu", weight_decay=1.0, share=1.0, seed=1),
     Recipe("mood.npz", "mood", 32, "relu", weight_decay=3.0, share=1.0, seed=2),
@@ -177,7 +178,7 @@ def activate(name: str, values: Floats) -> Floats:
 
 
 def save_npz(path: Path, layers: Sequence[Layer], labels: Sequence[str]) -> None:
-    """Write W0, b0, W1, b1, …, activations and labels; reruns give equal bytes (dates are 1980)."""
+    """Write W0, b0, W1, b1, …, activations and labels; reruns write equal bytes (dates are 1980)."""
     arrays: dict[str, NDArray[np.generic]] = {}
     for index, layer in enumerate(layers):
         arrays[f"W{index}"], arrays[f"b{index}"] = layer.weight, layer.bias
@@ -321,7 +322,7 @@ that carry the mood. Appliances, names, days and sums are shared.
 
 
 def main() -> int:
-    """Train, write and evaluate on the held-out rows; return 1 if an accuracy bar is missed."""
+    """Train, write and evaluate on the held-out rows; return 1 if an accuracy target is missed."""
     if not (MODELS / "minilm" / "model.onnx").exists():
         print("data/models/minilm is missing: run data/make/minilm.py first.", file=sys.stderr)
         return 1

@@ -1,9 +1,9 @@
 """Write data/messages.csv: invented messages to an appliance shop, labelled by topic and mood.
 
-A row is a frame (what the message is about), often with an opener and a closer that carry the mood.
-Held-out rows use only frames and mood phrases that no train row uses, so that accuracy on them
-measures new wording and not memorized templates. Appliances, names and days are shared. The
-wordings of both splits were extended a few times after inspecting held-out results of a linear
+A row is a frame (the message's subject), often with an opener and a closer that express the mood.
+Held-out rows use only frames and mood phrases absent from train rows, so accuracy on them measures
+generalization to new wording instead of memorized templates. Appliances, names and days are shared.
+The wordings of both splits were extended a few times after inspecting held-out results of a linear
 head, so the held-out rows are new wording to a model, but not a blind test of the data's design.
 """
 
@@ -23,7 +23,7 @@ TOPICS: Final = ("ordering", "delivery", "returns", "warranty", "repairs", "acco
 MOODS: Final = ("angry", "neutral", "pleased")
 ROWS_PER_CELL: Final = {"train": 60, "heldout": 11}
 
-# Which kinds of frame a mood may use: "any" fits every mood, "problem" states a problem plainly.
+# The kinds of frame for each mood: "any" fits every mood, "problem" states a problem plainly.
 TONES: Final = {
     "angry": ("any", "problem", "angry"),
     "neutral": ("any", "problem", "neutral"),
@@ -52,10 +52,10 @@ MONTHS: Final = (
     "November",
 )
 
-# How often a plain frame has both an opener and a closer; otherwise it has one of them.
+# Probability that a plain frame has both an opener and a closer; otherwise it has one of them.
 BOTH: Final = 0.5
 
-# Typos of hasty typing.
+# Typos from hasty typing.
 SLIPS: Final = (
     ("please", "pls"), ("Please", "Pls"), ("receive", "recieve"), ("because", "becuase"), ("their", "thier"),
     ("tomorrow", "tommorow"), ("machine", "machne"), ("don't", "dont"), ("can't", "cant"), ("you are", "your"),
@@ -95,7 +95,7 @@ def parse(block: str) -> dict[tuple[str, str, str], list[str]]:
 
 
 def check_apart(found: dict[tuple[str, str, str], list[str]]) -> None:
-    """Reject a duplicate entry, and a sentence that is in both splits."""
+    """Reject duplicate entries, and sentences that are in both splits."""
     seen: set[str] = set()
     split_of: dict[str, str] = {}
     for (_, split, _), entries in found.items():
@@ -109,7 +109,7 @@ def check_apart(found: dict[tuple[str, str, str], list[str]]) -> None:
 
 
 def words(text: str) -> str:
-    """Reduce a text to its words in lower case, so that punctuation makes no difference."""
+    """Reduce a text to its lowercase words, ignoring punctuation."""
     return re.sub(r"\W+", " ", text.lower()).strip()
 
 
@@ -119,7 +119,7 @@ def with_article(noun: str) -> str:
 
 
 def plural(noun: str) -> str:
-    """Make the plural of an appliance's name."""
+    """Return the plural of an appliance's name."""
     return f"{noun}es" if noun.endswith("sh") else f"{noun}s"
 
 
@@ -145,7 +145,7 @@ def fill(text: str, rng: random.Random) -> str:
 
 
 def join(opener: str, body: str, closer: str) -> str:
-    """Put the parts of a message together as running text."""
+    """Join the parts of a message."""
     return " ".join(part for part in (opener, body, closer) if part)
 
 
@@ -169,7 +169,7 @@ class Deck:
     """Entries dealt in random order, each once per round."""
 
     def __init__(self, entries: list[str], rng: random.Random) -> None:
-        """Keep the entries and the generator that shuffles them."""
+        """Store the entries and the generator that shuffles them."""
         self._entries = entries
         self._rng = rng
         self._left: list[str] = []
@@ -195,7 +195,7 @@ def make_cell(
     openers, closers = decks[mood, split, "open"], decks[mood, split, "close"]
     rows: list[Row] = []
     while len(rows) < ROWS_PER_CELL[split]:
-        # Most of the angry and pleased rows show the mood in the frame itself.
+        # Most angry and pleased rows express the mood in the frame itself.
         own = mood != "neutral" and rng.random() < 0.65
         size = {
             tone: len(frames[topic, split, tone])
@@ -205,7 +205,7 @@ def make_cell(
         tone = mood if own else rng.choices(list(size), list(size.values()))[0]
         body = decks_by_tone[tone].deal()
         opener, closer = "", ""
-        # A frame that shows the mood needs no phrase around it, nor does a neutral one.
+        # Frames that express the mood, and neutral ones, need no phrases around them.
         plain = not own and mood != "neutral"
         if plain or rng.random() < 0.6:
             place, both = rng.random(), BOTH if plain else BOTH / 3
@@ -219,7 +219,7 @@ def make_cell(
 
 
 def make_rows() -> list[Row]:
-    """Make all rows, train before held-out, in an order shuffled within each split."""
+    """Make all rows, train before held-out, shuffled within each split."""
     frames, phrases = parse(FRAMES), parse(PHRASES)
     check_apart(frames | phrases)
     taken: set[str] = set()

@@ -1,9 +1,10 @@
 """Make data/models/reranker: a reranker of question and passage from MiniLM's own weights.
 
-No package contains a trained cross-encoder, and none is trained here. The score is the similarity
-of each word of the question to the most similar word of the passage, averaged: the late interaction
-of ColBERT (Khattab and Zaharia 2020, arXiv:2004.12832), with the hidden states of all-MiniLM-L6-v2,
-which was not trained for it. The folder has the form of a trained one: pairs in, a score out.
+No package contains a trained cross-encoder, and none is trained here. The score is the mean, over
+the words of the question, of the similarity to the most similar word of the passage: the late
+interaction of ColBERT (Khattab and Zaharia 2020, arXiv:2004.12832), with the hidden states of
+all-MiniLM-L6-v2, which was not trained for it. The folder has the same form as a trained
+cross-encoder: pairs in, scores out.
 
 Run it as ``python data/make/reranker.py [folder]`` after data/make/minilm.py.
 """
@@ -24,7 +25,7 @@ MODELS = Path(__file__).resolve().parents[1] / "models"
 SOURCE = MODELS / "minilm"
 TARGET = MODELS / "reranker"
 MAX_LENGTH = 512  # tokens of question and passage together: MiniLM's positions
-CLS, SEP = 101, 102  # BERT's marks around a text, not words of it
+CLS, SEP = 101, 102  # BERT's markers around a text, not words
 
 README = """# Reranker of MiniLM's weights
 
@@ -34,7 +35,7 @@ card lies there. It was not trained to tell what answers a question.
 
 
 class Pairs:
-    """MiniLM's graph while nodes for pairs replace some of its own."""
+    """MiniLM's graph, in which nodes for pairs replace some of the original nodes."""
 
     def __init__(self, source: Any) -> None:
         self.model = onnx.ModelProto()
@@ -65,7 +66,7 @@ class Pairs:
         return self.node("Cast", name, to=TensorProto.FLOAT)
 
     def replaced(self, first_input: str) -> Any:
-        """Return the node with this first input, which is about to be replaced."""
+        """Return the node to replace, found by its first input."""
         return next(node for node in self.graph.node if node.input[0] == first_input)
 
     def put(self, old: Any) -> None:
@@ -89,23 +90,23 @@ class Pairs:
 
 
 def build_model(source: Any) -> Any:
-    """Return MiniLM's graph, turned into a model of pairs.
+    """Return MiniLM's graph, converted to a model of text pairs.
 
-    Inputs: input_ids, attention_mask, token_type_ids (1 where a token is the passage's), int64
+    Inputs: input_ids, attention_mask, token_type_ids (1 for tokens of the passage), int64
     [batch, sequence]; both texts have their own [CLS] and [SEP]. Output: logits, float32 [batch,
     1], from -1 to 1.
     """
     pairs = Pairs(source)
     zero, one = pairs.constant(np.array(0, np.int64)), pairs.constant(np.array(1, np.int64))
 
-    # MiniLM was trained on tokens of type 0 alone
+    # MiniLM was trained only on tokens of type 0
     types = pairs.replaced("embeddings.token_type_embeddings.weight")
     pairs.node(
         "Gather", types.input[0], pairs.node("Mul", "token_type_ids", zero), output=types.output[0]
     )
     pairs.put(types)
 
-    # the positions of the passage start at 0 again
+    # positions start at 0 again in the passage
     positions = pairs.replaced("embeddings.position_embeddings.weight")
     length = pairs.node("Squeeze", pairs.node("Shape", "input_ids", start=1, end=2))
     asked = pairs.node("Mul", "attention_mask", pairs.node("Sub", one, "token_type_ids"))
@@ -114,7 +115,7 @@ def build_model(source: Any) -> Any:
     pairs.node("Gather", positions.input[0], places, output=positions.output[0])
     pairs.put(positions)
 
-    # attention within the token's own text; MiniLM's graph adds -1e4 to masked scores
+    # attention only within the token's own text; MiniLM's graph adds -1e4 to masked scores
     bias = next(node for node in pairs.graph.node if node.op_type == "Unsqueeze")
     columns, rows = (pairs.node("Unsqueeze", "token_type_ids", pairs.axes(axis)) for axis in (1, 2))
     there = pairs.node("Unsqueeze", pairs.floats("attention_mask"), pairs.axes(1))
@@ -135,7 +136,7 @@ def build_model(source: Any) -> Any:
 
 
 def _late_interaction(pairs: Pairs, states: str) -> None:
-    """Append the mean over question words of the similarity to the nearest passage word."""
+    """Append the mean, over question words, of the similarity to the nearest passage word."""
     one = pairs.constant(np.array(1, np.int64))
     around = [
         pairs.node("Equal", "input_ids", pairs.constant(np.array(token, np.int64)))
@@ -168,7 +169,7 @@ def _hidden(pairs: Pairs, mask: str) -> str:
 
 
 def pair_template(tokenizer: dict[str, Any]) -> dict[str, Any]:
-    """Return MiniLM's tokenizer.json, with separate [CLS] and [SEP] for the passage of a pair."""
+    """Return MiniLM's tokenizer.json with separate [CLS] and [SEP] for the passage of a pair."""
     post = tokenizer["post_processor"]
     second = [
         {kind: {**part, "type_id": 1} for kind, part in piece.items()} for piece in post["single"]

@@ -22,8 +22,8 @@ MAX_TOKENS = 96  # of an answer
 
 Case = tuple[list[str], str, str]  # passages, question, answer
 
-# passages and questions without the templates' words; the answer is the sentence with the words
-# after the bar
+# passages and questions with none of the templates' words; the answer is the sentence that contains
+# the words after the bar
 OUTSIDE = (
     (
         "Our people in Harlow tested the Zindo R8 last week. It ran for 57 minutes before the battery gave up. We were "
@@ -86,7 +86,7 @@ TOUR = (
 
 
 class Row(NamedTuple):
-    """A kind of question, and shares: the target, exact answers, right values, the baseline.
+    """A kind of question with shares: target, exact answers, correct values, baseline.
 
     The check fails if a `held` row is below `FLOOR`.
     """
@@ -124,7 +124,7 @@ class Writer:
         )
 
     def prose(self, beginning: str) -> str:
-        """Return a continuation, with its beginning."""
+        """Return a continuation including its beginning."""
         return beginning + str(self._model.generate(beginning, max_tokens=MAX_TOKENS))
 
 
@@ -189,9 +189,9 @@ def page(folder: Path, writer: Writer, rows: Sequence[Row]) -> str:
 
 
 def figures(writer: Writer) -> list[Row]:
-    """Return the share of right answers to each kind of question on invented facts.
+    """Return the share of correct answers to each kind of question on invented facts.
 
-    The baseline knows the attribute in question, and takes any sentence about it.
+    The baseline knows the attribute in question and picks any sentence about it.
     """
     rng = random.Random(11)
     found = []
@@ -275,7 +275,7 @@ def swapped(one: Trial) -> Case:
 
 
 def outside() -> list[Case]:
-    """Return the hand-written questions with required words of the answer, or a refusal."""
+    """Return the hand-written questions with the required words of the answer, or a refusal."""
     found: list[Case] = []
     for text, *questions in OUTSIDE:
         for line in questions:
@@ -285,7 +285,7 @@ def outside() -> list[Case]:
 
 
 def retrieved(questions: Sequence[str], count: int) -> list[list[str]]:
-    """Return the handbook's best chunks per question, as `Rag` retrieves them."""
+    """Return the handbook's best chunks per question, as retrieved by `Rag`."""
     with VectorStore(embedder=Embedder(MODELS / "minilm")) as store:
         store.add_documents(HANDBOOK)
         return [

@@ -1,4 +1,4 @@
-"""The demo writer's folder from a trained file, verified to generate the same texts as torch."""
+"""Export the demo writer's folder from a trained file; verify that it generates the same texts as torch."""
 
 # The checks run without torch.
 # mypy: ignore-errors
@@ -19,7 +19,7 @@ from writer_training import END, the_tokenizer
 
 PROMPT = "{context}\n\nQuestion: {query}\nAnswer:"
 CONTEXT_TOKENS = 1024
-# compared prompts about invented facts, in addition to the handbook's and prose
+# compared prompts about invented facts, in addition to handbook and prose prompts
 FACTS = 80
 PROSE = (
     "Our return policy",
@@ -30,7 +30,7 @@ PROSE = (
     "A repair",
     "We",
 )
-LONGEST = 64  # tokens of a text that is compared
+LONGEST = 64  # tokens of a compared text
 
 
 def export(file: Path, folder: Path) -> None:

@@ -33,7 +33,7 @@ class Exercise:
 
 
 def exercise(rng: random.Random, *, kept: bool = False, questions: int = 8) -> Exercise:
-    """Return passages about mostly three things, and questions, a third of them unanswerable."""
+    """Return passages about usually three things, and questions, a third of them unanswerable."""
     kind = rng.choice(_EVERY)
     names = distinct_names(kind, rng, rng.choice((1, 1, 2, 3, 3, 3)), kept)
     size = rng.randint(1, 4)
@@ -113,7 +113,7 @@ def question(attribute: Attribute, name: str, rng: random.Random) -> str:
 def absent_question(
     kind: Kind, groups: Sequence[Sequence[Fact]], rng: random.Random, kept: bool
 ) -> str:
-    """Return an unanswerable question: the thing or the fact is missing from the passages."""
+    """Return an unanswerable question: the passages lack the thing or the fact."""
     names = [group[0].name for group in groups]
     told = {one.attribute for group in groups for one in group}
     if rng.random() < 0.5:
@@ -154,7 +154,7 @@ def trial(rng: random.Random, sharing: int) -> Trial:
     """Return a question on three passages with held-out names and values.
 
     `sharing` of the passages state the attribute; with 0 the answer is a refusal: the thing is
-    absent, or only the others have the attribute.
+    absent, or only other things have the attribute.
     """
     kind = rng.choice(_EVERY)
     names = distinct_names(kind, rng, 3, kept=True)

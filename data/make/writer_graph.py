@@ -33,7 +33,7 @@ class Graph:
         return name
 
     def weight(self, name: str, value: np.ndarray) -> str:
-        """Append a weight, stored as float16, cast to float32 once per session."""
+        """Append a weight stored as float16 and cast to float32 once per session."""
         self.weights.append(numpy_helper.from_array(value.astype(np.float16), name))
         return self.add("Cast", name, to=TensorProto.FLOAT)
 
@@ -45,7 +45,7 @@ class Graph:
 
 
 def model_of(weights: Mapping[str, np.ndarray], shape: Shape) -> onnx.ModelProto:
-    """Return the model; `weights` are the network's, by name."""
+    """Return the model; `weights` are the network's weights by name."""
     graph = Graph()
     distance, hidden = _distances(graph)
     falls = graph.add("Mul", distance, graph.constant(np.reshape(SLOPES, (1, -1, 1, 1))))

@@ -1,4 +1,4 @@
-"""The handbook as exercises for the demo writer: paragraphs as passages, sentences as answers."""
+"""The handbook as exercises for the demo writer: paragraphs are passages, sentences are answers."""
 
 import random
 import re
@@ -47,7 +47,7 @@ _KEYWORD_FORMS = (
 
 @dataclass(frozen=True)
 class Question:
-    """A question: its forms, answer and section; `kept` ones are for the check."""
+    """A question: its forms, answer and section; `kept` questions are reserved for the check."""
 
     forms: tuple[str, ...]
     answer: str
@@ -109,8 +109,8 @@ class Handbook:
     def exercise(self, rng: random.Random, count: int, most: int) -> Exercise:
         """Return at most `count` sections of at most `most` characters, and questions about them.
 
-        In most, names and numbers are replaced, in some, sentences dropped. None is unanswerable:
-        a search decides whether a section is relevant.
+        In most of them names and numbers are replaced, in some sentences are dropped. All questions
+        are answerable: a search decides whether a section is relevant.
         """
         asked = rng.sample([one for one in self.questions if not one.kept], count)
         sections: list[list[list[str]]] = []
@@ -137,7 +137,7 @@ class Handbook:
         return exchanged(Exercise(passages, pairs), rng)
 
     def _shortened(self, blocks: list[str], rng: random.Random) -> list[list[str]]:
-        """Return the sentences of a section's blocks, in half of the cases without some."""
+        """Return the sentences of a section's blocks, with some of them dropped in half of the cases."""
         heading, *rest = [
             [block] if block.startswith("|") else sentences_of(block) for block in blocks
         ]
@@ -178,7 +178,7 @@ def _joined(sentences: list[str]) -> str:
 
 
 def keywords(sentence: str, rng: random.Random) -> str:
-    """Return a few words of a sentence, in the form of a short question."""
+    """Return a few words of a sentence in the form of a short question."""
     words = [one.strip('.,;:!?"()') for one in sentence.split()]
     if rng.random() < 0.5:  # a verbatim part
         size = min(len(words), rng.randint(2, 6))
@@ -223,7 +223,7 @@ def exchanged(made: Exercise, rng: random.Random) -> Exercise:
 
 
 def _rewritten(question: str, rng: random.Random) -> str:
-    """Return the question, sometimes in hasty typing."""
+    """Return the question, sometimes as if typed hastily."""
     roll = rng.random()
     if roll < 0.1 and not _NUMBER.search(question):
         return question.lower()

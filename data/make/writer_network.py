@@ -74,7 +74,7 @@ class Layer(nn.Module):
 
 
 class Network(nn.Module):
-    """Token ids to logits; input and output embeddings are shared."""
+    """Maps token ids to logits; input and output embeddings are shared."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ def normed(x: Tensor, weight: Tensor) -> Tensor:
 def seen_by(
     position: Tensor, document: Tensor, block: Tensor, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Return the further inputs of `Network`, from three arrays [batch, tokens].
+    """Return the other inputs of `Network`, computed from three arrays [batch, tokens].
 
     A token attends to earlier tokens of its document in block 0 (the passages) or in its own block
     (a question).
@@ -140,7 +140,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:
-        """Update the matrices; those of one shape are orthogonalized in one batch."""
+        """Update the matrices; matrices of equal shape are orthogonalized in one batch."""
         for group in self.param_groups:
             by_shape = {}
             for weight in group["params"]:

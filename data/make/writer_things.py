@@ -1,7 +1,6 @@
-"""Things with invented names for the demo writer, with sentences and questions about them.
+"""Things with invented names for the demo writer, and sentences and questions about them.
 
-Names and values are drawn at random; one in eight of each, chosen by a hash, is held out for the
-check.
+Names and values are drawn at random; one in eight, chosen by a hash, is held out for the check.
 """
 
 import hashlib
@@ -65,7 +64,7 @@ def held_out(text: str) -> bool:
 
 
 def drawn(draw: Draw, rng: random.Random, kept: bool) -> str:
-    """Return a name or a value, from the held-out ones or the training ones."""
+    """Return a name or a value, either held out or for training."""
     while held_out(text := draw(rng)) != kept:
         pass
     return text

@@ -1,4 +1,4 @@
-"""Training of the demo writer: documents packed into rows, the loop, and quick evaluations."""
+"""Training of the demo writer: packing documents into rows, the training loop, and quick evaluations."""
 
 # The checks run without torch.
 # mypy: ignore-errors
@@ -33,9 +33,9 @@ _PIECES = (
 class Recipe:
     """One training session: its minutes, rows, tokens per row, questions per document and rate.
 
-    `decay` is the final share of the time, in which Muon's rate falls to 0; `prose` and `sections`
-    are the shares of prose and of handbook sections among the short documents, `pages` that of
-    batches with several sections.
+    `decay` is the final share of the time, during which Muon's rate falls to 0; `prose` and
+    `sections` are the shares of prose and of handbook sections among the short documents, `pages`
+    is the share of batches with several sections.
     """
 
     minutes: float
@@ -50,7 +50,7 @@ class Recipe:
 
 
 def the_tokenizer() -> Tokenizer:
-    """Return the folder's tokenizer, so that ids stay the same between sessions, or train one."""
+    """Return the folder's tokenizer, to keep ids the same between sessions, or train one."""
     if not TOKENIZER.exists():
         TOKENIZER.parent.mkdir(parents=True, exist_ok=True)
         make_tokenizer().save(str(TOKENIZER), pretty=False)
@@ -106,7 +106,7 @@ class Packer:
         rng: random.Random,
         begun: float = 0.0,
     ) -> Tokens:
-        """Return passages as block 0, then each question and answer as a block of its own.
+        """Return passages as block 0, then each question and answer as a separate block.
 
         A block attends to block 0 and itself. A share `begun` of the answers is truncated: choosing
         the sentence is harder to learn than copying it.
@@ -129,7 +129,7 @@ class Packer:
         return Tokens(ids, block, position, weight)
 
     def prose(self, text: str) -> Tokens:
-        """Return a document that is all text."""
+        """Return a document that consists of text only."""
         ids = [*self.tokenizer.encode(text).ids, 0][: self.tokens]
         return Tokens(ids, [0] * len(ids), list(range(len(ids))), [0.4] * len(ids))
 
@@ -286,7 +286,7 @@ def _right(network: Network, packer: Packer, trials: Sequence[tuple]) -> float:
 
 
 def _restore(file: Path, network: Network, optimizers: Sequence[torch.optim.Optimizer]) -> int:
-    """Load a file of `_keep` with the current rates; return the number of tokens seen."""
+    """Load a file written by `_keep`, with the current rates; return the number of tokens seen."""
     if not file.exists():
         return 0
     saved = torch.load(file, weights_only=True)

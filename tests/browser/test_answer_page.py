@@ -1,4 +1,4 @@
-"""The page's half of an answer's view, fed by hand; and that nothing moves when it ends."""
+"""The browser side of an answer's view with hand-written messages; nothing moves when it ends."""
 
 from __future__ import annotations
 

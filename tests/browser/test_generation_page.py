@@ -1,4 +1,4 @@
-"""The page's half of a generation's view, fed by hand through the hub's joined script."""
+"""The browser side of a generation's view with hand-written messages through the hub's script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server's dashboard: its script fed by hand, and a server in a real JupyterLab."""
+"""A server's dashboard: its script with hand-written messages, and a real JupyterLab."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session's view: its script fed by hand, and a lab in a real JupyterLab."""
+"""A session's view: its script with hand-written messages, and a lab in a real JupyterLab."""
 
 from __future__ import annotations
 

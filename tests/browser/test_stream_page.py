@@ -1,4 +1,4 @@
-"""view.js alone, fed by hand: what the page does with the messages of a live view."""
+"""view.js in isolation: how the page handles the messages of a live view."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Server-sent events arrive in any pieces, with any line ends, and give the same events."""
+"""Server-sent events parse the same with any chunking and line endings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locks in a forked child are free, and a fork waits for those that guard a change."""
+"""Locks are free in a forked child, and a fork waits for locks that guard a change."""
 
 from __future__ import annotations
 

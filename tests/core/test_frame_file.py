@@ -1,4 +1,4 @@
-"""Frame files: every table comes back equal, or is refused when it is written."""
+"""Frame files: every table round-trips unchanged or is rejected on writing."""
 
 from __future__ import annotations
 

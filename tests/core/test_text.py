@@ -1,4 +1,4 @@
-"""Short text: bounded, on one line, marked where it was cut."""
+"""Short text: bounded, on one line, with an ellipsis if truncated."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def test_a_passage_that_answers_is_better_than_one_that_does_not(reranker: Reran
 
 
 def test_each_text_is_encoded_independently(reranker: Reranker) -> None:
-    # without positions and context, every word of a question is most similar to itself
+    # without positions and context, every word is most similar to itself
     texts = [QUESTION, "kettle", "A refund takes five days. Then the bank needs three more."]
     assert [float(reranker.score(text, [text])[0]) for text in texts] == pytest.approx(
         [1, 1, 1], abs=1e-5

@@ -14,7 +14,7 @@ def named() -> Iterator[tuple[Path, str]]:
     """Yield each (folder, file name) of the tree; a package itself has an empty file name."""
     folders = {0: ROOT}
     for line in PAGE.split("```")[1].strip().splitlines():
-        if "<" in line:  # a folder for each noun
+        if "<" in line:  # one folder per noun
             continue
         indent = len(line) - len(line.lstrip())
         folders = {depth: folder for depth, folder in folders.items() if depth < max(indent, 1)}

@@ -1,4 +1,4 @@
-"""The code of docs/client.md runs against its own app, and its values are those of the page."""
+"""The code of docs/client.md runs against its own app and gives the values on the page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def blocks(language: str) -> list[str]:
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Server, Names]]:
     """The page's app on a free port, and the names of its code."""
     names: Names = {}
-    monkeypatch.chdir(tmp_path)  # the root of the app: no project is around it
+    monkeypatch.chdir(tmp_path)  # the root of the app: it is not inside a project
     (code,) = blocks("python server")
     exec(compile(code, "client.md", "exec"), names)
     names["handbook"].add_many(["a", "b", "c"], [[1, 0, 0], [1, 1, 0], [0, 0, 1]])

@@ -1,4 +1,4 @@
-"""The code of docs/composition.md runs, and its values are those that the page names."""
+"""The code of docs/composition.md runs and gives the values on the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clients of docs/protocols.md ask the page's own app; small models stand for its models."""
+"""The clients of docs/protocols.md call the page's own app, with small models."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_the_table_of_modes_is_measured(page: Names) -> None:
     assert len(page["quality"].summary) == len(table) == 3
     for each in page["quality"].summary:
         first, _, *rest = table[each.mode][:5]
-        # the last digits of embeddings depend on the machine, which moves a hit or two
+        # the last digits of embeddings depend on the machine, which may reorder a few hits
         assert [each.first, each.recall, each.mrr, each.ndcg] == pytest.approx(
             [first, *rest], abs=0.02
         ), each.mode

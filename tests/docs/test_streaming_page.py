@@ -1,4 +1,4 @@
-"""The code of docs/streaming.md runs as it stands; its clients read the page's own endpoint."""
+"""The code of docs/streaming.md runs unchanged; its clients read the page's own endpoint."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def run(server: Server, command: list[str], code: str) -> str:
 
 
 def found(program: str) -> str:
-    """Return where a program is; the test is skipped where there is none, but not in CI."""
+    """Return the path of a program; skip the test if it is missing, except in CI."""
     place = shutil.which(program)
     if place is None:
         reason = f"no {program} on this machine"

@@ -1,4 +1,4 @@
-"""Objects that were changed after the statement that made them: the changes run again too."""
+"""Objects changed after the statement that created them: the changes are replayed too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The facts of ONNX graphs in an export, and onnx left out where nothing else needs it."""
+"""The facts of ONNX graphs in an export, and onnx omitted unless something else needs it."""
 
 from __future__ import annotations
 

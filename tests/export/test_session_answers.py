@@ -1,4 +1,4 @@
-"""Session answers: made in a forked copy where calls may change the session, and in their order."""
+"""Session answers: computed in order, in a forked copy if calls may change the session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The key of a call: equal inputs have one, and any other input has another or none."""
+"""The key of a call: equal inputs share a key, different inputs have different keys or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The citations of an answer while it is written: those of the whole one, each at its sentence."""
+"""Citations of a streamed answer: the same as for the complete one, each at its sentence."""
 
 from __future__ import annotations
 

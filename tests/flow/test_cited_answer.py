@@ -1,4 +1,4 @@
-"""CitedAnswer: a dict like any other, shown with the places that its sentences come from."""
+"""CitedAnswer: an ordinary dict, displayed with the sources of its sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A compiled pipeline answers as before; each step is used only where it is equal and faster."""
+"""A compiled pipeline gives the same answers; each step is used only if it is equal and faster."""
 
 from __future__ import annotations
 

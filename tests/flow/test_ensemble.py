@@ -1,4 +1,4 @@
-"""Ensemble: members that fail, hang or give NaN, and combine functions that give nonsense."""
+"""Ensemble: members that fail, hang or return NaN, and combine functions that return nonsense."""
 
 from __future__ import annotations
 

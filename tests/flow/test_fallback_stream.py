@@ -1,4 +1,4 @@
-"""The stream of a Fallback: the first stage whose stream begins."""
+"""The stream of a Fallback: the first stage whose stream starts."""
 
 from __future__ import annotations
 

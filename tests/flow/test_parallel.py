@@ -1,4 +1,4 @@
-"""Parallel: several stages on the same value, on threads where that is faster."""
+"""Parallel: several stages on the same value, on threads if that is faster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers: threads for calls beside their caller."""
+"""Workers: threads for calls that run alongside their caller."""
 
 from __future__ import annotations
 

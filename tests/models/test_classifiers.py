@@ -1,4 +1,4 @@
-"""Classifiers of other tools, Python functions as models, and probabilities that are none."""
+"""Classifiers from other tools, Python functions as models, and invalid probabilities."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_label_is_told_by_the_classes_of_the_graph_not_by_its_number(tmp_path:
 
 
 def test_a_label_that_is_no_class_is_kept(tmp_path: Path) -> None:
-    path = threshold(tmp_path / "m.onnx", False, [-1, 1])  # -1: it would rather not say
+    path = threshold(tmp_path / "m.onnx", False, [-1, 1])  # -1: the model abstains
     got = Model(path, labels=["no", "yes"]).predict(SCORES)
     assert [(p.label, p.score) for p in got] == [
         ("yes", pytest.approx(0.4)),
@@ -266,7 +266,7 @@ def test_a_probability_that_is_not_a_number_is_an_error(
 ) -> None:
     labels = {"labels": json.dumps(["a", "b"])}
     model = Model(graphs.linear(tmp_path / "m.onnx", np.ones((3, 2)), labels))
-    with pytest.raises(ModelRunError, match="'m' gave NaN for a probability"):
+    with pytest.raises(ModelRunError, match="'m' returned NaN for a probability"):
         model.predict(value)
 
 

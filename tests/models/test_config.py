@@ -31,7 +31,7 @@ def test_what_is_no_json_is_named(tmp_path: Path, content: bytes) -> None:
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     with file.open("wb") as made:
-        made.truncate(MAX_CONFIG_BYTES + 1)  # a hole: no bytes on the disk
+        made.truncate(MAX_CONFIG_BYTES + 1)  # a sparse file: no bytes on disk
     for read in (read_config, read_json, read_text):
         with pytest.raises(
             ModelLoadError, match=r"config\.json has 16\.. MB: expected at most 16\.. MB"

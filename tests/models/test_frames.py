@@ -1,4 +1,4 @@
-"""A DataFrame in gives a DataFrame out, row by row."""
+"""A DataFrame input returns a DataFrame, row by row."""
 
 from __future__ import annotations
 

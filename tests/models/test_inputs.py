@@ -1,4 +1,4 @@
-"""Inputs: where the batch axis of each array is."""
+"""Inputs: the batch axis of each array."""
 
 from __future__ import annotations
 

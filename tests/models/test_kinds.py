@@ -71,7 +71,7 @@ def test_a_head_with_one_label_is_a_score_and_one_with_several_a_classifier(
     [
         ("BertForTokenClassification", TokenClassifier),
         ("XLMRobertaForTokenClassification", TokenClassifier),
-        ("BertModel", TokenClassifier),  # the graph has logits that config.json does not speak of
+        ("BertModel", TokenClassifier),  # the graph has logits that config.json does not mention
         (None, TokenClassifier),
     ],
 )
@@ -227,7 +227,7 @@ def test_heads_are_known_by_their_outputs_without_architectures(
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("pixel_values", "a model of images"), ("input_features", "a model of sound")],
+    [("pixel_values", "an image model"), ("input_features", "an audio model")],
 )
 def test_a_graph_that_takes_no_text_is_refused(tmp_path: Path, name: str, told: str) -> None:
     inputs = ["input_ids", "attention_mask", name]
@@ -250,7 +250,7 @@ def test_decoders_stay_generators(tmp_path: Path, config: dict[str, Any]) -> Non
 
 def test_logits_are_no_vectors(tmp_path: Path) -> None:
     folder = made(tmp_path / "model", "BertForMaskedLM", 4, by_token=True)
-    with pytest.raises(ModelLoadError, match="is no embedding model: its graph gives logits"):
+    with pytest.raises(ModelLoadError, match="is not an embedding model: its graph returns logits"):
         Embedder(folder).open()
 
 

@@ -42,7 +42,10 @@ def test_any_other_attribute_is_missing_as_usual() -> None:
     model = Embedder(PATH)
     with pytest.raises(AttributeError, match="'Embedder' object has no attribute 'encoed'") as info:
         model.encoed  # type: ignore[attr-defined]  # noqa: B018
-    assert (info.value.name, info.value.obj) == ("encoed", model)  # Python suggests by these
+    assert (info.value.name, info.value.obj) == (
+        "encoed",
+        model,
+    )  # Python uses these for suggestions
 
 
 @pytest.mark.parametrize("shape", [["batch", 3, 8, 8], []])

@@ -26,7 +26,7 @@ def save(
     labels: object = None,
     width: int = 3,
 ) -> Path:
-    """Write a graph that gives each of its inputs, `[batch, width]`, back."""
+    """Write a graph that returns each of its inputs, `[batch, width]`."""
     names = [f"x{i}" for i in range(len(kinds))]
     ins = [
         helper.make_tensor_value_info(n, k, ["batch", width])

@@ -178,7 +178,7 @@ def test_infinity_is_a_score_and_nan_is_none(rows: int, single: bool) -> None:
     last = given if isinstance(given, Prediction) else given[-1]
     assert (last.label, last.probabilities) == ("b", {"a": -np.inf, "b": np.inf})
     scores[-1, 0] = np.nan
-    with pytest.raises(ModelRunError, match="'m' gave NaN for a probability"):
+    with pytest.raises(ModelRunError, match="'m' returned NaN for a probability"):
         answers.of([scores], single)
 
 

@@ -52,7 +52,7 @@ def test_the_table_shows_size_device_calls_and_hits(path: Path) -> None:
     assert " in use" in head
     assert columns.split("  ")[0] == "model"
     assert first.split()[:3] == ["sum", "Model", "cpu"]
-    assert first.split()[-2:] == ["1", "loaded"]  # the twin found it open
+    assert first.split()[-2:] == ["1", "loaded"]  # the twin found it already open
     assert twin.startswith("<twin>")
     assert function.split() == ["len", "CallableModel", "python"]
     assert "&lt;twin&gt;" in lab.models._repr_mimebundle_()["text/html"]

@@ -55,7 +55,7 @@ def anchored(path: Path) -> Model:
     return Model(graphs.save(path / "m.onnx", nodes, [value("x", ["n", 3])], outputs, [anchors]))
 
 
-# Answers of which each sample has a part, along any axis
+# Answers with a part per sample, along any axis
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -64,7 +64,7 @@ def test_a_model_whose_answers_begin_with_time(tmp_path: Path, named: bool) -> N
         time_major(tmp_path, named=named),
         np.random.default_rng(0).standard_normal((20, 3, 20)),
     )
-    rows = rows.astype(np.float32)  # as many samples as steps: sizes say nothing
+    rows = rows.astype(np.float32)  # as many samples as steps: sizes are ambiguous
     np.testing.assert_array_equal(model.predict(rows[5]), rows[5].T)
     np.testing.assert_array_equal(model.predict(rows), rows.transpose(2, 0, 1))
     for got, row in zip(model.batch(list(rows)), rows, strict=True):
@@ -114,7 +114,7 @@ def test_a_sample_beside_a_state_and_a_number(tmp_path: Path) -> None:
     np.testing.assert_array_equal(got["next"], state + sample)
     again = model.predict(
         {"input": sample, "state": got["next"], "rate": 3}
-    )  # a state goes back as it came
+    )  # a state can be fed back unchanged
     np.testing.assert_array_equal(again["next"], state + 2 * sample)
     both = model.predict(
         {"input": np.stack([sample, -sample]), "state": np.ones((2, 2, 4)), "rate": 3}
@@ -203,7 +203,7 @@ def test_a_table_of_answers_for_a_whole_run_is_made_row_by_row(tmp_path: Path) -
 
 def test_answers_of_different_sizes_are_no_table(tmp_path: Path) -> None:
     with pytest.raises(
-        ModelInputError, match=r"gives answers of different sizes.*for row in frame"
+        ModelInputError, match=r"returns answers of different sizes.*for row in frame"
     ):
         detector(tmp_path).predict(pd.DataFrame([[0, 1, 0, 1], [1, 1, 1, 0]], dtype=np.float32))
 

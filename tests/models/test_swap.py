@@ -48,7 +48,7 @@ def test_every_answer_is_whole_from_the_old_or_the_new(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_replaced_is_taken_at_a_reload(tmp_path: Path) -> None:
-    # a content of its own: a session is shared with every model of the same content
+    # distinct content: sessions are shared by all models with the same content
     model = Model(made(tmp_path / "v.onnx", 5)).open()
     old = weakref.ref(model.shared)
     made(model.path, 6)

@@ -1,4 +1,4 @@
-"""The values that each kind of model takes and gives, as composition sees it; nothing is opened."""
+"""The input and output values of each kind of model, for composition; nothing is opened."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_only_a_run_decides_for_an_output_of_unknown_rank(
 
 
 def test_a_model_that_is_not_open_takes_and_gives_unknown_values(tmp_path: Path) -> None:
-    # it may be missing, and a fallback answer for it
+    # it may be missing, and a fallback then answers
     for kind in (Embedder, TextClassifier, TokenClassifier, Reranker, Generator):
         model = kind(tmp_path / "missing")
         assert (model.takes, model.gives) == (None, None)

@@ -1,4 +1,4 @@
-"""Models of equal files share a session, and none answers from another's new file."""
+"""Models of equal files share a session, and no model answers from another's new file."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_generator_whose_twin_is_replaced_goes_on(
     linear(tmp_path / "other", 2).replace(tmp_path / "a" / "model.onnx")
     evict(a, b)
     assert b.generate("The", max_tokens=4).text == before
-    # the new one learns of its graph from its own file
+    # the new model reads its graph from its own file
     assert (
         Generator(tmp_path / "b", device="cpu", rows=2).open().generate("The", max_tokens=4).text
         == before

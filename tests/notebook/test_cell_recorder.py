@@ -1,4 +1,4 @@
-"""The recorder of cells: what ran in a session, in order, and where it stopped."""
+"""The cell recorder: the cells that ran in a session, in order, and where execution stopped."""
 
 from __future__ import annotations
 

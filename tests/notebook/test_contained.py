@@ -1,4 +1,4 @@
-"""Containers and arrays as a cell's value: cards where they hold values with a view."""
+"""Containers and arrays as a cell's value: cards if they hold values with a view."""
 
 from __future__ import annotations
 

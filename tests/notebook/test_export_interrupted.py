@@ -1,4 +1,4 @@
-"""An export that waits, is interrupted, or runs beside another one."""
+"""An export that waits, is interrupted, or runs concurrently with another one."""
 
 from __future__ import annotations
 

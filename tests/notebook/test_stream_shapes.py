@@ -1,4 +1,4 @@
-"""The messages of a live view whose chunks are no text."""
+"""The messages of a live view whose chunks are not text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exported encoders and decoders of many architectures give transformers' recorded outputs.
+"""Exported encoders and decoders of many architectures reproduce transformers' recorded outputs.
 
 `data/make/encoders.py` and `data/make/decoders.py` make the folders.
 """

@@ -1,4 +1,4 @@
-"""Published ONNX files give the same outputs as plain onnxruntime, however they are called."""
+"""Published ONNX files give the same outputs as plain onnxruntime in every kind of call."""
 
 from __future__ import annotations
 

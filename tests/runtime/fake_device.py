@@ -1,4 +1,4 @@
-"""FakeDevice: a fake accelerator, onnxruntime's own session on the CPU under another provider.
+"""FakeDevice: a fake accelerator: onnxruntime's CPU session under another provider's name.
 
     gpu = fake_device.plug_in(monkeypatch)              # "cuda", two NVIDIA GPUs
     gpu = fake_device.plug_in(monkeypatch, "coreml")

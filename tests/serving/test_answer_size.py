@@ -1,4 +1,4 @@
-"""is_small: few values, none of them computed when it is read."""
+"""is_small: few values, none of which is computed on reading."""
 
 from __future__ import annotations
 

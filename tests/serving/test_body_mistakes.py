@@ -1,4 +1,4 @@
-"""A body of another JSON type than an untyped handler indexes is a 400; the handler's bugs are 500.
+"""A body of a JSON type that an untyped handler cannot index is a 400; the handler's bugs are 500.
 
 Case 14: null, a list and a text as the body of the endpoints that the README shows.
 """

@@ -1,4 +1,4 @@
-"""A wrong path is refused where it is registered, and never harms a running server; row 82."""
+"""An invalid path is rejected on registration and never harms a running server; row 82."""
 
 from __future__ import annotations
 

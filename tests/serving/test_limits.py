@@ -1,4 +1,4 @@
-"""Limits: checked when made, read from the environment, shown where they differ."""
+"""Limits: checked on creation, read from the environment, shown if they differ from the default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests with many wrong values: a short answer, in bounded work, beside other requests."""
+"""Requests with many invalid values: a short answer with bounded work, alongside other requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A served call keeps none of its values; a lab keeps the newest ones, in bounds."""
+"""A served call stores none of its values; a lab stores the newest ones, within bounds."""
 
 from __future__ import annotations
 

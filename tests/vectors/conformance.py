@@ -35,7 +35,7 @@ SHARED = settings(
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
     ["\0", "\1\3", "\2\5\0", "a\0b", "'; DROP TABLE x --", "%s", '{"a"}', "a" * 5_000]
 )
-# Values that one server or another takes for equal, or cannot hold.
+# Values that some server treats as equal or cannot store.
 NUMBERS = (
     0,
     1,

@@ -172,7 +172,7 @@ def test_many_equal_entries_come_in_the_order_of_adding(open_store: Open, metric
     backend.upsert(
         [entry(f"same {i}", 0.5 if metric == "cosine" and i % 2 else 1.0) for i in range(200)]
     )
-    backend.upsert([entry("same 0"), entry("same 2")])  # a server writes them at another place
+    backend.upsert([entry("same 0"), entry("same 2")])  # a server stores them in another place
     [found] = backend.search(np.ones((1, DIMENSION), np.float32), 5).lists
     assert [match.id for match in found] == [f"same {i}" for i in range(5)]
 
@@ -348,7 +348,7 @@ def test_threads_see_whole_batches(backend: Backend) -> None:
 
     def write(thread: int) -> None:
         for turn in range(8):
-            # The same ids in another order: two writers must not wait for each other.
+            # The same ids in another order: two writers must not deadlock.
             backend.upsert(
                 [entry(f"id {i}", turn + 1.0, {"by": thread}) for i in range(10)][
                     :: 1 - 2 * (thread % 2)

@@ -32,7 +32,7 @@ def worth(
 
 
 def made(seed: int, count: int) -> FloatArray:
-    """Return vectors of which several are alike, the same, opposite or zero."""
+    """Return vectors, several of them similar, equal, opposite or zero."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(3, 6))
     vectors = centres[rng.integers(0, 3, count)] + 0.3 * rng.normal(size=(count, 6))

@@ -16,7 +16,7 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.evaluate import MAX_MISSED, Evaluation, Judged, evaluate
 from conduit_lab.vectors.store import VectorStore
 
-# Entries lie at angles, and a question is the angle it looks at.
+# Entries are unit vectors at angles, and a question is an angle.
 ENTRIES = {
     "a#0": (0, "apple"),
     "a#1": (1, "apple tart"),
@@ -33,7 +33,7 @@ QUESTIONS = [
 
 
 class Angles:
-    """Embeds the number that a text begins with as a direction."""
+    """Embeds the number at the start of a text as a direction."""
 
     dimension = 2
 
@@ -85,7 +85,7 @@ def test_the_figures_of_each_mode(evaluation: Evaluation) -> None:
     assert dense.mrr == pytest.approx((1 + 1 + 0.5) / 3)
     assert dense.ndcg == pytest.approx(sum(row.ndcg for row in evaluation.modes["dense"]) / 3)
     assert lexical.mode == "lexical"
-    assert (lexical.better, lexical.worse) == (0, 1)  # "59" is no word of any text
+    assert (lexical.better, lexical.worse) == (0, 1)  # "59" occurs in no text
     assert evaluation.best is dense
 
 

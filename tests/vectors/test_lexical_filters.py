@@ -70,7 +70,7 @@ def test_every_hit_is_asked_about_once() -> None:
 def test_deleted_entries_and_new_ones_do_not_shift_the_others(store: VectorStore) -> None:
     fill(store, range(60))
     check(store)
-    store.delete([str(i) for i in (0, 1, 30, 58, 59)])  # the last numbers are given again
+    store.delete([str(i) for i in (0, 1, 30, 58, 59)])  # the last numbers are reused
     check(store)
     fill(store, range(59, 80))
     check(store)

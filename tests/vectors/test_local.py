@@ -73,7 +73,7 @@ def interrupted_at(line: int) -> Iterator[list[int]]:
         sys.settrace(None)
 
 
-# What takes the lock and begins a transaction, here and for files.
+# The steps that take the lock and begin a transaction, in memory and for files.
 LOCKING = ("_begin", "_fresh", "begin", "cancel", "_check_usable")
 
 
@@ -87,7 +87,7 @@ def in_change(frame: FrameType | None) -> bool:
 
 
 def whole(store: LocalBackend) -> Any:
-    """All that can be asked of a store."""
+    """The results of all queries of a store."""
     query = np.ones((1, DIMENSION), np.float32)
     ids = store.ids()
     return (
@@ -293,7 +293,7 @@ def test_an_interrupt_at_any_line_of_a_change_undoes_it_or_comes_after(action: s
     store.close()
     for line in range(1, 10_000):
         store = filled_store(None)
-        # SQLite reports an interrupt of `fold` as an error of its own.
+        # SQLite reports an interrupt of `fold` as its own error.
         with interrupted_at(line) as reached, suppress(KeyboardInterrupt, StoreError):
             change(store)
         found = whole(store)

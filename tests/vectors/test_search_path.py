@@ -100,7 +100,7 @@ def test_a_query_of_another_dimension_is_rejected(store: VectorStore) -> None:
 
 
 class Prompted:
-    """An embedder whose queries and documents have prompts of their own."""
+    """An embedder with separate prompts for queries and documents."""
 
     name = "prompted"
     dimension = 3

@@ -173,7 +173,7 @@ def test_a_wrong_embedding_stores_nothing(store: VectorStore, embedding: Any, me
         store.add_many(["good", "x"], None if embedding is None else [[1, 2, 3, 4], embedding])
     if (
         embedding is not None and np.ndim(np.array(embedding, object)) != 2
-    ):  # a batch of queries is none of these
+    ):  # a batch of queries is none of these types
         with pytest.raises(VectorInputError):
             store.search(embedding)
     assert len(store) == store.version == 0
@@ -214,7 +214,7 @@ def test_a_wrong_row_of_a_matrix_is_named(store: VectorStore) -> None:
             r"metadata of 'b'\['a'\]\[0\]\['b'\] is a set",
         ),
         ({"metadatas": [{}, {"n": np.int64(3)}]}, r"\['n'\] is a int64.*\.item\(\)"),
-        ({"metadatas": [{}, {"n": float("nan")}]}, r"\['n'\] is nan, which JSON cannot carry"),
+        ({"metadatas": [{}, {"n": float("nan")}]}, r"\['n'\] is nan, which JSON cannot represent"),
         ({"metadatas": [{}, {"n": "\udc00"}]}, r"\['n'\] holds a lone surrogate"),
     ],
 )
@@ -294,7 +294,7 @@ def test_text_needs_an_embedder(store: VectorStore) -> None:
         ({"dimension": True}, "at least 1, got True"),
         (
             {"dimension": 8, "embedder": Letters()},
-            "the embedder makes dimension 4, got dimension=8",
+            "the embedder has dimension 4, got dimension=8",
         ),
         ({"metric": "l1"}, "metric is one of cosine, dot, l2, manhattan, got 'l1'"),
     ],

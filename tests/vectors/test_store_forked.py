@@ -144,7 +144,7 @@ def test_a_lock_that_is_never_given_back_stops_no_child(
     def child() -> bool:
         if (
             store.path is None and lock == "_lock"
-        ):  # its rows may be in the middle of a change, and are the only copy
+        ):  # its rows may be mid-change, and are the only copy
             with pytest.raises(StoreError, match="there is no other copy"):
                 store.add("child", ONE)
             return True

@@ -21,7 +21,7 @@ from conduit_lab.vectors.store import VectorStore
 DIMENSION = 5
 IDS = st.sampled_from([f"id {i}" for i in range(12)] + ["", "é\0"])
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
-# Few values make ties and zero vectors; any float32 makes extremes.
+# Few distinct values produce ties and zero vectors; arbitrary float32 produces extremes.
 VECTORS = hnp.arrays(
     np.float32, DIMENSION, elements=st.sampled_from([-1.0, 0.0, 1.0])
 ) | hnp.arrays(np.float32, DIMENSION, elements=FINITE)

@@ -60,7 +60,7 @@ def never_loaded() -> Iterator[None]:
 
 
 def whole(store: VectorStore) -> Any:
-    """All that can be asked of a store; what ties comes in the order of adding."""
+    """The results of all queries of a store; ties are in insertion order."""
     entries = [
         (e.id, e.embedding.tolist(), e.metadata, e.content, e.created_at, e.updated_at)
         for e in store
@@ -87,7 +87,7 @@ STEPS = st.tuples(
 
 @pytest.mark.parametrize(
     "spare", [1, 6, 1_024]
-)  # so that all is read again often, seldom and never
+)  # so that full reloads happen often, rarely and never
 @settings(deadline=None, max_examples=60)
 @given(st.lists(STEPS, max_size=40))
 def test_stores_over_one_file_always_agree(
@@ -120,7 +120,7 @@ def test_stores_over_one_file_always_agree(
             found = [hit.id for hit in store.search(QUERY, 100)]
             assert found == sorted(
                 known, key=lambda id: -(known[id] % 2)
-            )  # which keeps the order of adding
+            )  # preserves the insertion order
             assert [entry.id for entry in store] == list(known)
         answers = [whole(store) for store in stores]
         stack.close()
@@ -244,7 +244,7 @@ def test_tombstones_that_could_not_be_dropped_are_harmless(pair: Pair, monkeypat
     assert len(two) == 6
     one.add("a", QUERY)
     with monkeypatch.context() as patch:
-        patch.setattr(MetadataColumns, "compact", broken)  # the index is compacted by then
+        patch.setattr(MetadataColumns, "compact", broken)  # the index has been compacted by then
         assert whole(two) == whole(one)
 
 

@@ -1,4 +1,4 @@
-"""The types of a store's answers, which mypy checks; at run time they hold too."""
+"""The types of a store's answers, checked by mypy and at run time."""
 
 from __future__ import annotations
 

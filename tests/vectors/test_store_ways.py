@@ -366,7 +366,7 @@ def test_a_snapshot_is_searched_and_replaced(store: VectorStore, tmp_path: Path)
         assert ids(frozen.search("kettle", mode="lexical", where={"n": 2})) == ["c"]
         assert frozen["c"].embedding.tolist() == [0, 0, 1, 0]
         for change in (lambda: frozen.add("z", [1, 0, 0, 0]), lambda: frozen.delete("b")):
-            with pytest.raises(StoreError, match="is a snapshot, which is for reading"):
+            with pytest.raises(StoreError, match="is a snapshot, which is read-only"):
                 change()
         before = frozen.version
         store.add("z", [0, 0, 0, 1])
@@ -391,7 +391,7 @@ def test_a_snapshot_that_cannot_be_opened_leaves_the_old_one_in_service(
         for _ in range(3):
             assert ids(frozen.search([1, 0, 0, 0])) == ["a", "b"]
         assert (
-            len([r for r in caplog.records if "goes on with the snapshot that it has" in r.message])
+            len([r for r in caplog.records if "continues with its current snapshot" in r.message])
             == 1
         )
 

@@ -270,7 +270,7 @@ def test_an_embedding_that_is_given_stays(store: VectorStore) -> None:
 def test_content_that_is_given_beside_other_metadata_wins(store: VectorStore) -> None:
     store.add("a", metadata={"content": "dd"}, content="aa")
     assert state(store) == ("dd", "aa", [2, 0, 0, 0])
-    store.update("a", content="bb")  # the key of another text is the user's own
+    store.update("a", content="bb")  # a key with another text belongs to the user
     assert state(store) == ("dd", "bb", [0, 2, 0, 0])
     store.update("a", metadata={"content": "dd"}, content="cc")
     assert state(store) == ("dd", "cc", [0, 0, 2, 0])

@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-# Integers that no float is exactly, and texts that differ after 16 bytes only: there a filter looks
-# twice.
+# Integers that no float represents exactly, and texts that differ only after 16 bytes: there a
+# filter looks twice.
 NUMBERS = st.integers(-3, 3) | st.sampled_from(
     [-1.0, -0.0, 0.5, 2.0, 2**53, 2**53 + 1, 2.0**53, 10**400, -(10**400)]
 )

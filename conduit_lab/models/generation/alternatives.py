@@ -1,4 +1,4 @@
-"""Alternative: a token that could stand at a place of a generation, and why it does or does not."""
+"""Alternative: a candidate token at one position of a generation, and why it was not chosen."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MAX_ALTERNATIVES = 12
 
 @dataclass(frozen=True)
 class Alternative:
-    r"""A token that could stand at one place of a generation.
+    r"""A candidate token at one position of a generation.
 
-    `probability` is the model's own, the softmax of its logits; `adjusted` the one with which the
-    token is sampled, after logit bias, penalties, constraint, temperature, `top_k`, `top_p` and
-    `min_p`. It is 0 for a token that was cut, and `cut` then names the option: "constraint",
-    "top_k", "top_p", "min_p", "greedy" (a temperature of 0 takes the best token alone), or
-    "penalty" and "logit_bias" for a token that a filter would keep without them. `text` spells
-    special tokens, and the bytes of an incomplete character as `\xf0`.
+    `probability` is the softmax of the model's logits; `adjusted` is the probability used for
+    sampling, after logit bias, penalties, constraint, temperature, `top_k`, `top_p` and `min_p`. It
+    is 0 for an excluded token, and `cut` then names the option: "constraint", "top_k", "top_p",
+    "min_p", "greedy" (a temperature of 0 takes only the best token), or "penalty" and "logit_bias"
+    for a token that a filter would keep without them. `text` spells special tokens, and writes the
+    bytes of an incomplete character as `\xf0`.
     """
 
     id: int
@@ -37,12 +37,12 @@ class Alternative:
 def explain(
     logits: FloatArray, state: SequenceState, chosen: int, spell: Callable[[int], str]
 ) -> list[Alternative]:
-    """Return the likeliest tokens after a sequence, and the one that was `chosen`.
+    """Return the most likely tokens after a sequence, and the `chosen` token.
 
-    They are the likeliest ones of the model, or after bias, penalties and constraint.
-    `logits` are the model's, float32 `[vocabulary]`, and `state` is the sampling state of the
-    sequence before that step; `spell` gives the text of a token. Tokens that can be sampled come
-    first, the likeliest one at the start, then those that were cut, by their probability.
+    A token is included if it is likely either by the model's logits or after bias, penalties and
+    constraint. `logits` are the model's, float32 `[vocabulary]`, `state` is the sampling state of
+    the sequence before that step, and `spell` returns the text of a token. Tokens that can be
+    sampled come first, then the excluded ones, each group by descending probability.
     """
     if not np.isfinite(logits.max()):  # NaN too
         raise ModelRunError("alternatives expect finite logits of the model, got NaN or infinity")
@@ -53,7 +53,7 @@ def explain(
             before[name] = changed.copy()
             change(state, changed)
         adjusted, filters = _filtered(changed, state)
-        # filters keep the order of the changed logits, and greedy keeps one token of them
+        # filters preserve the order of the changed logits; greedy keeps one token
         largest = np.argsort(-np.maximum(raw, _softmax(changed)), kind="stable")[:MAX_ALTERNATIVES]
         found = [*largest.tolist(), *([] if chosen in largest else [chosen])]
         made = [
@@ -69,14 +69,14 @@ def explain(
     return sorted(made, key=lambda each: (each.cut is not None, -each.adjusted, -each.probability))
 
 
-_Filters = dict[str, float]  # the largest distance from the best logit that each one keeps
+_Filters = dict[str, float]  # the largest distance from the best logit that each filter keeps
 
 
 def _filtered(changed: FloatArray, state: SequenceState) -> tuple[Array, _Filters]:
-    """Return the probabilities that are sampled from, and the limits of the filters."""
+    """Return the probabilities used for sampling, and the limits of the filters."""
     if not state.random:
         adjusted = np.zeros(len(changed))
-        adjusted[changed.argmax()] = 1  # as the sampler takes it: the first of equal ones
+        adjusted[changed.argmax()] = 1  # like the sampler: the first of equal maxima
         return adjusted, {"greedy": 0.0}
     options = row_options([state.sampling], [1.0])
     adjusted, limits = Multinomial(len(changed)).probabilities(changed[None], options)
@@ -91,11 +91,11 @@ def _cut(
     state: SequenceState,
     filters: _Filters,
 ) -> str | None:
-    """Return the option that cut the token; None if it is only too unlikely for a float32."""
+    """Return the option that excluded the token; None if its probability underflows float32."""
     if "constraint" in before and changed[token] == -np.inf:
         return "constraint"
     best = changed.max()
-    for name in ("penalty", "logit_bias"):  # the later one first
+    for name in ("penalty", "logit_bias"):  # the later step first
         if name in before:
             after = before.get("constraint", changed)
             own = before[name][token]
@@ -103,7 +103,7 @@ def _cut(
                 return name
     distance = _distance(best - changed[token], state)
     cut = next((name for name, limit in filters.items() if distance > limit), None)
-    return cut if state.random else "greedy"  # of two best ones only the first is taken
+    return cut if state.random else "greedy"  # of two equal maxima only the first is taken
 
 
 def _passes(gap: float, state: SequenceState, filters: _Filters) -> bool:

@@ -1,4 +1,4 @@
-"""Branching: the alternatives to a token of a sequence, and sequences that go on from one."""
+"""Branching: the alternatives to a token of a sequence, and sequences that continue from one."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from conduit_lab.models.generation.prefill import PREFILL_CHUNK_TOKENS
 from conduit_lab.models.generation.sampling import SequenceState
 
 _MAX_SHOWN_CHARACTERS = 40
-_INTERRUPT_SECONDS = 0.2  # at most between two checks for a KeyboardInterrupt
+_INTERRUPT_SECONDS = 0.2  # between checks for a KeyboardInterrupt
 
 
 def alternatives_at(
     opened: OpenedGenerator, request: GenerationRequest, position: int
 ) -> list[Alternative]:
-    """Return the alternatives to a token of a request, from a run of the model.
+    """Return the alternatives to a token of a request, by running the model.
 
-    The KV cache of the sequence is used where it is kept. Blocks until the scheduler has run it,
-    so it raises `RuntimeError` on the scheduler's own thread.
+    Reuses the KV cache of the sequence if it is still cached. Blocks until the scheduler has run
+    the model, so it raises `RuntimeError` on the scheduler's own thread.
     """
     logits = _logits_at(opened, request, position)
     grammar = request.grammar.copy() if request.grammar is not None else None
@@ -57,17 +57,17 @@ def _logits_at(opened: OpenedGenerator, request: GenerationRequest, position: in
     if pending.error is not None:
         raise pending.error
     if pending.logits is None:
-        raise ModelRunError("the model was unloaded meanwhile: ask for the alternatives again")
+        raise ModelRunError("the model was unloaded meanwhile: request the alternatives again")
     return pending.logits
 
 
 def branch_request(
     opened: OpenedGenerator, parent: GenerationRequest, position: int, chosen: Sequence[int]
 ) -> Callable[..., GenerationRequest]:
-    """Return a request that goes on from `chosen` in place of a token, without its callbacks.
+    """Return a request that continues from `chosen` instead of a token, without its callbacks.
 
-    It has the sampling options and the seed of its parent. Raises `InputError` for tokens that the
-    model does not have, that exceed the room left, or that the constraint does not allow.
+    It has its parent's sampling options and seed. Raises `InputError` for tokens that the model
+    does not have, that exceed the remaining length, or that the constraint does not allow.
     """
     _check_tokens(opened, parent, position, chosen)
     return partial(
@@ -88,13 +88,13 @@ def branch_request(
 def typed_tokens(
     opened: OpenedGenerator, request: GenerationRequest, position: int, text: str
 ) -> list[int]:
-    """Return the tokens that write a text at a place of a sequence.
+    """Return the tokens that produce a text at a position of a sequence.
 
-    Some tokenizers write a space before every text; it is left out where another spelling gives
-    the text itself.
+    Some tokenizers put a space before every text; it is omitted if other tokens produce the text
+    itself.
     """
     if not text:
-        raise InputError("branch expects a text that is not empty, got ''")
+        raise InputError("branch expects a non-empty text, got ''")
     tokenize = opened.prompts.tokenize
     first = tokenize(text)
     before = tokenize("a")
@@ -114,7 +114,7 @@ def typed_tokens(
 def _detokenizer_at(
     opened: OpenedGenerator, request: GenerationRequest, position: int, stop: Sequence[str] = ()
 ) -> IncrementalDetokenizer:
-    """Return a detokenizer that has taken the tokens before a place."""
+    """Return a detokenizer that has consumed the tokens before a position."""
     made = IncrementalDetokenizer(opened.token_bytes, stop, after=request.prompt[-1])
     for token in request.tokens[:position]:
         made.push(token.id)

@@ -1,4 +1,4 @@
-"""ChatTemplate: the messages of a chat to a prompt, with the Jinja template of a model folder."""
+"""ChatTemplate: render the messages of a chat to a prompt with a model folder's Jinja template."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _SPECIAL = (
 
 
 class ChatTemplate:
-    """The chat template of a model folder, in Jinja as transformers' `apply_chat_template` runs it.
+    """The chat template of a model folder, compatible with transformers' `apply_chat_template`.
 
-    It is in `chat_template.jinja`, else under `chat_template` of `tokenizer_config.json`, there
-    also as a list of named templates. Templates run in a sandbox with bounded time and memory, and
-    have no access beyond their variables.
+    It is read from `chat_template.jinja`, else from `chat_template` in `tokenizer_config.json`,
+    which may also be a list of named templates. Templates run in a sandbox with bounded time and
+    memory, and can access only their variables.
     """
 
     def __init__(self, source: str | None, where: str, special: Mapping[str, str]) -> None:
@@ -49,12 +49,12 @@ class ChatTemplate:
 
     @property
     def takes_tools(self) -> bool:
-        """Whether the template writes the `tools` that it is given into the prompt."""
+        """Whether the template uses its `tools` in the prompt."""
         return self.source is not None and _TOOLS.search(self.source) is not None
 
     @classmethod
     def read(cls, folder: Path, name: str = "default") -> ChatTemplate:
-        """Read the template called `name`; without one, `render` raises `InputError`.
+        """Read the template called `name`; if there is none, `render` raises `InputError`.
 
         Raises `ModelLoadError` for an invalid file or an unknown name.
         """
@@ -89,10 +89,10 @@ class ChatTemplate:
         plain text.
 
         A message has a `role` and a `content`, a string or a list of text parts; a URL in it is
-        text, nothing is fetched. `variables` are further template variables, such as
+        plain text and is never fetched. `variables` are further template variables, such as
         `enable_thinking=False`. Raises `InputError` for invalid messages, `ModelLoadError` for an
-        invalid template, `ModelRunError` for one beyond its budget, and `MissingExtra` without
-        jinja2.
+        invalid template, `ModelRunError` for a template that exceeds its budget, and `MissingExtra`
+        without jinja2.
         """
         if self.source is None:
             raise InputError(
@@ -150,7 +150,7 @@ def _taint_message(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_messages(messages: Any) -> list[dict[str, Any]]:
-    """Return messages as plain dicts with string contents; `InputError` names an invalid one."""
+    """Return messages as plain dicts with string contents; raise `InputError` if invalid."""
     if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
         raise InputError(
             f"messages expects a list of {{'role': …, 'content': …}}, got {type(messages).__name__}"
@@ -177,7 +177,7 @@ def _message(where: str, message: Any) -> dict[str, Any]:
     result = {"role": role, "content": _content(where, message)}
     for key, value in message.items():
         if key in ("role", "content") or value is None or value in ([], {}):
-            continue  # clients send back the empty fields of responses
+            continue  # clients echo the empty fields of responses
         if key not in _FIELDS:
             raise InputError(
                 f"{where} expects role, content and optionally {', '.join(_FIELDS)}, "
@@ -212,7 +212,7 @@ def _content(where: str, message: Mapping[str, Any]) -> str | None:
 
 
 def _copy_json(where: str, value: Any, depth: int = 0) -> Any:
-    """Return a copy of JSON-like data, so that a template reaches no object of the caller."""
+    """Return a copy of JSON-like data, so a template cannot reach the caller's objects."""
     if depth > _MAX_DEPTH:
         raise InputError(f"{where} expects at most {_MAX_DEPTH} levels of nesting")
     if value is None or type(value) in (str, bool, int, float):
@@ -225,7 +225,7 @@ def _copy_json(where: str, value: Any, depth: int = 0) -> Any:
 
 
 def _named(found: list[Any], name: str, where: str) -> Any:
-    """Return the template of a name; a single one is used for any name."""
+    """Return the template with a name; a single template is used for any name."""
     named = {
         each["name"]: each.get("template")
         for each in found
@@ -240,6 +240,6 @@ def _named(found: list[Any], name: str, where: str) -> Any:
 
 
 def _text_of(token: Any) -> str | None:
-    """Return the string of a special token, which is saved as such or in a dict."""
+    """Return the string of a special token, saved as a string or in a dict."""
     text = token.get("content") if isinstance(token, dict) else token
     return text if isinstance(text, str) else None

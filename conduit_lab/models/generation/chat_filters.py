@@ -1,4 +1,4 @@
-"""Chat filters: Jinja filters that keep the taint of their results and charge the budget."""
+"""Chat filters: Jinja filters that propagate taint to their results and charge the budget."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def to_text(value: Any) -> str:
 
 
 def charge_parts(parts: Iterable[Any]) -> list[Any]:
-    """Return the parts of a join, charged before it."""
+    """Return the parts of a join after charging for them."""
     found = []
     for part in parts:
         current_budget.get().spend(len(part) if isinstance(part, str) else 1)
@@ -52,7 +52,7 @@ def charge_parts(parts: Iterable[Any]) -> list[Any]:
 def _attributes(
     environment: Environment, values: Iterable[Any], attribute: str | int | None
 ) -> Iterator[Any]:
-    """Yield values, or their attribute with a dotted name."""
+    """Yield values, or an attribute of them given by a dotted name."""
     for value in values:
         for name in () if attribute is None else str(attribute).split("."):
             value = environment.getitem(value, int(name) if name.isdigit() else name)
@@ -134,7 +134,7 @@ def _taint_like(text: str, *values: Any) -> str:
 def indent_filter(
     value: str, width: int | str = 4, first: bool = False, blank: bool = False
 ) -> str:
-    """Indent the lines of a text, by default not the first and empty ones."""
+    """Indent the lines of a text, by default except the first and empty lines."""
     indent = width if isinstance(width, str) else " " * width
     parts: list[str] = [indent] if first else []
     for place, line in enumerate(concatenated((value, "\n")).splitlines()):

@@ -13,11 +13,10 @@ from conduit_lab.models.generation.result import Generation, Token
 
 
 class ChoiceStream(PushedStream[Token, list[Generation]]):
-    """The tokens of every generation of `calls` as they come, each with the index of its `choice`.
+    """The tokens of all generations of `calls` as they arrive, each with the index of its `choice`.
 
-    Its result is the list of generations: those of the first call, then those of the next. All of
-    them are queued or none, and cancelling the stream ends them all. Raises the errors of
-    `generate`.
+    Its result is the list of generations in the order of the calls. Either all are queued or none,
+    and cancelling the stream ends them all. Raises the errors of `generate`.
     """
 
     def __init__(
@@ -35,7 +34,7 @@ class ChoiceStream(PushedStream[Token, list[Generation]]):
             ]
             self._requests += made
             self._firsts += made[:1]
-        self._left = len(self._requests)  # changed on the scheduler's thread alone
+        self._left = len(self._requests)  # changed only on the scheduler's thread
         self.start()
         opened.scheduler.submit(self._requests)
         self.on_cancel(self._cancel_all)

@@ -1,10 +1,10 @@
 """Constraint: tokens restricted to a list of choices, a regular expression or a JSON schema.
 
-The grammars are llguidance's. Compared with outlines-core (both are Rust, MIT and Apache-2.0,
+Grammars are compiled by llguidance. Compared with outlines-core (both are Rust, MIT and Apache-2.0,
 without dependencies; versions 1.9 and 0.2.14, 32,000 tokens) it compiles a small schema in 6 ms
 instead of 240 ms, since it computes the token mask of a state on demand; it limits the cost of a
-grammar, so that a hostile schema cannot block a server; it reads a `tokenizer.json` as is, and one
-wheel serves every Python from 3.10 on.
+grammar, so a hostile schema cannot block a server; it reads a `tokenizer.json` directly, and one
+wheel supports all Python versions from 3.10.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from conduit_lab.core.errors import InputError, MissingExtra, ModelLoadError
 from conduit_lab.models.generation.json_schema import check_json_schema, narrow_bounds
 
-# Limits of a request. With these and the ones below, the worst grammar found takes 0.4 s.
+# Limits of a request. With these and the limits below, the worst known grammar takes 0.4 s.
 _MAX_CHOICES = 1_000
 _MAX_GRAMMAR_CHARACTERS = 50_000  # of a pattern, of a schema as JSON, of all choices
 # llguidance's defaults are for trusted grammars: some patterns took 1.4 s per step.
@@ -32,16 +32,16 @@ _PARSER_LIMITS = {
     "max_grammar_size": 100_000,
     "verbose_errors": False,
 }
-# JSON allows any white space, which small models continue without end: one space at most.
+# JSON allows any amount of whitespace, which small models generate endlessly: at most one space.
 _JSON_OPTIONS = {"whitespace_pattern": " ?", "whitespace_flexible": False, "lenient": False}
 
 
 class GrammarCompiler:
-    """Compiles constraints for one model; loads its tokenizer at the first, in 0.1 to 1 s.
+    """Compiles constraints for one model; loads its tokenizer for the first one, in 0.1 to 1 s.
 
     `tokenizer` is the content of a `tokenizer.json`, `vocabulary` the width of the logits, `eos`
-    the end-of-sequence tokens. For a model without any, a constrained sequence ends with a special
-    token, or as soon as nothing may follow. Thread-safe.
+    the end-of-sequence tokens. For a model without such tokens, a constrained sequence ends with a
+    special token, or as soon as no token may follow. Thread-safe.
     """
 
     def __init__(self, tokenizer: str, vocabulary: int, eos: Sequence[int]) -> None:
@@ -50,10 +50,10 @@ class GrammarCompiler:
         self._eos = [token for token in eos if token < vocabulary]
         self._width = vocabulary  # of the library's masks
         self._tokenizer: Any = None
-        self._lock = threading.Lock()  # guards the tokenizer, the ends and the width
+        self._lock = threading.Lock()  # guards the tokenizer, end tokens and width
 
     def choices(self, choices: Sequence[str]) -> Constraint:
-        """Return a constraint to one of `choices`."""
+        """Return a constraint that allows one of `choices`."""
         if (
             isinstance(choices, str)
             or not isinstance(choices, Sequence)
@@ -72,18 +72,18 @@ class GrammarCompiler:
         return self._compile("choices", self._library().LLMatcher.grammar_from_regex(pattern))
 
     def regex(self, pattern: str) -> Constraint:
-        """Return a constraint to full matches of a pattern.
+        """Return a constraint that allows full matches of a pattern.
 
-        The syntax is that of Rust's regex crate: no back references, no look-around. Raises
+        The syntax is that of Rust's regex crate, without backreferences and look-around. Raises
         `InputError` for an invalid or too costly pattern.
         """
         if not isinstance(pattern, str) or not pattern:
-            raise InputError("regex expects a pattern, a string that is not empty")
+            raise InputError("regex expects a pattern, a non-empty string")
         _check_text("regex", pattern)
         return self._compile("regex", self._library().LLMatcher.grammar_from_regex(pattern))
 
     def json_schema(self, schema: Mapping[str, Any] | str) -> Constraint:
-        """Return a constraint to JSON of a schema, with properties in the schema's order.
+        """Return a constraint that allows JSON matching a schema, with properties in schema order.
 
         Raises `InputError` for a schema that is invalid, too costly, or has unsupported keywords.
         """
@@ -110,7 +110,7 @@ class GrammarCompiler:
         limits = library.LLParserLimits(**_PARSER_LIMITS)
         matcher = library.LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits)
         constraint = Constraint(matcher, self._vocabulary, self._eos, self._width)
-        constraint.allowed()  # too costly a grammar fails at its first step, if not before
+        constraint.allowed()  # a grammar that is too costly fails by its first step
         if constraint.error:
             raise InputError(f"{kind} cannot be used: {constraint.error}")
         return constraint
@@ -140,8 +140,9 @@ class GrammarCompiler:
 class Constraint:
     """The constraint of one sequence: its allowed tokens, and whether it is complete.
 
-    `complete` means that only an end may follow. `error` is the reason why a constraint cannot be
-    continued, which a costly one may reach midway; from then on only an end is allowed.
+    `complete` means that only an end token may follow. `error` is the reason why a constraint
+    cannot be continued, which may occur midway for a costly one; from then on only an end token is
+    allowed.
     """
 
     def __init__(self, matcher: Any, vocabulary: int, eos: Sequence[int], width: int) -> None:
@@ -163,11 +164,11 @@ class Constraint:
 
     @property
     def accepting(self) -> bool:
-        """Whether the sequence matches as it is; it may be able to continue."""
+        """Whether the sequence matches as it is; it may still continue."""
         return not self.error and bool(self._matcher.is_accepting())
 
     def allowed(self) -> npt.NDArray[np.bool_]:
-        """Return bool `[vocabulary]`, true for each allowed token; at least one is."""
+        """Return bool `[vocabulary]`, true for each allowed token; at least one is true."""
         if not self._failed() and not self._matcher.is_stopped():
             self._matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
             bits = np.unpackbits(
@@ -179,12 +180,12 @@ class Constraint:
                     return allowed
                 self.error = "no token of this model is allowed"
         ends = np.zeros(self._vocabulary, np.bool_)
-        # without an end that has logits, any token will do: it is the last
+        # if no end token has logits, any token will do: it is the last
         ends[[token for token in self._eos if token < self._vocabulary] or 0] = True
         return ends
 
     def accept(self, token: int) -> None:
-        """Advance by the token that was chosen."""
+        """Advance by the chosen token."""
         if not self._failed() and not self._matcher.is_stopped():
             self._matcher.consume_token(token)
             self._failed()
@@ -210,10 +211,10 @@ def _check_text(kind: str, text: str) -> None:
 
 
 def _with_end(tokenizer: str, vocabulary: int, eos: Sequence[int]) -> tuple[str, list[int]]:
-    """Return a `tokenizer.json` without tokens that have no logits, and the ids of its ends.
+    """Return a `tokenizer.json` without tokens that have no logits, and the ids of its end tokens.
 
-    If `eos` is empty the end is a special token, which no constraint allows as text, or one added
-    for the purpose.
+    If `eos` is empty, the end token is a special token, which no constraint allows as text, or a
+    token added for this purpose.
     """
     content = json.loads(tokenizer)
     added = content.get("added_tokens") or []

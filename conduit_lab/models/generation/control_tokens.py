@@ -1,4 +1,4 @@
-"""ControlTokens: prompts to token ids; data that spells a control token is encoded as text."""
+"""ControlTokens: encode prompts as token ids; data that spells a control token becomes text."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _UNTAINTED = re.compile(rb"\0+")
 class ControlTokens:
     """Encodes prompts with a `tokenizers.Tokenizer`, its `backend`.
 
-    The tokenizer finds its added tokens in any text. In a `TaintedStr` only those without a tainted
-    character count; other spellings are encoded as the plain text they are. A text without such
-    spellings gets the tokenizer's own ids.
+    The tokenizer finds its added tokens in any text. In a `TaintedStr` they are recognized only if
+    no character is tainted; other occurrences are encoded as plain text. A text without tainted
+    occurrences gets the tokenizer's own ids.
 
-    Control tokens are all special tokens, and added tokens that are neither words nor white space:
+    Control tokens are all special tokens, and added tokens that are neither words nor whitespace:
     Qwen's `<think>` is one, Phi-2's runs of spaces are not.
     """
 
@@ -38,7 +38,7 @@ class ControlTokens:
         self._renamed: tuple[Any, dict[int, str], dict[int, int]] | None = None
 
     def encode(self, text: str, *, special: bool) -> list[int]:
-        """Return the token ids of a text; `special` adds the tokenizer's own around it."""
+        """Return the token ids of a text; `special` adds the tokenizer's special tokens."""
         # a lone surrogate is valid in a JSON string but not in UTF-8: it becomes a question mark
         clean = text.encode("utf-8", "replace").decode()
         taint = taint_of(text)
@@ -55,14 +55,14 @@ class ControlTokens:
         done = 0
         for id, begin, end in self._found_in_template(clean, taint):
             if (id, begin, end) not in found and 1 not in spelled[begin:end]:
-                continue  # a token at the start of a text alone, which this is not
+                continue  # a token allowed only at the start of a text, which this is not
             parts += [clean[done:begin], names[id]]
             done = end
         ids = backend.encode("".join([*parts, clean[done:]]), add_special_tokens=special).ids
         return [real.get(id, id) for id in ids]
 
     def _found(self, encoding: Any, text: str) -> Iterator[tuple[int, int, int]]:
-        """Yield (id, begin, end) of the control tokens, without white space they swallow."""
+        """Yield (id, begin, end) of the control tokens, without the whitespace they absorb."""
         ids = np.asarray(encoding.ids, np.int64)
         last = len(self._is_control) - 1
         places = np.flatnonzero((ids <= last) & self._is_control[np.minimum(ids, last)])
@@ -88,10 +88,10 @@ class ControlTokens:
                 yield id, part.start() + begin, part.start() + end
 
     def _rename(self) -> tuple[Any, dict[int, str], dict[int, int]]:
-        """Build a tokenizer whose control tokens have names that cannot be guessed.
+        """Build a tokenizer whose control tokens have unguessable names.
 
-        It tokenizes as the original does, but knows no other spelling of a control token, neither
-        as an added token nor as a vocabulary entry.
+        It tokenizes like the original, but has no other spelling of a control token, either as an
+        added token or as a vocabulary entry.
         """
         state = json.loads(self._backend.to_str())
         nonce = secrets.token_hex(8)
@@ -123,5 +123,5 @@ class ControlTokens:
 
 
 def _is_markup(content: str) -> bool:
-    """Return whether an added token is more than a word or white space."""
+    """Return whether an added token is more than a word or whitespace."""
     return not all(each.isalnum() or each.isspace() or each in "▁_'-" for each in content)

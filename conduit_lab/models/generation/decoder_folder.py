@@ -25,11 +25,10 @@ class DecoderFolder:
     """A decoder's folder: its graphs by variant (`""` is the default), and its configs.
 
     `context` is the maximum length of prompt and generation together, in tokens. `ends` are the
-    end-of-sequence ids and `begin` is the beginning-of-sequence id or None, both of
-    `generation_config.json` alone if there is one. `heads` and `width` are those of the KV cache
-    and `vocabulary` is the number of tokens, or None if no config has them. `switch` is the length
-    at which LongRoPE changes its embeddings, or None. `rag_prompt` contains `{context}` and
-    `{query}`.
+    end-of-sequence ids and `begin` is the beginning-of-sequence id or None, both read only from
+    `generation_config.json` if it exists. `heads` and `width` are the KV cache's and `vocabulary`
+    is the number of tokens, or None if no config states them. `switch` is the length at which
+    LongRoPE changes its embeddings, or None. `rag_prompt` contains `{context}` and `{query}`.
     """
 
     path: Path
@@ -66,7 +65,7 @@ class DecoderFolder:
                 f"no tokenizer.json in {display(path)}: write it with "
                 "transformers.AutoTokenizer.from_pretrained(…).save_pretrained(…)"
             )
-        # as in transformers: keys missing in a generation_config.json are not looked up elsewhere
+        # like transformers, do not look elsewhere for keys missing from generation_config.json
         sources = (generation,) if (path / "generation_config.json").is_file() else (genai, config)
         return cls(
             path=path,
@@ -95,7 +94,7 @@ class DecoderFolder:
     def graph(self, variant: str | None) -> Path:
         """Return the graph of a variant: "int8" is `model_int8.onnx`.
 
-        Without a variant it is `model.onnx`, or the only graph. Raises `ModelLoadError` with the
+        Without a variant it is `model.onnx`, or the only graph. Raises `ModelLoadError` listing the
         known variants.
         """
         if variant is None and len(self.graphs) == 1:
@@ -105,7 +104,7 @@ class DecoderFolder:
 
 def is_decoder(path: Path) -> bool:
     """Return whether a folder looks like a decoder's rather than an embedder's."""
-    if (path / "modules.json").is_file():  # an embedder may be built from a decoder
+    if (path / "modules.json").is_file():  # an embedder may be based on a decoder
         return False
     if (path / "genai_config.json").is_file() or (path / "generation_config.json").is_file():
         return True
@@ -116,7 +115,7 @@ def is_decoder(path: Path) -> bool:
 
 
 def _graphs(path: Path, named: Any) -> dict[str, Path]:
-    """Return the ONNX files by variant; `named` of genai's config is the default."""
+    """Return the ONNX files by variant; `named` in genai's config is the default."""
     found = find_graphs(path, stem="(?:decoder_)?model")
     for name, file in list(found.items()):
         variant = name.removeprefix("merged").removeprefix("_")
@@ -162,7 +161,7 @@ def _switch(config: Mapping[str, Any]) -> int | None:
 
 
 def _number(*places: tuple[Any, ...]) -> int | None:
-    """Return the first positive integer under one of the keys of some configs."""
+    """Return the first positive integer found at one of the (config, key) places."""
     for config, *keys in places:
         for key in keys:
             value = config.get(key)
@@ -172,7 +171,7 @@ def _number(*places: tuple[Any, ...]) -> int | None:
 
 
 def _ids(value: Any) -> list[int]:
-    """Return the token ids of a config value, a number or a list."""
+    """Return a config value, a number or a list, as token ids."""
     values = value if isinstance(value, list) else [value]
     return [
         token

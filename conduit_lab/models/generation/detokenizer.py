@@ -1,4 +1,4 @@
-"""IncrementalDetokenizer: the tokens of one sequence to text deltas, up to a stop sequence."""
+"""IncrementalDetokenizer: decode one sequence to text deltas, up to a stop sequence."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 class TokenBytes:
-    """The bytes that each token of a tokenizer adds to a text; shared by all sequences of a model.
+    """The bytes that each token of a tokenizer contributes; shared by all sequences of a model.
 
-    `backend` is a `tokenizers.Tokenizer`. Special tokens add nothing. A character may need the
+    `backend` is a `tokenizers.Tokenizer`. Special tokens contribute none. A character may need the
     bytes of several tokens.
     """
 
@@ -30,15 +30,15 @@ class TokenBytes:
         self._cache: dict[int, bytes] = {}
 
     def visible(self, id: int) -> bool:
-        """Return whether a token can add to a text: it is known and not special."""
+        """Return whether a token can contribute text: it is known and not special."""
         return id not in self._special and self._backend.id_to_token(id) is not None
 
     def name(self, id: int) -> str:
-        """Return the spelling of a token in the vocabulary; its id for one that is not there."""
+        """Return the spelling of a token in the vocabulary, or its id if it is not there."""
         return self._backend.id_to_token(id) or f"<{id}>"
 
     def special_in(self, texts: Sequence[str]) -> dict[int, str]:
-        """Return id and spelling of the special tokens that occur in `texts`."""
+        """Return the ids and spellings of the special tokens that occur in `texts`."""
         return {
             id: content
             for id, content in self._special.items()
@@ -71,10 +71,10 @@ class TokenBytes:
 class IncrementalDetokenizer:
     """The text of one sequence: complete characters only, cut before the first stop sequence.
 
-    All deltas joined equal the tokenizer's decoding of all tokens, up to the stop sequence that is
-    complete first; `stopped` and `stop_sequence` are then set and later tokens add nothing. Invalid
-    UTF-8 becomes U+FFFD. The cost of a push does not grow with the text. Stop sequences may spell
-    special tokens, which add nothing to the text themselves.
+    The concatenated deltas equal the tokenizer's decoding of all tokens, up to the first complete
+    stop sequence; `stopped` and `stop_sequence` are then set and later tokens add no text. Invalid
+    UTF-8 becomes U+FFFD. The cost of a push does not grow with the text. Stop sequences may contain
+    special tokens, which add no text themselves.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class IncrementalDetokenizer:
     ) -> None:
         """Start after a prompt's last token; `token_bytes` may be a `tokenizers.Tokenizer` too."""
         self.stopped = False
-        self.stop_sequence: str | None = None  # the one that was complete first
-        self._spelled: dict[str, str] = {}  # the stop sequence of each one with marks
+        self.stop_sequence: str | None = None  # the first complete stop sequence
+        self._spelled: dict[str, str] = {}  # original stop sequence by its form with marks
         self._bytes = (
             token_bytes if isinstance(token_bytes, TokenBytes) else TokenBytes(token_bytes)
         )
@@ -94,9 +94,9 @@ class IncrementalDetokenizer:
         self._held = ""  # a possible start of a stop sequence
 
     def _with_marks(self, stop: Sequence[str]) -> tuple[str, ...]:
-        """Return the stop sequences, each also with a mark for every special token it spells.
+        """Return the stop sequences, each also with a mark for every special token it contains.
 
-        A mark is a lone surrogate, which no text has.
+        A mark is a lone surrogate, which never occurs in a text.
         """
         special = self._bytes.special_in(stop)
         self._marks = {
@@ -121,7 +121,7 @@ class IncrementalDetokenizer:
         return self._until_stop(text) if self._stops else text
 
     def spell(self, id: int) -> str:
-        r"""Return the text that a token would add next, with the bytes held back before it.
+        r"""Return the text that a token would add next, including bytes held back so far.
 
         A special token is spelled, and the bytes of an incomplete character are written `\xf0`.
         """
@@ -131,7 +131,7 @@ class IncrementalDetokenizer:
         return (held + self._bytes.of(id, self._previous)).decode("utf-8", "backslashreplace")
 
     def flush(self) -> str:
-        """Return the text still held back, at the end; U+FFFD for an incomplete character."""
+        """Return the remaining held-back text at the end; U+FFFD for an incomplete character."""
         if self.stopped:
             return ""
         text = self._until_stop(self._utf8.decode(b"", final=True))
@@ -141,7 +141,7 @@ class IncrementalDetokenizer:
         return text
 
     def _until_stop(self, text: str) -> str:
-        """Return the text that cannot be part of a stop sequence, and hold back the rest."""
+        """Return the text that cannot belong to a stop sequence, and hold back the rest."""
         if not text:
             return ""
         held = self._held + text

@@ -1,4 +1,4 @@
-"""GenerationCall: the arguments of one call of a generator, made into requests."""
+"""GenerationCall: the arguments of one call of a generator, converted to requests."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class GenerationCall:
 
     @property
     def title(self) -> str:
-        """The first words of the prompt, of the query, or of a chat's last message; else empty."""
+        """The first words of the prompt, the query, or a chat's last message; else empty."""
         text = self.prompt if self.query is None else self.query
         if isinstance(text, Sequence) and text and isinstance(text[-1], Mapping):
             text = text[-1].get("content")
@@ -79,7 +79,7 @@ class GenerationCall:
         return "".join(f"{line}\n" for line in lines)
 
     def requests(self, opened: OpenedGenerator) -> list[Callable[..., GenerationRequest]]:
-        """Return one request per sequence, still without its callbacks; raises `InputError`."""
+        """Return one request factory per sequence, which takes the callbacks."""
         sampling = self.sampling
         ids, text = opened.prompts.read(
             self.prompt, self.query, self.context, self.truncate, sampling, self.tools

@@ -1,4 +1,4 @@
-"""The view of a generation: its speed, its prompt and tinted text, alternatives and branches."""
+"""The view of a generation: speed, prompt, tinted text, alternatives and branches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WHITE = str.maketrans({" ": "␣", "\n": "⏎", "\t": "⇥"})
 def generation_view(
     prompt: str, tokens: Sequence[tuple[str, float]], limit: int, usage: Any, finish: str
 ) -> View:
-    """Return the view of a generation that has ended; its tokens are (text, probability)."""
+    """Return the view of a finished generation; its tokens are (text, probability)."""
     facts = [figures.rate(usage.tokens_per_second, "tokens")] if usage.tokens_per_second else []
     if usage.generated:
         facts.append(f"first {figures.seconds(usage.first_token)}")
@@ -37,7 +37,7 @@ def generation_view(
 
 
 def progress_facts(own: Sequence[Any], count: int, limit: int) -> list[str]:
-    """Return the figures of a stream from the tokens that it generated itself, and from all."""
+    """Return the figures of a stream, from its own tokens and the number of all tokens."""
     facts = []
     if len(own) > 1 and own[-1].time > own[0].time:
         facts.append(figures.rate((len(own) - 1) / (own[-1].time - own[0].time), "tokens"))
@@ -51,7 +51,7 @@ def _progress(count: int, limit: int) -> str:
 
 
 def stream_view(stream: Any) -> View:
-    """Return the view of a `TokenStream`, in its state now, with its branches."""
+    """Return the view of a `TokenStream` in its current state, with its branches."""
     tokens = stream.tokens
     pieces: list[ViewPiece] = [TokenText(_spans(tokens), stream.prompt, common=stream.position)]
     if stream.error is not None:
@@ -68,7 +68,7 @@ def _spans(tokens: Sequence[Any]) -> list[tuple[str, float]]:
 def _alternatives(
     tokens: Sequence[Any], known: Mapping[int, Sequence[Alternative]]
 ) -> list[ViewPiece]:
-    """Return the alternatives that were asked for, of the least certain tokens, in their order."""
+    """Return the requested alternatives of the least certain tokens, in token order."""
     places = [place for place in list(known) if place < len(tokens)]
     unsure = sorted(places, key=lambda place: float(tokens[place].logprob))[:MAX_UNSURE_TOKENS]
     if not unsure:
@@ -94,9 +94,9 @@ def _bars(place: int, tokens: Sequence[Any], alternatives: Sequence[Alternative]
 
 
 def _branches(stream: Any, room: Iterator[int], mark: str) -> list[ViewPiece]:
-    """Return the branches of a stream, each with its own ones, as long as there is room.
+    """Return the branches of a stream, each with its own branches, as long as there is room.
 
-    `mark` stands before those of a branch.
+    `mark` prefixes the branches of a branch.
     """
     pieces: list[ViewPiece] = []
     branches = stream.branches
@@ -115,5 +115,5 @@ def _branches(stream: Any, room: Iterator[int], mark: str) -> list[ViewPiece]:
 
 
 def _visible(text: str) -> str:
-    """Return a token's text with its white space made visible."""
+    """Return a token's text with visible whitespace."""
     return text.translate(_WHITE) or "␣"

@@ -1,4 +1,4 @@
-"""Generator: a decoder folder that generates text, many sequences at once."""
+"""Generator: a decoder folder that generates many sequences concurrently."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from conduit_lab.runtime.decoding.decoder import Decoder
 
 MAX_SEQUENCES = 16  # in one batch
 MAX_QUEUED_SEQUENCES = 256
-_NO_TRUNCATION_TOKENS = 2**30  # the prompt encoder rejects a long prompt, the tokenizer cuts none
+_NO_TRUNCATION_TOKENS = 2**30  # long prompts are rejected by the encoder, not truncated
 _MIN_VOCABULARY_RATIO = 0.8  # tokens to logits; exports pad the logits by less
-_INTERRUPT_SECONDS = 0.2  # at most between two checks for a KeyboardInterrupt
+_INTERRUPT_SECONDS = 0.2  # between checks for a KeyboardInterrupt
 
 _log = logging.getLogger("conduit_lab")
 
@@ -54,13 +54,13 @@ class GenerateKeywords(SamplingKeywords, total=False):
 
 
 class Generator(FolderModel[OpenedGenerator]):
-    """A text generator: a folder with a decoder graph, `tokenizer.json` and its configs.
+    """A text generator: a folder with a decoder graph, `tokenizer.json` and configs.
 
     Calls from any thread or task are batched: at most `rows` sequences run and `queue` wait, each
-    with its own sampling options. `variant` chooses another graph than `model.onnx`: "int8" is
+    with its own sampling options. `variant` selects a graph other than `model.onnx`: "int8" is
     `model_int8.onnx`. `context` is the maximum length of prompt and generation in tokens (default:
     the model's). `device`, `fallback` and `timeout` are those of `load_model`. The folder is opened
-    by `open()` or at the first call.
+    by `open()` or on the first call.
     """
 
     kind = "generate"
@@ -87,7 +87,7 @@ class Generator(FolderModel[OpenedGenerator]):
         self.max_context = context
 
     def _takes(self, opened: OpenedGenerator) -> tuple[TensorSpec, ...]:
-        return (TEXT_SPEC,)  # token ids and messages too, which no other model gives
+        return (TEXT_SPEC,)  # also token ids and messages, which no other model returns
 
     def _gives(self, opened: OpenedGenerator) -> tuple[TensorSpec, ...]:
         return (TEXT_SPEC,)
@@ -165,15 +165,14 @@ class Generator(FolderModel[OpenedGenerator]):
         sampling: SamplingOptions | None = None,
         **options: Unpack[SamplingKeywords],
     ) -> Generation:
-        """Generate the continuation of a prompt, or the answer to `query` from passages.
+        """Generate the continuation of a prompt, or an answer to `query` from passages.
 
         `prompt` is a string, the messages of a chat, or token ids; `context` are the passages.
-        `choices`, `regex` or `json_schema` constrains the text, and `tools` are given to the
-        template of a chat. The fields of `SamplingOptions` are
-        keywords too and override those of `sampling`; with `n` the result's `choices` has all
-        generations. A prompt longer than the model's context raises `ModelInputError`, unless
-        `truncate` names the end to cut. Raises `InputError` for invalid options and `Overloaded`
-        for a full queue.
+        `choices`, `regex` or `json_schema` constrains the text, and `tools` are passed to the chat
+        template. The fields of `SamplingOptions` are also keywords and override those of
+        `sampling`; with `n` the result's `choices` holds all generations. A prompt longer than the
+        model's context raises `ModelInputError`, unless `truncate` names the end to truncate.
+        Raises `InputError` for invalid options and `Overloaded` if the queue is full.
         """
         chosen = SamplingOptions.of(sampling, **options)
         arguments = (truncate, choices, regex, json_schema, chosen, tools)
@@ -182,7 +181,7 @@ class Generator(FolderModel[OpenedGenerator]):
         return self._traced(given, lambda: self._generate(call), arguments)
 
     def run_again(self, value: Any, arguments: Any) -> Generation:
-        """Generate from the prompt of an earlier span with its options."""
+        """Generate again from the prompt and options of an earlier span."""
         if len(arguments) != 6:
             return self.run(value)
         if isinstance(value, Mapping):
@@ -216,11 +215,12 @@ class Generator(FolderModel[OpenedGenerator]):
         sampling: SamplingOptions | None = None,
         **options: Unpack[SamplingKeywords],
     ) -> TokenStream:
-        """Return a stream of `Token`s that starts at once; its result is the `Generation`.
+        """Return a stream of `Token`s that starts immediately; its result is the `Generation`.
 
         Arguments and errors are those of `generate`, for one sequence. `cancel()` ends it before
         the next decode step. Its name is the first words of the prompt. `alternatives(position)`
-        are the tokens that could stand at a place, and `branch(position, token)` goes on from one.
+        returns the candidate tokens at a position, and `branch(position, token)` continues from one
+        of them.
         """
         chosen = SamplingOptions.of(sampling, **options)
         arguments = (truncate, choices, regex, json_schema, chosen, tools)
@@ -239,7 +239,7 @@ class Generator(FolderModel[OpenedGenerator]):
         return self._generate(GenerationCall(value))
 
     def batch(self, values: Sequence[Any]) -> list[Any]:
-        """Return one generation per prompt, all batched together."""
+        """Return one generation per prompt, batched together."""
         opened = self._parts()
         calls = [GenerationCall(value).requests(opened) for value in values]
         return [
@@ -322,14 +322,14 @@ class Generator(FolderModel[OpenedGenerator]):
 
 
 def _record(opened: OpenedGenerator, made: Generation) -> None:
-    """Record a generation in the span that is running here."""
+    """Record a generation in the current span."""
     if is_observed():
         opened.shared.record_use()
         recorder.annotate(usage=made.usage, tokens=made.usage.generated)
 
 
 def _check_vocabulary(where: str, folder: DecoderFolder, tokenizer: Tokenizer, logits: int) -> None:
-    """Raise `ModelLoadError` for a tokenizer or a config that belongs to another model."""
+    """Raise `ModelLoadError` if the tokenizer or the config belongs to another model."""
     tokens = tokenizer.vocabulary_size
     # added tokens may have no logits
     own = tokenizer.backend.get_vocab_size(with_added_tokens=False)

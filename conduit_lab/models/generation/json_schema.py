@@ -8,19 +8,19 @@ from typing import Any
 
 from conduit_lab.core.errors import InputError
 
-# The product of all multipleOf: each remainder is a state, which no limit of llguidance counts.
+# The product of all multipleOf: each remainder is a state that llguidance's limits do not count.
 _MAX_MULTIPLE_PRODUCT = 10_000
-# Patterns that one string of a schema must match at once; 20 took 1.6 s, 40 more than a minute.
+# Patterns that one string must match together; 20 took 1.6 s, 40 more than a minute.
 _MAX_INTERSECTED_PATTERNS = 6
-_VALUE_KEYWORDS = ("const", "enum", "default", "examples")  # their values are no schemas
+_VALUE_KEYWORDS = ("const", "enum", "default", "examples")  # their values are not schemas
 _NAMED_SCHEMAS = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
 _BOUND_SHIFT = 1e-9
 _RELATIVE_BOUND_SHIFT = 1e-14  # per unit of a large bound
-_MAX_SHIFTED_BOUND = 1e13  # beyond it the shift reaches the next integers
+_MAX_SHIFTED_BOUND = 1e13  # beyond it the shift would reach neighbouring integers
 
 
 def check_json_schema(schema: Mapping[str, Any]) -> None:
-    """Raise `InputError` for a schema whose grammar llguidance's own limits do not bound."""
+    """Raise `InputError` for a schema whose cost llguidance's own limits do not bound."""
     product = math.prod(map(_multiple_digits, _multiples(schema)))
     if product > _MAX_MULTIPLE_PRODUCT:
         raise InputError(
@@ -35,7 +35,7 @@ def check_json_schema(schema: Mapping[str, Any]) -> None:
 
 
 def narrow_bounds(schema: Any) -> Any:
-    """Return a schema with integral exclusive bounds moved inwards, off the integer.
+    """Return a schema with integral exclusive bounds shifted inwards, off the integer.
 
     llguidance 1.9.1 generates the integer of an exclusive bound if the other bound has the same
     integer part, as 0 for {"exclusiveMinimum": 0, "maximum": 0.5}. Fractional bounds are correct.
@@ -74,7 +74,7 @@ def _multiples(schema: Any) -> Iterator[float]:
 
 
 def _multiple_digits(multiple: float) -> float:
-    """Return a multipleOf as the integer of its digits: 25 for 0.25."""
+    """Return the digits of a multipleOf as an integer: 25 for 0.25."""
     digits = f"{abs(multiple):.15g}".partition("e")[0].replace(".", "").strip("0")
     return float(max(abs(multiple), int(digits or 1)))
 

@@ -12,12 +12,12 @@ from conduit_lab.core.spec import FloatArray
 TokenIds = npt.NDArray[np.int64]
 _DoubleArray = npt.NDArray[np.float64]
 
-# Sums are built from blocks of fixed length from the start of a row, so that padding, whose length
-# depends on the other rows of the batch, cannot change their rounding.
+# Sums use blocks of fixed length from the start of a row, so padding, whose length depends on the
+# other rows of the batch, cannot change their rounding.
 _BLOCK_TOKENS = 128
-MAXIMA_COLUMNS = 1024  # the maxima of a row laid out in this many columns bound its top values
+MAXIMA_COLUMNS = 1024  # a row in this many columns: their maxima bound its top values
 _CHUNK_LOGITS = 2**18  # per pass, to stay in a core's own cache
-_TOP_P_CANDIDATES = 128  # tokens tried first for the cut of `top_p`
+_TOP_P_CANDIDATES = 128  # tokens tried first for `top_p`
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class RowOptions:
     """Sampling options of `[n]` rows.
 
     `temperature` is float32 and above 0; `top_k` 0, `top_p` 1 and `min_p` 0 filter nothing.
-    `uniform` are random numbers in (0, 1]: the token is the first, in the order of ids, at which
-    the running sum of probabilities reaches the number (inverse transform sampling).
+    `uniform` are random numbers in (0, 1]: the sampled token is the first one, in id order, at
+    which the cumulative probability reaches the number (inverse transform sampling).
     """
 
     temperature: FloatArray
@@ -56,15 +56,15 @@ class FilterLimits:
 
     @property
     def nearest(self) -> _DoubleArray:
-        """The distance that all filters keep."""
+        """The largest distance kept by all filters."""
         return np.minimum(np.minimum(self.top_k, self.top_p), self.min_p)
 
 
 class Multinomial:
-    """Samples tokens from rows of a vocabulary's length. Not thread-safe: it reuses its buffers.
+    """Samples tokens from rows of logits over a vocabulary. Not thread-safe: it reuses its buffers.
 
-    Buffers of this size would be returned to the system and mapped again at each step, which
-    doubles the time of one.
+    Otherwise buffers of this size would be returned to the system and mapped again at each step,
+    which doubles a step's time.
     """
 
     def __init__(self, vocabulary: int) -> None:
@@ -84,10 +84,10 @@ class Multinomial:
     def probabilities(
         self, logits: FloatArray, options: RowOptions
     ) -> tuple[_DoubleArray, FilterLimits]:
-        """Return the distribution that `sample` draws from, and the filters' limits.
+        """Return the distribution used by `sample`, and the filters' limits.
 
-        `logits` are one row, the probabilities float64 `[1, vocabulary]`: 0 for a token
-        that a filter cuts.
+        `logits` are one row, the probabilities float64 `[1, vocabulary]`: 0 for a token that a
+        filter excludes.
         """
         distances = self._distances(logits, options)
         near, weights = (np.empty_like(distances) for _ in range(2))
@@ -151,7 +151,7 @@ def _choose(
     """Return the sampled columns, and whether each row holds all tokens that `top_p` keeps.
 
     `distances` float32 `[n, width]` end in infinities. `total` is the weight of the whole
-    vocabulary, NaN for a row that is the whole. Overwrites `near` and `weights`.
+    vocabulary, or NaN for a row that contains all of it. Overwrites `near` and `weights`.
     """
     _, enough = _kept_weights(distances, options, total, near, weights)
     sums = _block_sums(weights)
@@ -165,9 +165,9 @@ def _kept_weights(
     near: FloatArray,
     weights: FloatArray,
 ) -> tuple[FilterLimits, npt.NDArray[np.bool_]]:
-    """Write the weight of each column, 0 where a filter cuts it; return the filters' limits.
+    """Write the weight of each column, 0 if a filter excludes it; return the filters' limits.
 
-    The arguments and the second array are those of `_choose`.
+    The arguments and the second result are those of `_choose`.
     """
     rows = len(distances)
     unlimited = np.full(rows, np.inf)
@@ -179,7 +179,7 @@ def _kept_weights(
         each = np.arange(rows)
         near[:] = distances
         near.sort(axis=1)
-        # a top_k of 0 takes the column -1: the largest distance
+        # a top_k of 0 selects column -1, the largest distance
         last = near[each, np.minimum(options.top_k, near.shape[1]) - 1]
         _weights(near, weights)
         weights *= near <= last[:, None]
@@ -200,8 +200,8 @@ def _kept_weights(
 def _top_values(logits: FloatArray, count: TokenIds) -> tuple[FloatArray, TokenIds]:
     """Return at least the `count` largest values per row and their tokens, by id, padded with -inf.
 
-    The k-th largest of the column maxima is at most the k-th largest value, and close to it for
-    values in random order: one pass over the row finds the maxima, another the values above.
+    The k-th largest column maximum is at most the k-th largest value, and close to it for values in
+    random order: one pass over the row finds the maxima, another finds the values above.
     """
     rows, vocabulary = logits.shape
     columns = logits[:, : vocabulary // MAXIMA_COLUMNS * MAXIMA_COLUMNS]
@@ -222,13 +222,13 @@ def _top_values(logits: FloatArray, count: TokenIds) -> tuple[FloatArray, TokenI
 
 
 def _block_sums(weights: FloatArray) -> _DoubleArray:
-    """Return float64 `[n, blocks]`, the running sum of each row at the end of each block."""
+    """Return float64 `[n, blocks]`, the cumulative sum of each row at the end of each block."""
     blocks = weights.reshape(len(weights), -1, _BLOCK_TOKENS).sum(axis=2)
     return np.cumsum(blocks, axis=1, dtype=np.float64)
 
 
 def _first_reaching(weights: FloatArray, sums: _DoubleArray, goal: _DoubleArray) -> TokenIds:
-    """Return the first column of each row at which its running sum reaches the goal.
+    """Return the first column of each row at which its cumulative sum reaches the goal.
 
     The weight of that column is never 0.
     """

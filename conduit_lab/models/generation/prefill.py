@@ -1,4 +1,4 @@
-"""Prefill: which pending requests start in one run, and from which cached prefix."""
+"""Prefill: choose the pending requests that start in one run, and their cached prefix."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from conduit_lab.models.generation.generation_request import GenerationRequest
 from conduit_lab.models.generation.prefix_cache import MIN_PREFIX_TOKENS, PrefixCache
 from conduit_lab.runtime.decoding.decoder import Decoder
 
-# Prompt tokens per run between two decode steps. A prompt is always cut at its multiples, so that
-# its logits do not depend on the rest of the batch. Smaller chunks slow the prefill down, larger
+# Prompt tokens per run between two decode steps. A prompt is always split at multiples of it, so
+# its logits do not depend on the rest of the batch. Smaller chunks slow down the prefill, larger
 # ones delay the running sequences.
 PREFILL_CHUNK_TOKENS = 64
-MAX_PREFILL_RUN_TOKENS = 256  # of several prompts in one run; more is hardly faster
+MAX_PREFILL_RUN_TOKENS = 256  # for several prompts in one run; more is hardly faster
 MAX_PREFILL_RUN_LOGITS = 2**24  # such a run returns the logits of every token
-MAX_PREFILL_PADDING_TOKENS = 8  # more padding costs more than a run of its own
+MAX_PREFILL_PADDING_TOKENS = 8  # more padding costs more than a separate run
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ def max_run_tokens(decoder: Decoder) -> int:
 def plan_prefill(
     pending: Sequence[GenerationRequest], decoder: Decoder, prefixes: PrefixCache, limit: int
 ) -> PrefillGroup:
-    """Return the first pending request, and those that can start with it in one run.
+    """Return the first pending request and the requests that can start with it in one run.
 
-    The run has at most `limit` tokens, padding included.
+    The run has at most `limit` tokens, including padding.
     """
     first = pending[0]
     length, switches = len(first.pending), decoder.switches
@@ -50,9 +50,9 @@ def plan_prefill(
     cached, saved = prefixes.find(first.pending, switches.side(length), least)
     cached = min(cached, first.first_scored)
     if decoder.io.merged:
-        cached = 0  # its decoder for a filled KV cache takes single tokens
+        cached = 0  # with a filled KV cache, a merged decoder takes single tokens
     elif not decoder.io.independent and first.parent is None:
-        # dynamic quantization scales the tokens of a run together: keep the cuts of the prompt
+        # dynamic quantization scales all tokens of a run together: keep the chunk boundaries
         aligned = cached - cached % PREFILL_CHUNK_TOKENS
         cached = aligned if cached >= switches.shortest(length) else 0
     if cached or first.parent is not None or not decoder.batches_prefill:
@@ -64,9 +64,9 @@ def plan_prefill(
 def _prefill_group(
     pending: Sequence[GenerationRequest], decoder: Decoder, prefixes: PrefixCache, limit: int
 ) -> list[GenerationRequest]:
-    """Return the first pending request and those of similar length without a cached prefix.
+    """Return the first pending request and requests of similar length without a cached prefix.
 
-    A prompt with the prefix of another one waits until that prefix is cached. All prompts, and
+    A prompt that shares a prefix with another waits until that prefix is cached. All prompts, and
     their first chunks, are on one side of every switch length.
     """
     switches, prompt = decoder.switches, pending[0].prompt

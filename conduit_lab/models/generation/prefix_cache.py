@@ -1,4 +1,4 @@
-"""PrefixCache: the KV cache of recent sequences, reused by those with a common prefix."""
+"""PrefixCache: the KV cache of recent sequences, reused by sequences with a common prefix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from conduit_lab.core.spec import Array
 
-MIN_PREFIX_TOKENS = 16  # a shorter prefix is computed as fast as it is copied
+MIN_PREFIX_TOKENS = 16  # shorter prefixes are computed as fast as copied
 MAX_PREFIXES = 32
 _MAX_BYTES = 256 * 2**20
 
@@ -35,8 +35,9 @@ class PrefixCache:
     ) -> tuple[int, list[Array]]:
         """Return the length of the longest cached prefix of `tokens`, and its KV cache.
 
-        A prefix below `least` tokens is none. The last token is never cached: its logits have to be
-        computed. Only prompts on the same `side` of the model's switch lengths share a KV cache.
+        Prefixes below `least` tokens are ignored. The last token is never cached: its logits have
+        to be computed. Only prompts on the same `side` of the model's switch lengths share a KV
+        cache.
         """
         target = np.asarray(tokens, np.int64)[:-1]
         best, found = 0, None
@@ -59,10 +60,10 @@ class PrefixCache:
         side: int = 0,
         least: int = MIN_PREFIX_TOKENS,
     ) -> None:
-        """Cache a sequence of at least `least` tokens, in place of all that are prefixes of it.
+        """Cache a sequence of at least `least` tokens, replacing all cached prefixes of it.
 
-        `save` copies the KV cache of this many tokens; a sequence that is cached already is not
-        copied, and one above the limit is not cached.
+        `save` copies the KV cache of a number of tokens. An already cached sequence is not copied,
+        and one above the limit is not cached.
         """
         if len(tokens) < least:
             return

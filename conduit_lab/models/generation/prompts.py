@@ -1,4 +1,4 @@
-"""PromptEncoder: strings, token ids, chats and questions with passages to token ids."""
+"""PromptEncoder: encode strings, chats, and questions with passages as token ids."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conduit_lab.models.generation.sampling_options import SamplingOptions
 from conduit_lab.models.generation.tainted import TaintedStr, concatenated
 from conduit_lab.models.text.tokenizer import Tokenizer
 
-_MAX_TOKEN_CHARACTERS = 256  # a prompt longer than this per token of context is not tokenized
+_MAX_TOKEN_CHARACTERS = 256  # per token of context; longer prompts are not tokenized
 
 Truncate = Literal["start", "end"]
 GenerationPrompt = str | Sequence[int] | Sequence[Mapping[str, Any]]
@@ -25,8 +25,8 @@ class PromptEncoder:
     """Encodes the prompts of one model; `name` is the model's in errors.
 
     `context` is the maximum number of tokens of prompt and generation together, `vocabulary` the
-    number of tokens with a logit, `embedded` that of tokens with an embedding: a prompt has no
-    others.
+    number of tokens with a logit, `embedded` the number of tokens with an embedding, the only ones
+    allowed in a prompt.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class PromptEncoder:
         truncate: Truncate | None = None,
         sampling: SamplingOptions | None = None,
     ) -> list[int]:
-        """Return the token ids of a prompt; arguments and errors are those of `read`."""
+        """Return the token ids of a prompt; see `read` for arguments and errors."""
         return self.read(prompt, query, context, truncate, sampling)[0]
 
     def read(
@@ -73,7 +73,7 @@ class PromptEncoder:
 
         Raises `ModelInputError` for an invalid prompt, for an empty one if the model has no
         beginning-of-sequence token, and for one longer than the context unless `truncate` names the
-        end to cut.
+        end to truncate.
         """
         sampling = sampling or SamplingOptions()
         if truncate not in (None, "start", "end"):
@@ -87,13 +87,13 @@ class PromptEncoder:
         return self._fitted(ids, truncate, sampling), text
 
     def tokenize(self, text: str) -> list[int]:
-        """Return the token ids of a text that continues another one."""
+        """Return the token ids of a text that continues another text."""
         return self._control.encode(text, special=False)
 
     def _fitted(
         self, ids: list[int], truncate: Truncate | None, sampling: SamplingOptions
     ) -> list[int]:
-        """Return at least one token id, and no more than fit into the context."""
+        """Return at least one token id, and at most as many as fit into the context."""
         begin = self._folder.begin
         if not ids:
             if begin is None:
@@ -123,7 +123,7 @@ class PromptEncoder:
         context: Sequence[str] | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> int:
-        """Return the number of tokens of a prompt; of a far too long one, those of its start."""
+        """Return the number of tokens of a prompt; a far too long one is counted in part."""
         if query is None and _is_ids(prompt):
             return max(1, len(prompt))
         return max(1, len(self._tokenize(*self._text(prompt, query, context, tools), "end")))
@@ -136,7 +136,7 @@ class PromptEncoder:
         truncate: Truncate | None,
         tools: Sequence[Mapping[str, Any]] | None,
     ) -> tuple[list[int], str]:
-        """Return the token ids of a prompt, all with an embedding, and its text, in full length."""
+        """Return the token ids of a prompt, all with an embedding, and its text, not truncated."""
         if query is None and _is_ids(prompt):
             ids = [int(token) for token in prompt]
             if ids and not 0 <= min(ids) <= max(ids) < self._embedded:
@@ -161,7 +161,7 @@ class PromptEncoder:
         context: Sequence[str] | None,
         tools: Sequence[Mapping[str, Any]] | None,
     ) -> tuple[str, bool]:
-        """Return the text of a prompt, and whether the tokenizer adds its special tokens to it."""
+        """Return the text of a prompt, and whether the tokenizer must add special tokens."""
         if (prompt is None) == (query is None):
             got = "both" if prompt is not None else "neither"
             raise ModelInputError(
@@ -205,14 +205,14 @@ def _is_ids(prompt: Any) -> bool:
 
 
 def _type_of(value: Any) -> str:
-    """Return the type of `value` for an error; of a list, its items' types."""
+    """Return the type of `value` for an error; for a list, its items' types."""
     if isinstance(value, list | tuple):
         return f"a list of {', '.join(sorted({type(item).__name__ for item in value}))}"
     return type(value).__name__
 
 
 def _fill_template(template: str, values: Mapping[str, str]) -> str:
-    """Return a template with each value at the first place of its name; values are not parsed."""
+    """Return a template with the first occurrence of each name replaced by its value, unparsed."""
     parts, start = [], 0
     for place, name in sorted((template.index(name), name) for name in values):
         parts += [template[start:place], values[name]]

@@ -1,7 +1,7 @@
 """RenderBudget: limits of one rendering of a chat template, charged before each operation.
 
-Work is counted in characters read and written by an operation, about a byte each. The limit
-therefore bounds time as well as memory: a template holds at most as many bytes as it was charged.
+Work is the number of characters read and written by an operation, about a byte each. The limit
+therefore bounds both time and memory: a template holds at most as many bytes as it was charged for.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _MAX_STEPS = 300_000  # loop iterations and calls
 _MAX_SECONDS = 2.0
 _MAX_WORK_CHARACTERS = 64 * 2**20
 _WORK_PER_CHARACTER = 32  # of the template's variables, added to the limit
-_ELEMENT = 64  # characters that take the memory of a list element
-_MAX_INTEGER_BITS = 2**14  # division and decimal digits take quadratic time; literals have fewer
-_VISIT = 256  # characters that take the time of visiting an element
+_ELEMENT = 64  # characters that take as much memory as a list element
+_MAX_INTEGER_BITS = 2**14  # division and decimal digits are quadratic; literals have fewer
+_VISIT = 256  # characters that take as long as visiting an element
 _SPACES = [chr(code) for code in range(0x3001) if chr(code).isspace()]
 
 
@@ -29,7 +29,7 @@ class RenderBudget:
     """The remaining steps, seconds, work and output characters of one rendering.
 
     `limit` is the maximum length of the output and of each value, `variables` the number of
-    characters that the template is given.
+    characters in the template's variables.
     """
 
     def __init__(self, limit: int, variables: int = 0) -> None:
@@ -40,7 +40,7 @@ class RenderBudget:
         self._deadline = monotonic() + _MAX_SECONDS
 
     def step(self) -> None:
-        """Charge a loop iteration or a call."""
+        """Charge for a loop iteration or a call."""
         self._steps -= 1
         if self._steps < 0:
             raise BudgetExceeded(f"more than {_MAX_STEPS} loop iterations and calls")
@@ -51,19 +51,19 @@ class RenderBudget:
             raise BudgetExceeded(f"not finished after {_MAX_SECONDS:g} seconds")
 
     def write(self, length: int) -> None:
-        """Charge characters of the output."""
+        """Charge for characters of the output."""
         self._characters -= length
         if self._characters < 0:
             raise BudgetExceeded(f"more than {self.limit} characters")
 
     def spend(self, work: int) -> None:
-        """Charge work before it is done."""
+        """Charge for work before doing it."""
         self._work -= work
         if self._work < 0:
             raise BudgetExceeded(f"more than {_MAX_WORK_CHARACTERS} characters of work")
 
     def read(self, *values: Any) -> int:
-        """Charge a visit of values at any depth; return its work in characters."""
+        """Charge for visiting values at any depth; return the work in characters."""
         total, seen, stack = 0, 0, list(values)
         while stack:
             value = stack.pop()
@@ -87,7 +87,7 @@ class RenderBudget:
         return total
 
     def hold(self, value: Any) -> Any:
-        """Return a value, unless it is too long, or an integer with too many digits."""
+        """Return a value; raise if it is too long, or an integer with too many digits."""
         if isinstance(value, int) and value.bit_length() > _MAX_INTEGER_BITS:
             raise BudgetExceeded(f"an integer of more than {_MAX_INTEGER_BITS} bits")
         if isinstance(value, str | bytes | list | tuple | dict) and len(value) > self.limit:
@@ -95,7 +95,7 @@ class RenderBudget:
         return value
 
     def multiply(self, left: Any, right: Any) -> None:
-        """Charge a product of numbers, or of a sequence and a number."""
+        """Charge for a product of numbers, or of a sequence and a number."""
         kinds = (str, list, tuple)
         sizes = [len(each) if isinstance(each, kinds) else each for each in (left, right)]
         if all(isinstance(each, int) for each in sizes):
@@ -108,12 +108,12 @@ class RenderBudget:
                 self.spend(product)
 
     def _visit(self, name: str, value: Any) -> None:
-        """Charge a visit of each element of a value that a filter iterates over in Python."""
+        """Charge for visiting each element of a value that a filter iterates over in Python."""
         if name in _ITERATING and (isinstance(value, str) or name in _LAZY):
             self.spend(_VISIT * len(value) if hasattr(value, "__len__") else 0)
 
     def call(self, name: str, value: Any, arguments: Sequence[Any]) -> None:
-        """Charge a call of a filter, a test or a method (its name starts with a dot)."""
+        """Charge for a call of a filter, a test or a method (its name starts with a dot)."""
         self.step()
         numbers = [abs(each) for each in arguments if isinstance(each, int)]
         if any(number > self.limit for number in numbers):
@@ -161,7 +161,7 @@ _CHEAP_NAMES = """
     filter test
 """
 _CHEAP = frozenset(_CHEAP_NAMES.split())
-# Filters that read elements only when their result is read, and may drop them uncharged.
+# Filters that read elements only when their result is read, and may drop them without charge.
 _LAZY = frozenset({"map", "select", "reject", "selectattr", "rejectattr"})
 # Filters that visit each element; the characters of a string are its elements.
 _ITERATING = _LAZY | {"join", "sort", "unique", "groupby", "min", "max", "list", "batch", "slice"}

@@ -19,8 +19,8 @@ FinishReason = Literal["stop", "length", "cancelled", "error"]
 class Usage:
     """Token counts and timings of one generation.
 
-    `cached` of the `prompt` tokens came from the prefix cache. `first_token` is the time from the
-    request to the first token in seconds, `seconds` the time to the last.
+    `cached` of the `prompt` tokens came from the prefix cache. `first_token` is the time in seconds
+    from the request to the first token, `seconds` the time to the last one.
     """
 
     prompt: int
@@ -31,7 +31,7 @@ class Usage:
 
     @property
     def tokens_per_second(self) -> float:
-        """Decoding speed after the first token; 0 for a single token."""
+        """Tokens per second after the first token; 0 for a single token."""
         took = self.seconds - self.first_token
         return (self.generated - 1) / took if took > 0 else 0.0
 
@@ -48,14 +48,13 @@ class Usage:
 
 
 class Token(str):
-    """One generated token; as a string, its text delta, empty until a character is complete.
+    """One generated token; the string is its text delta, empty until a character is complete.
 
-    `position` counts from 0 within the generation, `id` is the token's in the vocabulary,
-    `logprob` that of the model's own logits, before bias, penalties and temperature, `tops` the
-    most likely (id, logprob) pairs if `logprobs` were requested, `time` the seconds since the
-    request, `choice` the index of its generation among those of one call. The last token has a
-    `finish_reason` (stop, length, cancelled or error) and the
-    `usage`.
+    `position` counts from 0 within the generation, `id` is the token's id in the vocabulary,
+    `logprob` its log probability by the model's own logits, before bias, penalties and temperature,
+    `tops` the most likely (id, logprob) pairs if `logprobs` were requested, `time` the seconds
+    since the request, `choice` the index of its generation within the call. The last token has a
+    `finish_reason` (stop, length, cancelled or error) and the `usage`.
     """
 
     __slots__ = ("choice", "finish_reason", "id", "logprob", "position", "time", "tops", "usage")
@@ -90,21 +89,21 @@ class Token(str):
 
     @property
     def text(self) -> str:
-        """The text delta, as a plain string."""
+        """The text delta as a plain string."""
         return str(self)
 
     @property
     def probability(self) -> float:
-        """The model's own probability of the token, `exp(logprob)`."""
+        """The model's probability of the token, `exp(logprob)`."""
         return math.exp(self.logprob)
 
 
 class Generation(str, Viewed):
     """A generated text: a string with its `tokens`, `finish_reason` and `usage`.
 
-    The same `seed` samples the same text again. `choices` are all generations of the request, `n`
-    of them; this one is the first. `prompt` is the text of the prompt, of a chat its messages,
-    one per line, and `max_tokens` the most tokens that the generation could have.
+    The same `seed` samples the same text again. `choices` are all `n` generations of the request;
+    this one is the first. `prompt` is the text of the prompt, or the messages of a chat, one per
+    line, and `max_tokens` the maximum number of tokens.
     """
 
     __slots__ = ("choices", "finish_reason", "max_tokens", "prompt", "seed", "tokens", "usage")
@@ -137,7 +136,7 @@ class Generation(str, Viewed):
 
     @property
     def text(self) -> str:
-        """The text, as a plain string."""
+        """The text as a plain string."""
         return str(self)
 
     def _view(self) -> View:

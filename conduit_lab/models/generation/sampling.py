@@ -1,4 +1,4 @@
-"""Sampler: from the logits of a batch to the next token of each sequence."""
+"""Sampler: choose the next token of each sequence from the logits of a batch."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NO_TOKENS = np.empty(0, np.int64)
 
 
 class TokenConstraint(Protocol):
-    """Restricts which token of a sequence may come next."""
+    """Restricts the next token of a sequence."""
 
     def allowed(self) -> npt.NDArray[np.bool_]:
-        """Return bool `[vocabulary]`, true for each allowed token; at least one is."""
+        """Return bool `[vocabulary]`, true for each allowed token; at least one is true."""
 
     def accept(self, token: int) -> None:
-        """Advance by the token that was chosen."""
+        """Advance by the chosen token."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class SampledTokens:
     """The tokens of one decode step, in the order of the given slots.
 
     `ids` int64 `[n]`. `logprobs` float32 `[n]`, the log softmax of the model's own logits, before
-    penalties, bias and temperature; NaN if the model's logits were NaN, the id then means nothing.
-    `tops` has per row the most likely (id, logprob) pairs, best first, as many as its
-    `SamplingOptions.logprobs`.
+    penalties, bias and temperature; NaN if the model's logits were NaN, in which case the id is
+    meaningless. `tops` lists the most likely (id, logprob) pairs per row, best first, as many as
+    its `SamplingOptions.logprobs`.
     """
 
     ids: TokenIds
@@ -43,28 +43,29 @@ class SampledTokens:
 
 
 class Sampler:
-    """Chooses the next token of the sequences in a fixed number of slots, a whole batch at once.
+    """Chooses the next tokens of a batch of sequences in a fixed number of slots.
 
-    The order of operations is that of vLLM and of Hugging Face's `generate`: logit bias,
+    Operations are applied in the order of vLLM and Hugging Face's `generate`: logit bias,
     repetition penalty, frequency and presence penalties, constraint, temperature, `top_k`,
-    `top_p`, `min_p`. Where the two differ (vLLM applies `min_p` before `top_k`) it is Hugging
-    Face's, since a model's `generation_config.json` is written for it.
+    `top_p`, `min_p`. If the two differ (vLLM applies `min_p` before `top_k`), Hugging Face's order
+    is used, since `generation_config.json` files are written for it.
 
     - repetition: x / r if x > 0, else x · r, for every token of prompt and generation (Keskar et
       al. 2019, CTRL)
-    - frequency and presence: x - count · f - [count > 0] · p, counted in the generation alone
+    - frequency and presence: x - count · f - [count > 0] · p, counted only in the generation
       (OpenAI)
-    - `top_p`: the most likely tokens that reach a total of p, after `top_k` (Holtzman et al. 2020)
+    - `top_p`: the most likely tokens with a total probability of p, after `top_k` (Holtzman et al.
+      2020)
     - `min_p`: tokens at least this fraction as likely as the best (Nguyen et al. 2024)
 
-    Tokens exactly as likely as the last one kept are kept too. A sequence's tokens depend on its
-    logits, its seed and its own step, bit for bit, never on the slot or the rest of the batch.
+    Tokens exactly as likely as the last one kept are also kept. A sequence's tokens depend bit for
+    bit only on its logits, seed and step, never on the slot or the rest of the batch.
     """
 
     def __init__(self, slots: int, vocabulary: int) -> None:
         self.vocabulary = vocabulary
         self._multinomial = Multinomial(vocabulary)
-        self._states: list[SequenceState | None] = [None] * slots  # None: a plain argmax
+        self._states: list[SequenceState | None] = [None] * slots  # None for a plain argmax
 
     def join(
         self,
@@ -77,8 +78,8 @@ class Sampler:
     ) -> int:
         """Start a sequence in a free slot and return its seed, random if `sampling` has none.
 
-        `choice` numbers the `n` sequences of one request: each has its own random numbers.
-        Raises `InputError` for a bias on a token outside the vocabulary.
+        `choice` is the index among the `n` sequences of one request: each has its own random
+        numbers. Raises `InputError` for a bias on a token outside the vocabulary.
         """
         highest = max(sampling.logit_bias, default=0)
         if highest >= self.vocabulary:
@@ -92,7 +93,7 @@ class Sampler:
         return state.seed
 
     def replay(self, slot: int, tokens: Sequence[int]) -> None:
-        """Advance the sequence of a slot by tokens that were chosen before, each one step."""
+        """Advance the sequence of a slot by previously chosen tokens, one step each."""
         state = self._states[slot]
         if state is not None:
             state.replay(tokens)
@@ -103,9 +104,9 @@ class Sampler:
 
     def sample(self, logits: FloatArray, slots: Sequence[int]) -> SampledTokens:
         """Return a token per slot; overwrites `logits`, float32 `[slots, vocabulary]`."""
-        # infinities and NaN of the model are reported by the logprob
+        # the logprob reports the model's infinities and NaN
         with np.errstate(invalid="ignore", over="ignore"):
-            ids = logits.argmax(axis=1)  # the first of equal ones
+            ids = logits.argmax(axis=1)  # the first of equal maxima
             best = logits[np.arange(len(ids)), ids]
             states = {
                 row: state
@@ -154,7 +155,7 @@ class SequenceState:
         self._constraint = constraint
         self._penalized = sampling.penalized
         self._follows = constraint is not None or self._penalized
-        # the steps that change the logits, in this order, each by the name of its option
+        # the steps that change the logits, in order, by the name of their option
         self.changes: dict[str, Callable[[SequenceState, FloatArray], None]] = {}
         if sampling.logit_bias:
             self.changes["logit_bias"] = SequenceState._bias
@@ -206,14 +207,14 @@ class SequenceState:
         np.copyto(logits, -np.inf, where=~self._constraint.allowed())
 
     def replay(self, tokens: Sequence[int]) -> None:
-        """Advance by tokens that were chosen before, each with the random number of its step."""
+        """Advance by previously chosen tokens, each with the random number of its step."""
         if self.random:
             self._bits.advance(len(tokens))
         for token in tokens if self._follows else ():
             self.accept(token)
 
     def accept(self, token: int) -> None:
-        """Advance by the token that was chosen."""
+        """Advance by the chosen token."""
         if self._penalized:
             place = self._place.setdefault(token, len(self._place))
             self._tokens[place] = token

@@ -1,4 +1,4 @@
-"""SamplingOptions: how the tokens of a sequence are chosen, checked against fixed limits."""
+"""SamplingOptions: options for choosing the tokens of a sequence, checked against fixed limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.nearest import did_you_mean
 
-# Limits of one request; requests often come from strangers.
+# Limits of one request; requests are often untrusted.
 _MAX_TOKENS = 1_000_000
 _MAX_CHOICES = 128
 _MAX_TOP_K = 1_000_000
@@ -21,9 +21,9 @@ _MAX_STOPS = 16
 _MAX_STOP_CHARACTERS = 1_000
 _MAX_BIASES = 1_024
 _MAX_TEMPERATURE = 100.0
-_MIN_TEMPERATURE = 1e-4  # other than 0; below it float32 has no second most likely token
+_MIN_TEMPERATURE = 1e-4  # unless 0; below it float32 leaves only one likely token
 
-_RANGES = {  # lowest and highest, both allowed
+_RANGES = {  # inclusive bounds
     "top_p": (0.0, 1.0),
     "min_p": (0.0, 1.0),
     "repetition_penalty": (0.01, 100.0),
@@ -58,13 +58,13 @@ class SamplingKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How the tokens of a sequence are chosen; a field out of range raises `InputError`.
+    """Options for choosing the tokens of a sequence; a field out of range raises `InputError`.
 
-    `temperature` 0 is greedy: the most likely token, with any `top_k`, `top_p`, `min_p` and `seed`.
-    `top_k` 0, `top_p` 1 and `min_p` 0 filter nothing. `logit_bias` is added to the logits of the
-    token ids it names. `seed` is any 64-bit integer. `stop` is one stop sequence or several; the
-    text ends before the first. `n` is the number of generations per prompt, `logprobs` the number
-    of most likely tokens reported per step.
+    `temperature` 0 is greedy: the most likely token, regardless of `top_k`, `top_p`, `min_p` and
+    `seed`. `top_k` 0, `top_p` 1 and `min_p` 0 filter nothing. `logit_bias` is added to the logits
+    of the token ids it names. `seed` is any 64-bit integer. `stop` is one stop sequence or several;
+    the text ends before the first. `n` is the number of generations per prompt, `logprobs` the
+    number of most likely tokens reported per step.
     """
 
     max_tokens: int = 64
@@ -104,7 +104,7 @@ class SamplingOptions:
 
     @classmethod
     def of(cls, base: SamplingOptions | None, /, **keywords: Any) -> SamplingOptions:
-        """Return `base`, or the defaults, with the keywords' fields; `InputError` for others."""
+        """Return `base`, or the defaults, updated by keywords; reject unknown ones."""
         unknown = sorted(set(keywords) - set(cls.__dataclass_fields__))
         if unknown:
             known = ", ".join(cls.__dataclass_fields__)
@@ -127,7 +127,7 @@ class SamplingOptions:
         return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1, 0, 0)
 
     def seeded(self) -> SamplingOptions:
-        """Return the options with a seed: their own, or a random one that fits a JSON number."""
+        """Return the options with a seed: their own, or a random seed that fits a JSON number."""
         return self if self.seed is not None else replace(self, seed=secrets.randbits(53))
 
 
@@ -170,7 +170,7 @@ def _checked_stops(stop: Any) -> tuple[str, ...]:
 
 
 def _checked_biases(bias: Any) -> dict[int, float]:
-    """Return the bias per token as a dict of its own."""
+    """Return a checked copy of the bias per token."""
     if not isinstance(bias, Mapping):
         raise InputError(
             f"logit_bias expects a dict of token ids to numbers, got {type(bias).__name__}"

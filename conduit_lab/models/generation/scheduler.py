@@ -21,14 +21,14 @@ from conduit_lab.models.generation.prefix_cache import PrefixCache
 from conduit_lab.models.generation.sequence_batch import SequenceBatch
 from conduit_lab.runtime.decoding.decoder import Decoder
 
-IDLE_SECONDS = 5.0  # without requests, until the thread exits and the KV cache is freed
+IDLE_SECONDS = 5.0  # without requests before the thread exits and the KV cache is freed
 _EXIT_SECONDS = 2.0  # per scheduler, at interpreter exit
 
 _log = logging.getLogger("conduit_lab")
 
 
 class Scheduler:
-    """Runs the requests of one decoder on a thread of its own, which lives while there are any.
+    """Runs the requests of one decoder on its own thread, which exits when there are none.
 
     Each turn drops cancelled requests, prefills the next chunk of pending prompts and decodes one
     token for every running sequence. At most `decoder.rows` sequences run and `queue` wait;
@@ -44,9 +44,9 @@ class Scheduler:
         _schedulers.add(self)
 
     def _reset(self) -> None:
-        """Start without requests and thread; in a forked child no other thread lives on."""
+        """Start without requests or thread, also in a forked child, where no thread survives."""
         self._changed = threading.Condition()  # guards the queue, the thread and the stop flag
-        self._alive = threading.Lock()  # held by the thread until it has freed the KV cache
+        self._alive = threading.Lock()  # held by the thread until the KV cache is freed
         self._queued: deque[GenerationRequest] = deque()
         self._woken = self._stopping = False
         self._thread: threading.Thread | None = None
@@ -68,7 +68,7 @@ class Scheduler:
 
     @property
     def waiting(self) -> int:
-        """Sequences that wait for a row."""
+        """Sequences waiting for a row."""
         return len(self._queued)
 
     @property
@@ -77,7 +77,7 @@ class Scheduler:
         return threading.current_thread() is self._thread
 
     def submit(self, requests: Sequence[GenerationRequest]) -> None:
-        """Queue all requests or none: `Overloaded` if the queue has no room for them."""
+        """Queue all requests or none; raise `Overloaded` if the queue has no room for them."""
         with self._changed:
             rows = self.decoder.rows
             if self.waiting + len(requests) > self.queue + rows - self.running:
@@ -117,7 +117,7 @@ class Scheduler:
     # On the thread
 
     def _live(self) -> None:
-        with self._alive:  # the previous thread may still free its KV cache
+        with self._alive:  # the previous thread may still be freeing its KV cache
             error: BaseException | None = None
             try:
                 with self.decoder.held():
@@ -209,7 +209,7 @@ def _reset_all() -> None:
 
 
 def _stop_all() -> None:
-    """Stop the threads while they can still exit: at shutdown the interpreter freezes them."""
+    """Stop the threads while they can still exit: interpreter shutdown freezes them."""
     for scheduler in list(_schedulers):
         thread = scheduler._signal_stop()
         if thread is not None:

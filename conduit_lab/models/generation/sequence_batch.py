@@ -21,9 +21,9 @@ from conduit_lab.runtime.decoding.decoder import Decoder
 class SequenceBatch:
     """The sequences of one decoder, each in a row; only the scheduler's thread changes it.
 
-    Running sequences have the rows from 0 on and a slot of the sampler each, sequences in prefill
-    the rows after them. A sequence that crosses a switch length loses its row but keeps its slot,
-    and is prefilled again. `ends` are the end-of-sequence tokens.
+    Running sequences occupy the rows from 0 and a sampler slot each, sequences in prefill the rows
+    after them. A sequence that crosses a switch length loses its row but keeps its slot, and is
+    prefilled again. `ends` are the end-of-sequence tokens.
     """
 
     def __init__(self, name: str, decoder: Decoder, ends: frozenset[int]) -> None:
@@ -36,7 +36,7 @@ class SequenceBatch:
         self.reset()
 
     def reset(self) -> None:
-        """Drop all sequences; for a decoder without any, as in a forked child."""
+        """Drop all sequences without touching the decoder, as in a forked child."""
         self.running: list[GenerationRequest] = []  # by row
         self.prefilling: list[GenerationRequest] = []
         self._slots: list[int] = []  # by row
@@ -87,12 +87,12 @@ class SequenceBatch:
         return True
 
     def share(self, request: GenerationRequest) -> None:
-        """Cache the common beginning of a branch and its running parent."""
+        """Cache the common prefix of a branch and its running parent."""
         if request.parent is not None and request.parent in self.running:
             self._keep(self.running.index(request.parent), request.first_scored)
 
     def _keep(self, row: int, limit: int | None = None) -> None:
-        """Cache a running sequence that may be continued from any place, or its beginning."""
+        """Cache a running sequence that may be continued from any position, or a prefix of it."""
         request, tokens = self.running[row], int(self.decoder.lengths[row])
         side = self.decoder.switches.side(tokens)
         tokens = tokens if limit is None else min(tokens, limit)
@@ -101,7 +101,7 @@ class SequenceBatch:
             self.prefix_cache.insert(ids, partial(self.decoder.save, row), side, least=1)
 
     def start_prefill(self, group: PrefillGroup) -> None:
-        """Give each request of a group, which is `prefilling` already, its row."""
+        """Assign rows to the requests of a group, which are already in `prefilling`."""
         row = len(self.running)
         self._separately = False
         for place, request in enumerate(group.requests):
@@ -112,7 +112,7 @@ class SequenceBatch:
             request.prefilled = request.cached = group.cached
 
     def prefill(self) -> int:
-        """Run the next prefill chunk, of several sequences if all start; return its tokens."""
+        """Run the next prefill chunk, of several sequences if all start; return its token count."""
         row = len(self.running)
         chunked = self.prefilling
         if self._separately or chunked[0].prefilled:
@@ -136,7 +136,7 @@ class SequenceBatch:
                 logits = self.decoder.prefill(row, chunks[0])[None]
         except Exception as error:
             if len(chunks) > 1:
-                self._separately = True  # one sequence alone may be the cause
+                self._separately = True  # a single sequence may be the cause
             else:
                 self._drop_prefilling(0).end("error", error)
             return tokens
@@ -174,7 +174,7 @@ class SequenceBatch:
             request.end("error", error)
 
     def _take_slot(self, request: GenerationRequest, row: int) -> None:
-        """Cache the prompt of a row as a prefix and give its request a slot of the sampler."""
+        """Cache the prompt of a row as a prefix and assign its request a sampler slot."""
         if request.parent is None:
             side = self.decoder.switches.side(len(request.prompt))
             self.prefix_cache.insert(request.prompt, partial(self.decoder.save, row), side)
@@ -223,7 +223,7 @@ class SequenceBatch:
                 request.end("error", error)
 
     def _sample(self, logits: FloatArray, slots: Sequence[int], rows: Sequence[int]) -> None:
-        """Sample the next token of some neighboring rows, and drop the sequences that end."""
+        """Sample the next token of a range of rows, and drop finished sequences."""
         sampled = self._sampler.sample(logits, slots)
         now = perf_counter()
         ended = []
@@ -263,7 +263,7 @@ class SequenceBatch:
             request.slot = -1
 
     def _vacate(self, row: int) -> GenerationRequest:
-        """Free the row of a running sequence: the last running one moves there."""
+        """Free the row of a running sequence by moving the last running sequence there."""
         request = self.running[row]
         last = len(self.running) - 1
         if row != last:

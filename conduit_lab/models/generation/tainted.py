@@ -1,8 +1,8 @@
 # ruff: noqa: D102 - the methods are those of str
-"""TaintedStr: a string that tracks which characters are data, through a whole template.
+"""TaintedStr: a string that tracks which of its characters are data, throughout a template.
 
-Taint tracking keeps user data from being read as control tokens of the model: only characters of
-the template itself may become one (see `control_tokens.py`).
+Taint tracking prevents user data from being read as control tokens of the model: only characters of
+the template itself may form one (see `control_tokens.py`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TEMPLATE_METHODS = frozenset(_METHOD_NAMES.split())
 class TaintedStr(str):
     """A string with one taint byte per character: 1 for data, 0 for template text.
 
-    Operations that move characters keep their taint; results of any other operation are data.
+    Operations that move characters preserve their taint; results of other operations are data.
     """
 
     __slots__ = ("_taint",)
@@ -31,7 +31,7 @@ class TaintedStr(str):
     _taint: bytes
 
     def __new__(cls, text: str = "", taint: bytes | None = None) -> TaintedStr:
-        """Return a string; without `taint` all of it is data, unless `text` is tainted already."""
+        """Return a string; without `taint` all of it is data, unless `text` is already tainted."""
         made = super().__new__(cls, text)
         if taint is None:
             taint = text._taint if isinstance(text, TaintedStr) else b"\1" * len(text)

@@ -1,4 +1,4 @@
-"""Templating: Jinja for chat templates, in a sandbox with a budget; imported at the first chat."""
+"""Templating: Jinja for chat templates in a sandbox with a budget; imported on the first chat."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ from conduit_lab.models.generation.tainted import (
 )
 
 _MAX_SOURCE_CHARACTERS = 256 * 2**10  # the longest published templates have about 60,000
-_COMPILE_CHARACTERS = 2**20  # Jinja computes constants while it compiles
-# Filters that keep each character's taint; results of other filters are data as a whole.
+_COMPILE_CHARACTERS = 2**20  # Jinja folds constants at compile time
+# Filters that preserve each character's taint; results of other filters are entirely data.
 _EXACT_NAMES = """
     trim upper lower capitalize replace join string safe format indent first last list default d
     reverse attr map select reject random selectattr rejectattr items dictsort sort unique
     groupby batch slice min max
 """
 _EXACT = frozenset(_EXACT_NAMES.split())
-# Filters for HTML and prose, which no published chat template uses: some are quadratic, and their
-# regular expressions cannot be stopped.
+# Filters for HTML and prose, unused by published chat templates: some are quadratic, and their
+# regular expressions cannot be interrupted.
 _REFUSED_NAMES = """
     center filesizeformat forceescape pprint random striptags truncate urlencode urlize wordcount
     wordwrap xmlattr
@@ -64,7 +64,7 @@ _METHODS_OF = {
 
 
 class TemplateRefusal(TemplateError):
-    """A template called `raise_exception`."""
+    """Raised when a template calls `raise_exception`."""
 
 
 def compile_template(source: str) -> Template:
@@ -93,7 +93,7 @@ def render_template(template: Template, given: dict[str, Any], limit: int) -> Ta
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """A sandbox that charges every operation and keeps the taint of strings."""
+    """A sandbox that charges for every operation and preserves the taint of strings."""
 
     intercepted_binops = frozenset({"*", "**", "+", "-", "/", "//", "%"})
 
@@ -116,7 +116,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         allowed = TEMPLATE_METHODS if isinstance(value, str) else _METHODS_OF.get(type(value))
         if allowed is None:
             if isinstance(__obj, Macro | LoopContext):
-                own.step()  # the template's own operations are charged inside
+                own.step()  # the template's own operations are charged separately
             else:
                 own.call(name, None, (*args, *kwargs.values()))
             return own.hold(super().call(__context, __obj, *args, **kwargs))
@@ -149,7 +149,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 
 def _rewrite(template: nodes.Template) -> None:
-    """Charge the template's own operations: loops, output, comparisons, keys, slices."""
+    """Charge for the template's own operations: loops, output, comparisons, keys, slices."""
     for loop in template.find_all(nodes.For):
         loop.iter = _with_filter(loop.iter, "_charge_steps")
     called: Any
@@ -209,7 +209,7 @@ def _with_filter(node: nodes.Node, name: str, *arguments: nodes.Expr) -> nodes.F
 
 
 class _Generation(Extension):
-    """The tag `generation`, which marks assistant tokens for training; ignored here."""
+    """The tag `generation`, which marks assistant tokens for training and is ignored here."""
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -223,7 +223,7 @@ def _environment() -> _Environment:
     environment = _Environment(
         trim_blocks=True,
         lstrip_blocks=True,
-        optimized=False,  # else constants are folded before they are charged
+        optimized=False,  # otherwise constants are folded before they are charged
         extensions=[_Generation, "jinja2.ext.loopcontrols"],
         finalize=_write,
     )
@@ -252,7 +252,7 @@ def _refused(name: str) -> Callable[..., Any]:
 
 
 def _charged(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a filter or test that charges its calls and taints its results."""
+    """Return a filter or test that charges for its calls and taints its results."""
     # set for functions that take the context or the environment first
     first = 0 if getattr(function, "jinja_pass_arg", None) is None else 1
     exact = name in _EXACT

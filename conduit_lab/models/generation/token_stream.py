@@ -30,15 +30,15 @@ _S = TypeVar("_S", bound=Stream[Any, Any])
 class TokenStream(PushedStream[Token, Generation]):
     """The tokens of one sequence; its result is the `Generation`.
 
-    `branch` goes on from another token than the one at a position. A branch is a stream itself:
-    iterating it gives its own tokens from `position` on, the chosen ones first; `tokens`, `text`
-    and the result hold the whole, the beginning that it shares with its `parent` included. A parent
-    and its branches run and are cancelled independently.
+    `branch` continues from a different token at a position. A branch is itself a stream: iterating
+    it yields its own tokens from `position` on, starting with the chosen ones; `tokens`, `text` and
+    the result hold the whole sequence, including the prefix shared with its `parent`. A parent and
+    its branches run and are cancelled independently.
 
-    Attributes: `parent`, the stream that a branch left, or None; `position`, the index of the first
-    token that is the branch's own; `prompt`, the text of the prompt, of a chat its messages,
-    one per line; `max_tokens`, the most tokens that the whole generation can have; `known`, the
-    alternatives that were asked for so far, by position.
+    Attributes: `parent`, the stream that a branch started from, or None; `position`, the index of
+    the branch's first own token; `prompt`, the text of the prompt, or the messages of a chat, one
+    per line; `max_tokens`, the maximum number of tokens of the whole generation; `known`, the
+    alternatives requested so far, by position.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class TokenStream(PushedStream[Token, Generation]):
 
     @property
     def max_tokens(self) -> int:
-        """The most tokens that the whole generation can have."""
+        """The maximum number of tokens of the whole generation."""
         return self._request.limit
 
     @property
     def tokens(self) -> list[Token]:
-        """All tokens so far, by position, also those that the log has dropped."""
+        """All tokens so far, by position, including tokens that the log has dropped."""
         return self._request.tokens[: self.position + self.count]
 
     @property
@@ -93,16 +93,16 @@ class TokenStream(PushedStream[Token, Generation]):
 
     @property
     def branches(self) -> list[TokenStream]:
-        """The branches that left this stream, the newest last."""
+        """The branches of this stream, newest last."""
         return list(self._branches)
 
     def alternatives(self, position: int) -> list[Alternative]:
-        """Return the tokens that could stand at a position, with their probabilities.
+        """Return the candidate tokens at a position, with their probabilities.
 
-        About the twelve likeliest, and the token that stands there: first those that can be
-        sampled, then those that were cut, each with the option that cut it. Computed by one run of
-        the model when they are first asked for, so decoding pays nothing for them; it waits for a
-        free row. Raises `InputError` for a position without a token, and `RuntimeError` in a
+        These are about the twelve most likely tokens and the actual one: first the tokens that can
+        be sampled, then the excluded ones, each with the option that excluded it. They are computed
+        by one run of the model on first request, so decoding does not pay for them; the run waits
+        for a free row. Raises `InputError` for a position without a token, and `RuntimeError` in a
         callback of a stream, on the thread that decodes.
         """
         position = self._checked(position, "alternatives")
@@ -113,16 +113,16 @@ class TokenStream(PushedStream[Token, Generation]):
         return self.known[position]
 
     def branch(self, position: int, token: int | str | Alternative | None = None) -> TokenStream:
-        """Return a stream that goes on from another token at a position, with the same options.
+        """Return a stream that continues from another token at a position, with the same options.
 
-        The tokens before `position` are kept, then comes `token`: an id, an `Alternative`, or a
-        text, which is tokenized; by default the likeliest one that can be sampled there and that
-        neither this stream nor a branch of it has taken. The rest is generated as far as
-        `max_tokens`. The seed stays, and each position has its own random number: the same token
-        gives the same text again. The kept tokens are not computed again while their KV cache is
-        kept. Works on a running and on an ended stream, from any thread. Raises `InputError` for a
-        position without a token, and for a token that the model does not have, that its constraint
-        does not allow, or that exceeds `max_tokens`.
+        The tokens before `position` are kept and followed by `token`: an id, an `Alternative`, or a
+        text, which is tokenized; by default the most likely token that can be sampled there and
+        that neither this stream nor a branch of it has used. The rest is generated up to
+        `max_tokens`. The seed is unchanged, and each position has its own random number: the same
+        token produces the same text again. The kept tokens are not recomputed while their KV cache
+        is available. Works on running and finished streams, from any thread. Raises `InputError`
+        for a position without a token, and for a token that the model does not have, that its
+        constraint does not allow, or that exceeds `max_tokens`.
         """
         position = self._checked(position, "branch")
         opened = self._model._parts()
@@ -138,7 +138,7 @@ class TokenStream(PushedStream[Token, Generation]):
     def _chosen(
         self, opened: OpenedGenerator, position: int, token: int | str | Alternative | None
     ) -> list[int]:
-        """Return the token ids that a branch begins with."""
+        """Return the token ids that a branch starts with."""
         if token is None:
             return [self._next_best(position)]
         if isinstance(token, Alternative):
@@ -155,7 +155,7 @@ class TokenStream(PushedStream[Token, Generation]):
         )
 
     def _next_best(self, position: int) -> int:
-        """Return the likeliest token that nobody has taken at a position."""
+        """Return the most likely unused token at a position."""
         places = [each for each in self._branches if each.position == position]
         taken = {self.tokens[position].id, *(each._request.chosen[0] for each in places)}
         for each in self.alternatives(position):
@@ -167,7 +167,7 @@ class TokenStream(PushedStream[Token, Generation]):
         )
 
     def _checked(self, position: int, call: str) -> int:
-        """Return a position as an int; raise `InputError` where no token is."""
+        """Return a position as an int; raise `InputError` if there is no token."""
         count = len(self.tokens)
         if not count:
             raise InputError(
@@ -197,7 +197,7 @@ class TokenStream(PushedStream[Token, Generation]):
 
     @property
     def facts(self) -> list[str]:
-        """The few figures of a header line."""
+        """The main figures, for a header line."""
         own = self.tokens[self._request.given :]
         state = f"{STATE_MARKS[self.state]} {self.state}"
         return [state, *progress_facts(own, len(self.tokens), self.max_tokens)]
@@ -217,12 +217,12 @@ def start_stream(
     parent: TokenStream | None = None,
     position: int = 0,
 ) -> TokenStream:
-    """Start a stream, in a span of its own where a trace is recorded; `given` is its input."""
+    """Start a stream, in its own span if a trace is recorded; `given` is its input."""
     return start_generation(model, given, lambda: TokenStream(name, model, make, parent, position))
 
 
 def start_generation(model: _GeneratorModel, given: Any, start: Callable[[], _S]) -> _S:
-    """Start the stream of a call of a generator as `start` does: a span, or counted without one."""
+    """Start a generator's stream with `start`; record it in a span, or count it without one."""
     here = current()
     if here is None:
         tally = tallying()
@@ -246,7 +246,7 @@ def start_generation(model: _GeneratorModel, given: Any, start: Callable[[], _S]
 
 
 def _record_end(span: Span, opened: OpenedGenerator, stream: Stream[Any, Any]) -> None:
-    """Record the end of a stream, on the thread that ended it, in the span that follows it."""
+    """Record the end of a stream in its span, on the thread that ended it."""
     shared = opened.shared
     if shared.note and shared.state == "cpu":
         span.annotate(device="cpu", device_fallback=shared.note)

@@ -1,1 +1,1 @@
-"""Models compared, optimized and tuned by measuring."""
+"""Comparison, optimization and tuning of models by measurement."""

@@ -1,4 +1,4 @@
-"""`compare_models`: several models measured side by side."""
+"""`compare_models`: measure several models side by side."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def compare_models(
     *,
     seconds: float = BENCHMARK_SECONDS,
 ) -> Comparison:
-    """Measure models in turn on one `sample` or batch, and compare their answers with the first's.
+    """Measure models alternately on one `sample` or batch; compare their answers with the first's.
 
-    A model is one that `load_model` returns, a path, or any stage or function; one file on two
-    devices is two models. `seconds` is the time for each. A sample that does not fit raises the
-    model's own error.
+    A model is a result of `load_model`, a path, or any stage or function; one file on two devices
+    counts as two models. `seconds` is the time per model. An invalid sample raises the model's own
+    error.
     """
     stages = [
         as_stage(load_model(model) if isinstance(model, str | Path) else model) for model in models
@@ -56,7 +56,7 @@ def compare_models(
     compared = []
     for i, (stage, label) in enumerate(zip(stages, _labels(stages), strict=True)):
         speed, by_round = timings[0].p50 / timings[i].p50, speedup(turns[0], turns[i])
-        # of the figures that are shown, and of each round, which a change of load biases less
+        # from the reported figures, and from each round, which is less sensitive to load changes
         faster, slower = min(speed, by_round), max(speed, by_round)
         compared.append(
             Compared(
@@ -76,7 +76,7 @@ def compare_models(
 def _difference(
     first: Stage, old: list[Array], stage: Stage, new: list[Array]
 ) -> Difference | None:
-    """Compare two models' answers, or return None for answers of different kinds."""
+    """Compare two models' answers; return None for answers of different kinds."""
     labels = getattr(first, "labels", None)
     same_shapes = [a.shape for a in old] == [a.shape for a in new]
     if labels != getattr(stage, "labels", None) or not same_shapes or not old:
@@ -86,7 +86,7 @@ def _difference(
 
 
 def _outputs(answer: Any, rows: int) -> list[Array]:
-    """Return an answer as arrays with one row per sample; no arrays for anything else."""
+    """Return an answer as arrays with one row per sample, or an empty list for other answers."""
     if isinstance(answer, Prediction):
         return [np.array([list(answer.probabilities.values())])]
     if isinstance(answer, Predictions):
@@ -118,7 +118,7 @@ def _spans(entities: Entities) -> str:
 
 
 def _labels(stages: Sequence[Stage]) -> list[str]:
-    """Return a unique name for each: its own, with its device, file or number where needed."""
+    """Return a unique name for each: its own, with its device, file or number if needed."""
     names = [stage.name for stage in stages]
     for details in ([device_of(stage) for stage in stages], [_file(stage) for stage in stages]):
         by_name: dict[str, set[str]] = {}

@@ -22,10 +22,10 @@ from conduit_lab.runtime.measuring.timing import NOISE_RATIO, Timing, format_spe
 class Compared:
     """One model of a `Comparison`: its figures, and its `speed` and `difference` against the first.
 
-    `label` is the model's name, made unique by its device, file or number. `size` is in bytes, None
-    without a file; `difference` is None for the first, and for answers of another kind. `speed` is
-    the ratio of the two medians, and `clear` says whether it is beyond 5 %, both over all calls and
-    round by round.
+    `label` is the model's name, made unique by its device, file or number. `size` is in bytes, or
+    None without a file; `difference` is None for the first model and for answers of another kind.
+    `speed` is the ratio of the two medians, and `clear` is whether it exceeds 5 % both over all
+    calls and round by round.
     """
 
     label: str
@@ -56,7 +56,7 @@ class Comparison(Sequence[Compared], Viewed):
 
     @property
     def title(self) -> str:
-        """The result in a sentence."""
+        """The result as a sentence."""
         first, others = self[0], self[1:]
         if not others:
             return f"{first.label} takes {figures.seconds(first.timing.p50)}"
@@ -71,13 +71,13 @@ class Comparison(Sequence[Compared], Viewed):
 
     @property
     def _best_other(self) -> Compared:
-        """The fastest model but the first, one that is clearly faster if there is any."""
+        """The fastest model other than the first, preferably a clearly faster one."""
         faster = [row for row in self[1:] if row.clear and row.speed > 1]
         return max(faster or self[1:], key=lambda row: row.speed)
 
     @cached_property
     def chart(self) -> BarChart:
-        """A bar per model for its median time; the faster one of the title stands out."""
+        """One bar per model with its median time; the faster model of the title is highlighted."""
         rows = [(row.label, row.timing.p50, self._bar_text(row)) for row in self]
         samples = figures.plural(self[0].timing.rows, "sample")
         subtitle = f"median time of a call with {samples}"
@@ -101,7 +101,7 @@ class Comparison(Sequence[Compared], Viewed):
         return to_frame(rows, _FRAME, purpose="Comparison.to_pandas()")
 
     def _against(self, row: Compared) -> tuple[str, str]:
-        """Return speed and difference against the first, in words."""
+        """Return speed and difference from the first model as text."""
         if row is self[0]:
             return "", ""
         return f"{format_speedup(row.speed)} ×", _words(row.difference)

@@ -17,11 +17,11 @@ from conduit_lab.runtime.rows.layout import Layout, concatenate_parts
 class Difference:
     """The distance between old and new answers on `samples` inputs.
 
-    `relative` decides: the root mean square difference as a share of the standard deviation of the
-    old output; for whole numbers or text, the share of samples with another answer; of several
-    outputs the worst. `worst` is the same for the worst sample alone, `largest` the largest
-    difference of two numbers. `same_label` is the share of equal labels of a model with labels,
-    `cosine` the minimum and the mean over an embedder's vectors.
+    `relative` is the decisive figure: the root mean square difference relative to the standard
+    deviation of the old output; for integers or text, the share of samples with a different answer;
+    for several outputs, the worst one. `worst` is the same for the worst sample, `largest` the
+    largest difference between two numbers. `same_label` is the share of equal labels for a model
+    with labels, `cosine` the minimum and mean over an embedder's vectors.
     """
 
     samples: int
@@ -42,8 +42,8 @@ def compare_outputs(
 ) -> Difference:
     """Compare two lists of outputs, each with one row per sample; `samples` is their number.
 
-    With `labelled` the first float output of two axes has a number per label; with `vectors` the
-    first output is `[n, d]`.
+    With `labelled` the first two-dimensional float output has one value per label; with `vectors`
+    the first output is `[n, d]`.
     """
     before, after = _arrays(old), _arrays(new)
     distances = [_distances(a, b) for a, b in zip(before, after, strict=True)]
@@ -59,10 +59,10 @@ def compare_outputs(
 
 
 def outputs_by_sample(layout: Layout, runs: Sequence[Sequence[Any]]) -> list[Any]:
-    """Concatenate the outputs of several runs, the samples on the first axis.
+    """Concatenate the outputs of several runs, with the samples on the first axis.
 
-    An output without a batch axis has one entry per run, or all its numbers in a row where runs
-    differ in size.
+    An output without a batch axis has one entry per run, or all its values in a row if runs differ
+    in size.
     """
     outputs: list[Any] = []
     for parts, axis in zip(zip(*runs, strict=True), layout.outputs, strict=True):
@@ -78,7 +78,7 @@ def outputs_by_sample(layout: Layout, runs: Sequence[Sequence[Any]]) -> list[Any
 
 
 def _arrays(outputs: Sequence[Any]) -> list[Array]:
-    """Return outputs as arrays, also maps of probabilities and lists of arrays."""
+    """Return outputs as arrays, including maps of probabilities and lists of arrays."""
     arrays: list[Array] = []
     for output in outputs:
         if not isinstance(output, list):
@@ -105,7 +105,7 @@ def _cosine(old: Array, new: Array) -> tuple[float, float]:
 
 
 def _distances(old: Array, new: Array) -> tuple[float, float, float]:
-    """Return the relative difference, that of the worst sample, and the largest of two numbers."""
+    """Return the relative difference, the worst sample's, and the largest absolute difference."""
     if old.shape != new.shape:
         return math.inf, math.inf, math.inf
     if not old.size:
@@ -116,7 +116,7 @@ def _distances(old: Array, new: Array) -> tuple[float, float, float]:
     a, b = old.astype(np.float64), new.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         distance = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
-        distance[np.isnan(distance)] = np.inf  # a number on one side only
+        distance[np.isnan(distance)] = np.inf  # finite on one side only
         finite = a[np.isfinite(a)]
         spread = (float(finite.std()) or float(np.abs(finite).max())) if finite.size else 0.0
         shares = distance.reshape(len(distance), -1) / (spread or 1.0)

@@ -1,4 +1,4 @@
-"""`optimize`: a smaller or faster file beside the old one, kept only if it answers alike."""
+"""`optimize`: write a smaller or faster file beside the old one, if its answers agree."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from conduit_lab.runtime.rewriting import child, derived_files, quantize
 from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.sessions.session import Session
 
-# Of the relative difference, by kind; all-MiniLM-L6-v2 has 0.12 to 0.14, 0.001, 0.24 to 0.26 and 0
+# For the relative difference, by kind; all-MiniLM-L6-v2: 0.12 to 0.14, 0.001, 0.24 to 0.26, 0
 TOLERANCES = {"int8": 0.2, "fp16": 0.01, "int4": 0.3, "graph": 1e-4}
 _STEPS = 5  # opening, converting, comparing, timing its calls, timing its opening
-MAX_SLOWDOWN = 1.05  # a "graph" above it is not kept; below it is noise
+MAX_SLOWDOWN = 1.05  # a slower "graph" is discarded; less is noise
 
 _Kept = TypeVar("_Kept", bound=GraphModel)
 
@@ -32,8 +32,9 @@ _Kept = TypeVar("_Kept", bound=GraphModel)
 class Optimized(Viewed, Generic[_Kept]):
     """The report of `optimize`, and the new model, opened.
 
-    `size` is in bytes and `opening` in seconds, each before and after. `times` are those of a call,
-    by its rows, measured on `device`. `made_up` says whether the samples were dummy inputs.
+    `size` is in bytes and `opening` in seconds, each before and after. `times` are the times of a
+    call by number of rows, measured on `device`. `made_up` is whether the samples were dummy
+    inputs.
     """
 
     kind: str
@@ -54,16 +55,16 @@ class Optimized(Viewed, Generic[_Kept]):
         notes = []
         slow = [rows for rows, turns in self.times.items() if turns.ratio > MAX_SLOWDOWN]
         if self.kind == "fp16" and self.device == "cpu":
-            notes.append("a CPU computes in float32: float16 saves disk only, it is for a GPU")
+            notes.append("a CPU computes in float32, so float16 only saves disk space: use a GPU")
         elif slow:
             notes.append(
                 f"slower than before with {' and '.join(map(_rows, slow))} on this machine"
             )
         if self.size[1] > self.size[0] and self.kind != "graph":
-            notes.append("larger than before: the model is too small for its scales to pay")
+            notes.append("larger than before: the model is too small for quantization to pay off")
         if self.made_up:
             notes.append(
-                "compared on made-up samples: pass samples= of your own for an answer that counts"
+                "compared on generated samples: pass your own samples= for a meaningful result"
             )
         return notes
 
@@ -127,23 +128,23 @@ def optimize(
     samples: Any = None,
     tolerance: float | None = None,
 ) -> Optimized[Any]:
-    """Write the "int8", "fp16", "int4" or "graph" form of a model beside it; return the report.
+    """Write the "int8", "fp16", "int4" or "graph" form of a model beside it; return a report.
 
-    Its `.model` is the new one. `samples` are compared and timed on: inputs of `predict`, texts for
-    an embedder or a text or token classifier; by default they are `calibration`, or dummy inputs.
-    `calibration` is for "int8": inputs like the real ones, which fix the scales of the activations
-    (best for convolutions; a transformer is better without). `tolerance` is the largest `relative`
-    difference that is kept: 0.2, 0.01, 0.3 and 0.0001 by default.
+    Its `.model` is the new model. `samples` are used to compare and time the two: inputs of
+    `predict`, or texts for an embedder or a text or token classifier; by default `calibration`, or
+    dummy inputs. `calibration` is for "int8": representative inputs that fix the scales of the
+    activations (best for convolutions; transformers are better without). `tolerance` is the largest
+    accepted `relative` difference: 0.2, 0.01, 0.3 and 0.0001 by default.
 
-    About int8: without `calibration` the largest number of a run sets its scale, so an answer
-    depends a little on the rest of its batch. Processors without VNNI (x86-64 before 2019 or so)
-    let sums saturate, so compare where the model will run.
+    About int8: without `calibration` the largest value of a run sets its scale, so an answer
+    depends slightly on the rest of its batch. On processors without VNNI (x86-64 before about 2019)
+    sums may saturate, so compare on the machine that will run the model.
 
     The conversion and the first load of its result run in a child process, as does the first load
-    of a model that is not open yet: a crash of onnxruntime there is an error here.
+    of a model that is not open yet, so a crash of onnxruntime there raises an error here.
 
-    Raises `OptimizeError` for a model that cannot be converted, for a result beyond `tolerance`,
-    and for a "graph" that is slower: then no file is left.
+    Raises `OptimizeError` for a model that cannot be converted, a result beyond `tolerance`, or a
+    slower "graph"; no file is then left behind.
     """
     if kind not in quantize.SUFFIXES:
         raise ValueError(f"optimize makes {', '.join(quantize.SUFFIXES)}, not {kind!r}")
@@ -171,7 +172,7 @@ def _optimize(
     target = quantize.converted_path(old.path, kind)
     with derived_files.draft(target) as path:
         job.next_phase("converting")
-        # in a child process, which onnxruntime may crash
+        # in a child process, since onnxruntime may crash
         child.convert_in_child(old.path, path, kind, old.options, scales, pieces[0])
         job.next_phase("comparing")
         before, after = Session(old.path, old.options), Session(path, old.options)
@@ -193,7 +194,7 @@ def _optimize(
             lambda: Session(old.path, old.options), lambda: Session(path, old.options)
         )
         size, device = (before.size, after.size), before.device
-        del before, after  # closes the files, which Windows does not move while they are open
+        del before, after  # closes the files: Windows cannot move open files
     return Optimized(
         kind=kind,
         source=old.path,
@@ -214,7 +215,7 @@ def _name(model: GraphModel | str | Path) -> str:
 
 
 def _worse(path: Path, kind: str, difference: Difference, limit: float, *, calibrated: bool) -> str:
-    """Return the error for a result beyond the tolerance, with the next step."""
+    """Return the error for a result beyond the tolerance, with a next step."""
     uncalibrated = "give calibration= real inputs, or take 'fp16'"
     steps = {
         "int8": "leave calibration= out" if calibrated else uncalibrated,

@@ -1,8 +1,8 @@
-"""Sentences: the dummy samples of a model of texts."""
+"""Sentences: dummy samples for text models."""
 
 from __future__ import annotations
 
-# of different length, topic and kind, all of which an embedding depends on
+# of different length, topic and kind, which all affect an embedding
 SENTENCES = (
     "Hello!",
     "rain",

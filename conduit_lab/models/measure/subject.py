@@ -1,4 +1,4 @@
-"""Subject: a model to `optimize` or `tune`: its file, its inputs, its distance to another file."""
+"""Subject: a model to `optimize` or `tune`: its file, inputs and difference from another file."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _DUMMY_ROWS = 32
 
 
 class ModelSubject:
-    """A `Model` of an ONNX file; its samples are inputs of `predict`."""
+    """A `Model` of an ONNX file, with inputs of `predict` as samples."""
 
     def __init__(self, model: Model) -> None:
         self.model = model.open()
         self.path, self.options = model.path, model.options
 
     def dummy_samples(self, argument: str = "samples") -> Any:
-        """Return dummy inputs from the specs; `ModelInputError` where the graph refuses them.
+        """Return dummy inputs from the specs; raise `ModelInputError` if the graph rejects them.
 
         `argument` is the parameter that the error suggests.
         """
@@ -48,7 +48,7 @@ class ModelSubject:
         try:
             self.model.shared.run(self.pieces(made)[0], count=False)
         except ConduitError as error:
-            reason = f"{self.model.name!r} does not take made-up inputs ({error})"
+            reason = f"{self.model.name!r} does not take dummy inputs ({error})"
             raise ModelInputError(
                 dummy_inputs.ask_for_samples(reason, self.model.inputs, argument)
             ) from error
@@ -87,7 +87,7 @@ class ModelSubject:
 
 
 class TextSubject(ABC):
-    """A model of texts in a folder; its samples are texts."""
+    """A text model in a folder, with texts as samples."""
 
     def __init__(self, model: Embedder | Classifier) -> None:
         self.model = model.open()
@@ -95,7 +95,7 @@ class TextSubject(ABC):
         self.path = graph_of(model)
 
     def dummy_samples(self, argument: str = "samples") -> Any:
-        """Return sentences of all lengths."""
+        """Return sentences of different lengths."""
         return list(SENTENCES)
 
     def pieces(self, samples: Any) -> list[GraphInputs]:
@@ -184,7 +184,8 @@ class _UnsharedSession:
 def graph_of(model: GraphModel) -> Path:
     """Return a model's own graph or weights; opens nothing.
 
-    The opened session's path is no substitute: another file may have opened the same content first.
+    The opened session's path may differ: another file with the same content may have been opened
+    first.
     """
     if isinstance(model, Model):
         return model.path
@@ -194,7 +195,7 @@ def graph_of(model: GraphModel) -> Path:
 
 
 def subject(model: GraphModel | str | Path) -> ModelSubject | TextSubject:
-    """Return the subject for a model or a path; `OptimizeError` for weights that NumPy runs."""
+    """Return the subject for a model or a path; raise `OptimizeError` for `.npz` weights."""
     chosen: Any = load_model(model, lazy=True) if isinstance(model, str | Path) else model
     if isinstance(chosen, Embedder | Classifier):
         if not chosen.loaded:

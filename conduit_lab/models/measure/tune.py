@@ -1,4 +1,4 @@
-"""`tune`: the device, threads, graph level and batch size that are fastest on this machine."""
+"""`tune`: find the fastest device, threads, graph level and batch size on this machine."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def tune(
 ) -> Tuning:
     """Find the fastest device, threads per run, graph level and batch size on this machine.
 
-    Each setting is measured in turn with the best so far, on `sample` (or batch; a list of texts
-    for a model of texts; by default dummy inputs), and kept only if it is more than 5 % faster with
-    the same answers. The winner is measured again against onnxruntime's own choice. `seconds` is
-    the time for all; a setting without time left is reported as such. TensorRT is not tried, since
-    it builds for minutes: load the model with device="tensorrt" for it.
+    Each setting is measured alternately with the best one so far, on `sample` (a sample or batch,
+    or texts for a text model; by default dummy inputs), and kept only if it is more than 5 % faster
+    with the same answers. The winner is measured again against onnxruntime's own choice. `seconds`
+    is the total time; settings skipped for lack of time are reported. TensorRT is not tried, since
+    its build takes minutes: load the model with device="tensorrt" instead.
 
-    The model stays as it is: `save()` writes the choice beside its file, and `load_model` reads it
-    from there. A sample that does not fit raises the model's own error; `ModelInputError` where
-    there are no dummy inputs for the model.
+    The model is not changed: `save()` writes the choice beside its file, where `load_model` reads
+    it. An invalid sample raises the model's own error, and a model without dummy inputs raises
+    `ModelInputError`.
     """
     end = perf_counter() + seconds
     chosen: Any = load_model(model, lazy=True) if isinstance(model, str | Path) else model
@@ -77,8 +77,8 @@ def tune(
 def _pieces(model: GraphModel, sample: Any) -> tuple[list[GraphInputs], int, int | None]:
     """Return the graph's input arrays for `sample`, its rows, and the rows that the graph fixes.
 
-    The latter is 0 where the graph takes any number, and None where a model of texts chooses it or
-    an input has no batch axis.
+    The latter is 0 if the graph takes any number, and None if a text model chooses it or an input
+    has no batch axis.
     """
     if sample is None:
         sample = _dummy_sample(model)
@@ -103,6 +103,6 @@ def _dummy_sample(model: GraphModel) -> Any:
 
 
 def _smallest(batches: Sequence[Timing]) -> int:
-    """Return the smallest batch size with about as many samples per second as any."""
+    """Return the smallest batch size with about the highest throughput."""
     most = max(timing.rate for timing in batches)
     return next(timing.rows for timing in batches if timing.rate * NOISE_RATIO >= most)

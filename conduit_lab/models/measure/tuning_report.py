@@ -1,4 +1,4 @@
-"""Tuning: the result of `tune`, with each setting that it tried."""
+"""Tuning: the result of `tune`, with all settings that it tried."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from conduit_lab.runtime.measuring.tuning import Tuned, write_tuning
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting against the best so far: seconds per call `before` and `after`, and the `speed`.
+    """One setting compared with the best so far: seconds per call `before` and `after`, `speed`.
 
-    `speed` is `before / after`. `kept` says whether it is one of the best settings in the end;
-    `note` has the reason of one that was not measured, or faster only at first.
+    `speed` is `before / after`. `kept` is whether it is among the final settings; `note` explains a
+    setting that was not measured, or was faster only at first.
     """
 
     setting: str
@@ -33,9 +33,8 @@ class Trial:
 class Tuning(Viewed):
     """The result of `tune`: the `best` settings, the `trials`, and a timing per batch size.
 
-    `rows` are the samples that a trial ran on. `speed` is how many times as fast as onnxruntime's
-    own choice the best settings are on them, measured again at the end; 1 where that choice is the
-    best.
+    `rows` is the number of samples per trial. `speed` is the speed-up of the best settings over
+    onnxruntime's own choice on them, measured again at the end; 1 if that choice is the best.
     """
 
     name: str

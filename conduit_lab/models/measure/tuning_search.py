@@ -1,4 +1,4 @@
-"""TuningSearch: one setting after the other, each measured against the best so far."""
+"""TuningSearch: try one setting after another, each measured against the best so far."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from conduit_lab.runtime.sessions.npz import Dense
 from conduit_lab.runtime.sessions.session import Options, Session
 
 _BATCH_SIZES = tuple(2**i for i in range(11))  # up to 1024
-# of the answers with a faster setting; TF32 on a GPU has 1e-3
+# between answers; TF32 on a GPU has 1e-3
 _MAX_RELATIVE_DIFFERENCE = 0.01
 
 GraphSession = Session | Dense
@@ -54,7 +54,7 @@ class TuningSearch:
         if isinstance(best, Dense):
             return options, best, 1.0
         settings = list(_settings(asked, best))
-        share = 0.8 * seconds / (len(settings) + 2)  # the rest is for opening
+        share = 0.8 * seconds / (len(settings) + 2)  # the rest is for opening sessions
         for setting, change in settings:
             if "threads" in change and best.device != "cpu":
                 continue
@@ -74,17 +74,17 @@ class TuningSearch:
         return asked, best, 1.0
 
     def batches(self, session: GraphSession, layout: Layout, seconds: float) -> list[Timing]:
-        """Return timings of the first piece, repeated to each batch size that there is time for."""
+        """Return timings of the first piece, repeated to as many batch sizes as time allows."""
         (piece,) = self.pieces
         calls: list[TimedCall] = []
         for size in _BATCH_SIZES:
             call = _call(session, [layout.repeat(piece, size)])
             try:
                 call()
-            except ConduitError:  # out of memory, or the graph fixes its number of rows after all
+            except ConduitError:  # out of memory, or the graph does fix its number of rows
                 break
             calls.append(call)
-            # the next size takes about half of it, and all sizes before it the other half
+            # the next size takes about half of it, all previous sizes the other half
             doubled = 4 * seconds_of(call)
             if min_measure_seconds(doubled) > max(self.end - perf_counter(), seconds / 10):
                 break
@@ -122,7 +122,7 @@ class TuningSearch:
         turns = measure([old, new], seconds, pause=PAUSE_SECONDS)
         slow, fast = map(median_seconds, turns)
         speed = slow / fast
-        kept = min(speed, speedup(*turns)) > NOISE_RATIO  # both over all and round by round
+        kept = min(speed, speedup(*turns)) > NOISE_RATIO  # both overall and round by round
         note = "not round by round" if speed > NOISE_RATIO and not kept else ""
         self.trials.append(Trial(setting, slow, fast, speed, kept, note))
         return (rival, True) if kept else (best, False)
@@ -132,7 +132,7 @@ class TuningSearch:
 
 
 def _settings(asked: Options, default: Session) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the settings to try, one dimension after the other: a name and the changed options."""
+    """Yield the settings to try, one dimension after another: a name and the changed options."""
     if asked.device == "auto":
         for device in _other_devices(default.device):
             yield f"device {device}", {"device": device, "fallback": False}

@@ -1,4 +1,4 @@
-"""Classifier: labels and logits of a folder, shared by text and token classifiers."""
+"""Classifier: a folder's labels and logits, shared by text and token classifiers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from conduit_lab.models.text.tokenizer import Tokenizer
 from conduit_lab.runtime.batching.unbatched import batcher_of
 from conduit_lab.runtime.sessions.cache import Shared
 
-_DEFAULT_MAX_TOKENS = 512  # where no file states a length
+_DEFAULT_MAX_TOKENS = 512  # if no file states a length
 _MAX_SHOWN_LABELS = 12
 
 
@@ -32,16 +32,16 @@ class OpenedClassifier(OpenedText[LogitsGraph]):
 
 
 class Classifier(TextModel[OpenedClassifier]):
-    """A folder with a graph that gives logits, `tokenizer.json` and `config.json`.
+    """A folder with a graph that returns logits, `tokenizer.json` and `config.json`.
 
     `labels` are class names in the order of the logits (default: `id2label` of the config).
-    `variant` chooses another graph than `model.onnx`: "int8" is `model_int8.onnx`. `device`,
-    `fallback` and `timeout` are those of `Options`. Opened at `open()`, or at the first use.
+    `variant` selects a graph other than `model.onnx`: "int8" is `model_int8.onnx`. `device`,
+    `fallback` and `timeout` are those of `Options`. Opened by `open()` or on first use.
     """
 
     kind = "predict"
     main_call = "predict(texts)"
-    what: ClassVar[str]  # names the model in errors
+    what: ClassVar[str]  # names the model in errors, with its article
     by_token: ClassVar[bool]
 
     def __init__(
@@ -62,10 +62,10 @@ class Classifier(TextModel[OpenedClassifier]):
 
     @abstractmethod
     def _scores(self, config: Mapping[str, Any]) -> Postprocess:
-        """Return the function from logits to one score per label."""
+        """Return the function that converts logits to one score per label."""
 
     def _postprocess(self, config: Mapping[str, Any]) -> Postprocess:
-        """Return the function from logits to the numbers that `_whole` needs: the scores."""
+        """Return the function that converts logits to the input of `_whole`: the scores."""
         return self._scores(config)
 
     def _open(self) -> OpenedClassifier:
@@ -112,7 +112,7 @@ class Classifier(TextModel[OpenedClassifier]):
 
 
 def _labels(where: str, config: Mapping[str, Any], width: int) -> list[str]:
-    """Return `id2label` in the order of its numbers; by default `LABEL_0`, as in transformers."""
+    """Return `id2label` in numeric order; by default `LABEL_0` and so on, as in transformers."""
     named = config.get("id2label")
     if named is None:
         return [f"LABEL_{i}" for i in range(width)]

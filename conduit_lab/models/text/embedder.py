@@ -1,4 +1,4 @@
-"""Embedder: a sentence-transformers folder that turns text into vectors."""
+"""Embedder: a sentence-transformers folder that encodes text as vectors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from conduit_lab.models.text.token_graph import TokenRows
 from conduit_lab.models.text.tokenizer import Tokenizer
 from conduit_lab.runtime.batching.unbatched import batcher_of
 
-_DEFAULT_MAX_TOKENS = 256  # where no file states a length
+_DEFAULT_MAX_TOKENS = 256  # if no file states a length
 _UNLIMITED_TOKENS = 2**30
 # names of the prompt for stored texts, in the order of sentence-transformers
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
@@ -33,13 +33,13 @@ class _Opened(OpenedText[Encoder]):
 
     @cached_property
     def counter(self) -> Tokenizer:
-        """The tokenizer without a limit."""
+        """The tokenizer without a length limit."""
         file = self.folder.body / "tokenizer.json"
         return Tokenizer(file, _UNLIMITED_TOKENS, lower_case=self.folder.lower_case)
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the graph, the tokenizer with its length, the prompts and the pooling head."""
+        """A hash of the graph, the tokenizer and its limit, the prompts and the pooling head."""
         folder, encoder = self.folder, self.token_graph
         tokenizer = self.tokenizer.backend.to_str()
         digest = sha256()
@@ -69,11 +69,11 @@ class _Opened(OpenedText[Encoder]):
 class Embedder(TextModel[_Opened]):
     """An embedding folder: `model.onnx`, `tokenizer.json` and sentence-transformers' configs.
 
-    `modules.json` states how tokens become a vector: pooling, dense layers, unit length. Without
-    it they are pooled as in `1_Pooling/config.json` (mean by default) and scaled to unit length. A
-    graph that gives one vector per text is not pooled again. `variant` chooses another graph than
-    `model.onnx`: "int8" is `model_int8.onnx`; both may lie in the folder `onnx/`. `device`,
-    `fallback` and `timeout` are those of `Options`. Opened at `open()`, or at the first use.
+    `modules.json` defines how token vectors become one vector: pooling, dense layers, unit length.
+    Without it they are pooled as in `1_Pooling/config.json` (mean by default) and scaled to unit
+    length. A graph that returns one vector per text is not pooled again. `variant` chooses another
+    graph than `model.onnx`: "int8" is `model_int8.onnx`; both may be in the folder `onnx/`.
+    `device`, `fallback` and `timeout` are those of `Options`. Opened by `open()` or on first use.
     """
 
     kind = "encode"
@@ -107,7 +107,7 @@ class Embedder(TextModel[_Opened]):
 
     @property
     def fingerprint(self) -> str:
-        """A hash of everything that its vectors depend on, wherever it lies; 64 hex digits."""
+        """A hash of everything that the vectors depend on, in any location; 64 hex digits."""
         return self._parts().fingerprint
 
     @property
@@ -116,11 +116,11 @@ class Embedder(TextModel[_Opened]):
         return dict(self._parts().folder.prompts)
 
     def count_tokens(self, text: str) -> int:
-        """Return the number of tokens of a text of any length, special tokens included."""
+        """Return the number of tokens of a text of any length, including special tokens."""
         return len(self._parts().counter.ids([text])[0])
 
     def count_read(self, texts: Sequence[str]) -> tuple[int, int]:
-        """Return the number of tokens that `encode` reads of texts, and of those that it cuts."""
+        """Return the number of tokens that `encode` reads from texts, and that it truncates."""
         encodings = self._parts().tokenizer.encode(texts)
         tokens = sum(len(encoding.ids) for encoding in encodings)
         return tokens, sum(bool(encoding.overflowing) for encoding in encodings)
@@ -137,12 +137,12 @@ class Embedder(TextModel[_Opened]):
     ) -> FloatArray:
         """Encode one text to float32 `[dimension]`, or several to `[n, dimension]`.
 
-        Several texts are a list, tuple, 1-D array or Series. `prompt` is put before each text;
-        `prompt_name` is one of the folder's own. Without either its default is used, if any.
-        `batch_size` is the number of texts per run; by default it depends on their length. Where
-        a graph's vectors depend on the rest of the batch, as with dynamic int8, the default is 1:
-        more are faster there, and a little less exact. Raises `ModelInputError` for anything else
-        than text and for an unknown prompt.
+        Several texts are a list, tuple, 1-D array or Series. `prompt` is prepended to each text;
+        `prompt_name` selects one of the folder's prompts. Without either, the folder's default is
+        used, if any. `batch_size` is the number of texts per run; by default it depends on their
+        length. If a graph's vectors depend on the rest of the batch, as with dynamic int8, the
+        default is 1: larger batches are faster but slightly less exact. Raises `ModelInputError`
+        for anything other than text and for an unknown prompt.
         """
         return self._traced(
             texts,
@@ -151,7 +151,7 @@ class Embedder(TextModel[_Opened]):
         )
 
     def run_again(self, value: Any, arguments: Any) -> FloatArray:
-        """Encode the texts of an earlier span with its prompt."""
+        """Encode the texts of an earlier span again with its prompt."""
         return self._encode(value, *arguments) if len(arguments) == 3 else self.run(value)
 
     def encode_query(self, texts: Texts) -> FloatArray:
@@ -164,7 +164,7 @@ class Embedder(TextModel[_Opened]):
 
     @property
     def document_prompt(self) -> str:
-        """The text that `encode_document` puts before each text, or ""."""
+        """The text that `encode_document` prepends to each text, or ""."""
         return self._prompt(self._parts().folder, self._first_prompt(*_DOCUMENT_PROMPTS), None)
 
     def _first_prompt(self, *names: str) -> str | None:
@@ -209,7 +209,7 @@ class Embedder(TextModel[_Opened]):
         return answer
 
     def _prompt(self, folder: Folder, name: str | None, text: str | None) -> str:
-        """Return the prompt by its name or its text, by default the folder's default."""
+        """Return the prompt given by name or text, by default the folder's default."""
         if name is not None and text is not None:
             raise ModelInputError(f"{self.name!r} expects prompt_name or prompt, got both")
         if text is not None and not isinstance(text, str):

@@ -1,4 +1,4 @@
-"""Encoder: token ids to vectors, by one opened graph and the folder's pooling and layers."""
+"""Encoder: encode token ids as vectors with an opened graph and the folder's pooling and layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conduit_lab.models.text.token_graph import TRIAL_ROWS, TokenGraph, TokenRow
 from conduit_lab.models.text.tokenizer import pad_rows
 from conduit_lab.runtime.sessions.cache import Shared
 
-# of a vector's length, unbatched to batched: float16 stays below 1e-3, dynamic int8 above 0.04
+# relative to a vector's length, batched or not: float16 stays below 1e-3, dynamic int8 above 0.04
 _BATCH_TOLERANCE = 5e-3
 
 
@@ -25,8 +25,8 @@ class Encoder(TokenGraph):
     """An opened graph with the pooling and the layers after it; its vectors have `dimension`."""
 
     def __init__(self, folder: Folder, shared: Shared, tokens: int, padding: int = 0) -> None:
-        """Check that the graph fits the folder's configs and a tokenizer of `tokens` tokens."""
-        super().__init__(display(folder.path), shared, "embedding model", padding)
+        """Check that the graph matches the folder's configs and a tokenizer of `tokens` tokens."""
+        super().__init__(display(folder.path), shared, "an embedding model", padding)
         self._output = _output(self.where, shared.outputs, listed=folder.listed)
         self.pooling: Pooling | None = None
         self.layers: tuple[Layer, ...] = ()
@@ -60,7 +60,7 @@ class Encoder(TokenGraph):
         )
 
     def _checked(self, hidden: Array, n: int) -> FloatArray:
-        """Return the output as float32; refuse one without a vector per text or per token."""
+        """Return the output as float32; reject it unless it has a vector per text or per token."""
         if hidden.ndim not in (2, 3) or hidden.dtype.kind != "f" or len(hidden) != n:
             raise ModelLoadError(
                 f"{self.where} has a graph that gives {describe(hidden)} for "
@@ -80,7 +80,7 @@ class Encoder(TokenGraph):
                 width = layer.weight.shape[1]
 
     def __call__(self, items: Sequence[TokenRows]) -> list[FloatArray]:
-        """Return the vectors of several callers, batched together where rows are independent."""
+        """Return the vectors of several callers, batched together if rows are independent."""
         if len(items) == 1:
             return [self.vectors(items[0])]
         sizes = [len(item.ids) for item in items]
@@ -95,7 +95,7 @@ class Encoder(TokenGraph):
     def _vectors(self, rows: TokenRows, skipped: Array, batch_size: int | None) -> FloatArray:
         places = list(self.batches(rows.ids, batch_size))
         parts = []
-        # by tokens: the longest texts come first, and their number would mislead about the rest
+        # by tokens: the longest texts come first, so a count of texts would mislead
         lengths = np.fromiter(map(len, rows.ids), np.int64, len(rows.ids))
         per_token = len(lengths) / max(1, lengths.sum())
         with inner_progress(len(lengths), "text") as job:
@@ -126,15 +126,15 @@ class Encoder(TokenGraph):
 
 
 def _output(where: str, specs: tuple[TensorSpec, ...], *, listed: bool) -> int:
-    """Return the index of the output to use: token vectors with `modules.json`, else the vector.
+    """Return the index of the output to use: token vectors with `modules.json`, else one vector.
 
-    Never a BERT's second output, `pooler_output`, nor logits.
+    BERT's second output, `pooler_output`, and logits are never used.
     """
     names = [spec.name for spec in specs]
     places = [place for place, name in enumerate(names) if not name.endswith("logits")]
     if not places:
         raise ModelLoadError(
-            f"{where} is no embedding model: its graph gives {', '.join(names)}; "
+            f"{where} is not an embedding model: its graph returns {', '.join(names)}; "
             "export it without its head, with optimum-cli export onnx --task feature-extraction"
         )
     if not listed:
@@ -144,7 +144,7 @@ def _output(where: str, specs: tuple[TensorSpec, ...], *, listed: bool) -> int:
 
 
 def _remaining(width: int, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """Return the layers that a graph with its own pooling leaves to do.
+    """Return the layers still to apply after a graph with its own pooling.
 
     A vector as wide as the last dense layer's output shows that the graph has the dense layers.
     """

@@ -1,4 +1,4 @@
-"""Entity: a labelled span of a text; Entities: those of one text."""
+"""Entity: a labelled span of a text; Entities: the entities of one text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Entity:
 
 
 class Entities(Sequence[Entity], Viewed):
-    """The entities of one text, in its order; in JSON a list of objects."""
+    """The entities of one text, in text order; in JSON a list of objects."""
 
     def __init__(self, entities: Sequence[Entity]) -> None:
         self._entities = tuple(entities)

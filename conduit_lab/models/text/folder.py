@@ -1,4 +1,4 @@
-"""Folder: the configs of an embedding model, in the layout of sentence-transformers."""
+"""Folder: the configs of an embedding model in sentence-transformers' layout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from conduit_lab.models.graphs import choose_graph, find_graphs
 from conduit_lab.models.text.pooling import DenseLayer, Layer, Normalize, Pooling
 
 _MODULES = ("Transformer", "Pooling", "Dense", "Normalize", "Dropout")
-# of sentence_<name>_config.json; today "bert" is written for all architectures
+# in sentence_<name>_config.json; newer versions write "bert" for all architectures
 _CONFIG_NAMES = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 
 
@@ -23,9 +23,9 @@ class Folder:
     """An embedding model folder: its graphs by variant (`""` is `model.onnx`) and its configs.
 
     `listed` is whether there is a `modules.json`; without one the vectors are pooled as in
-    `1_Pooling`, the mean by default, and scaled to unit length. `pooling` is None where the
-    modules have none. `body` is the folder of the transformer's own files, `max_length` the
-    maximum of tokens in sentence-transformers' config, or None.
+    `1_Pooling`, the mean by default, and scaled to unit length. `pooling` is None if the modules
+    have none. `body` is the folder of the transformer's own files, `max_length` the maximum number
+    of tokens in sentence-transformers' config, or None.
     """
 
     path: Path
@@ -41,7 +41,7 @@ class Folder:
 
     @classmethod
     def read(cls, path: Path) -> Folder:
-        """Read the configs and the weights of dense layers; `ModelLoadError` names a bad file."""
+        """Read the configs and the weights of dense layers; raises `ModelLoadError`."""
         modules = _modules(path)
         body = path if modules is None else path / modules[0][1]
         named = (read_config(body / f"sentence_{name}_config.json") for name in _CONFIG_NAMES)
@@ -69,7 +69,7 @@ class Folder:
         )
 
     def graph(self, variant: str | None) -> Path:
-        """Return `model.onnx`, or the graph of a variant; `ModelLoadError` lists the graphs."""
+        """Return `model.onnx` or the graph of a variant; `ModelLoadError` lists the graphs."""
         return choose_graph(self.graphs, variant, self.path)
 
 
@@ -82,7 +82,7 @@ def _modules(path: Path) -> list[tuple[str, str]] | None:
     entries = read_json(file)
     objects = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
     if not objects or not entries:
-        raise ModelLoadError(f"{where} is no list of modules: download or save the model again")
+        raise ModelLoadError(f"{where} is not a list of modules: download or save the model again")
     modules = [(_kind(entry, where), _folder(entry, where, path)) for entry in entries]
     kinds = [kind for kind, _ in modules]
     if kinds[0] != "Transformer" or "Transformer" in kinds[1:] or "Pooling" in kinds[2:]:
@@ -155,7 +155,7 @@ def _prompts(config: Mapping[str, Any], where: str) -> tuple[dict[str, str], str
 
 
 def _max_length(body: Path, lengths: Mapping[str, Any]) -> int | None:
-    """Return the maximum of tokens in sentence-transformers' config, or None."""
+    """Return the maximum number of tokens in sentence-transformers' config, or None."""
     own = lengths.get("max_seq_length")
     if own is not None and (not isinstance(own, int) or isinstance(own, bool) or own < 1):
         raise ModelLoadError(

@@ -1,4 +1,4 @@
-"""LogitsGraph: a graph that gives logits per text, per pair of texts or per token."""
+"""LogitsGraph: a graph that returns logits per text, per pair of texts or per token."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from conduit_lab.models.text.tokenizer import Tokenizer
 from conduit_lab.runtime.sessions.cache import Shared
 
 Postprocess = Callable[[FloatArray], FloatArray]  # along the last axis of the logits
-# of a logit's size or of one: dynamic int8 moves logits further when other rows share their run
+# relative for logits above 1, else absolute; dynamic int8 exceeds it if other rows share the run
 _TOLERANCE = 0.02
 
 
 class LogitsGraph(TokenGraph):
-    """A graph that gives logits: `[n, width]`, or with `by_token` `[n, tokens, width]`.
+    """A graph that returns logits: `[n, width]`, or with `by_token` `[n, tokens, width]`.
 
-    `postprocess` turns the logits of a run into its answers. With `pairs` the first run, which
-    checks the graph, is of pairs of texts.
+    `postprocess` converts the logits of a run to answers. With `pairs` the first run, which checks
+    the graph, uses pairs of texts.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class LogitsGraph(TokenGraph):
         return single
 
     def __call__(self, items: Sequence[TokenRows]) -> list[list[FloatArray]]:
-        """Return the answers of several callers, batched together where rows are independent."""
+        """Return the answers of several callers, batched together if rows are independent."""
         answers = self.answers(_concatenated(items))
         ends = np.cumsum([len(item.ids) for item in items])
         return [answers[end - len(item.ids) : end] for item, end in zip(items, ends, strict=True)]
 
     def answers(self, rows: TokenRows) -> list[FloatArray]:
-        """Return the postprocessed logits of each row; by token, without those of its padding."""
+        """Return the postprocessed logits of each row; by token, without padding."""
         answers: list[FloatArray] = [np.empty(0, np.float32)] * len(rows.ids)
         # a long text has several rows with a label per token
         with inner_progress(len(rows.ids), "row" if self._by_token else "text") as job:
@@ -88,7 +88,7 @@ class LogitsGraph(TokenGraph):
 
 
 def _concatenated(items: Sequence[TokenRows]) -> TokenRows:
-    """Return the rows of all items, of which all or none have types."""
+    """Return the rows of all items; either all or none of them have types."""
     if len(items) == 1:
         return items[0]
     ids = [row for item in items for row in item.ids]
@@ -96,7 +96,7 @@ def _concatenated(items: Sequence[TokenRows]) -> TokenRows:
 
 
 def _trial_rows(tokenizer: Tokenizer, *, pairs: bool) -> TokenRows:
-    """Return short rows with tokens from all over the vocabulary, special tokens around them.
+    """Return short rows with tokens from the whole vocabulary, between special tokens.
 
     The vocabulary's last token comes first: a graph of another model may not have it.
     """

@@ -1,6 +1,6 @@
-"""Pooling: a graph's token vectors to one vector per text, with dense layers and unit length.
+"""Pooling: reduce token vectors to one vector per text, with dense layers and unit length.
 
-The modes and their order are those of sentence-transformers' `Pooling`, `Dense` and `Normalize`
+The modes and their order match sentence-transformers' `Pooling`, `Dense` and `Normalize`
 modules (release 6.2).
 """
 
@@ -28,14 +28,14 @@ _SWITCHES = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-# PyTorch's modules that NumPy computes alike; `.npz` files have GELU in its tanh form only
+# PyTorch modules with the same result in NumPy; `.npz` files have only the tanh form of GELU
 _ACTIVATIONS = {"Identity": "identity", "Tanh": "tanh", "ReLU": "relu", "Sigmoid": "sigmoid"}
-_MIN_WEIGHT = 1e-9  # the divisor of a text without tokens, as in sentence-transformers
+_MIN_WEIGHT = 1e-9  # divisor for a text without tokens, as in sentence-transformers
 
 
 @dataclass(frozen=True)
 class Pooling:
-    """One vector from a text's token vectors; several modes are concatenated.
+    """Pools a text's token vectors to one vector; several modes are concatenated.
 
     Without `include_prompt` the tokens of the prompt are left out.
     """
@@ -45,7 +45,7 @@ class Pooling:
 
     @classmethod
     def of(cls, config: Mapping[str, Any], where: str) -> Pooling:
-        """Read `1_Pooling/config.json`, in its old or new form; `ModelLoadError` names the file."""
+        """Read `1_Pooling/config.json`, in its old or new form; raises `ModelLoadError`."""
         given = config.get("pooling_mode")
         if given is None:
             on = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
@@ -63,7 +63,7 @@ class Pooling:
     def __call__(self, tokens: FloatArray, mask: Array) -> FloatArray:
         """Pool float32 `[n, tokens, d]`, with a mask `[n, tokens]`, to `[n, len(modes) * d]`.
 
-        A text without tokens gives zeros.
+        A text without tokens becomes zeros.
         """
         weights = mask.astype(np.float32)
         pooled = np.concatenate(
@@ -87,7 +87,7 @@ class DenseLayer:
 
     @classmethod
     def read(cls, folder: Path, config: Mapping[str, Any]) -> DenseLayer:
-        """Read the weights of a Dense module; `ModelLoadError` names the file."""
+        """Read the weights of a Dense module; raises `ModelLoadError`."""
         activation = _activation(config, display(folder / "config.json"))
         file = folder / "model.safetensors"
         tensors = _tensors(file)
@@ -161,7 +161,7 @@ def _mean(tokens: FloatArray, weights: FloatArray) -> FloatArray:
 
 
 def _mean_sqrt(tokens: FloatArray, mask: FloatArray) -> FloatArray:
-    """Divide the sum by the root of the count: longer texts get longer vectors."""
+    """Divide the sum by the square root of the count: longer texts get longer vectors."""
     root: FloatArray = np.sqrt(_count(mask))
     return _sum(tokens, mask) / root
 
@@ -187,7 +187,7 @@ def _pick(tokens: FloatArray, places: Array) -> FloatArray:
 
 
 def _sum(tokens: FloatArray, weights: FloatArray) -> FloatArray:
-    # a matrix product, which needs no weighted copy of all tokens
+    # a matrix product needs no weighted copy of all tokens
     total: FloatArray = np.matmul(weights[:, None, :], tokens)[:, 0]
     return total
 
@@ -198,7 +198,7 @@ def _count(weights: FloatArray) -> FloatArray:
 
 
 def _activation(config: Mapping[str, Any], where: str) -> str:
-    """Return NumPy's name of a Dense module's activation; refuse a module in another place."""
+    """Return the activation's name of a Dense module; reject a module not on the pooled vector."""
     given = config.get("activation_function", "torch.nn.modules.activation.Tanh")
     name = given.rpartition(".")[2] if str(given).startswith("torch.") else ""
     if name not in _ACTIVATIONS:

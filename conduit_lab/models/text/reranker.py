@@ -27,16 +27,16 @@ from conduit_lab.models.text.tokenized_model import (
 from conduit_lab.models.text.tokenizer import Tokenizer
 from conduit_lab.runtime.sessions.cache import Shared
 
-_DEFAULT_MAX_TOKENS = 512  # of query and passage together, where no file states a length
+_DEFAULT_MAX_TOKENS = 512  # of query and passage together, if no file states a length
 
 
 class Reranker(TokenizedModel[OpenedTokens["_Scorer"]]):
     """A cross-encoder folder: a graph with one score or two classes per pair of texts.
 
     The folder has `tokenizer.json` and `config.json`, in the layout of sentence-transformers and
-    of Hugging Face's sequence classification; `model.onnx` lies in it or in `onnx/`. `variant`
-    chooses another graph than `model.onnx`: "int8" is `model_int8.onnx`. `device`, `fallback` and
-    `timeout` are those of `Options`. Opened at `open()`, or at the first use.
+    of Hugging Face's sequence classification; `model.onnx` is in it or in `onnx/`. `variant`
+    selects a graph other than `model.onnx`: "int8" is `model_int8.onnx`. `device`, `fallback` and
+    `timeout` are those of `Options`. Opened by `open()` or on first use.
     """
 
     kind = "predict"
@@ -61,10 +61,10 @@ class Reranker(TokenizedModel[OpenedTokens["_Scorer"]]):
     def score(self, query: str, passages: Sequence[str]) -> FloatArray:
         """Score how well each passage answers the query: float32 `[n]`, higher is better.
 
-        The score is the model's logit, of a model with two classes the second logit less the
-        first; 1 / (1 + exp(-score)) is the probability that the model was trained to give. A pair
-        longer than `max_length` tokens is truncated at the end of the longer text; the trace
-        reports it. Raises `ModelInputError` for anything else than text.
+        The score is the model's logit, or for two classes the second logit minus the first; 1 / (1
+        + exp(-score)) is the probability that the model was trained to predict. A pair longer than
+        `max_length` tokens is truncated at the end of the longer text; the trace reports it. Raises
+        `ModelInputError` for anything other than text.
         """
         return self._traced(
             {"query": query, "passages": passages}, lambda: self._score(query, passages)
@@ -84,7 +84,7 @@ class Reranker(TokenizedModel[OpenedTokens["_Scorer"]]):
         return self._score(value["query"], value["passages"])
 
     def repeat(self, sample: Any, rows: int | None = None) -> tuple[Any, int]:
-        """Return a sample with its passages repeated to `rows` or as they are, and their number."""
+        """Return a sample, its passages optionally repeated to `rows`, and their number."""
         passages = list(sample["passages"])
         given = list(islice(cycle(passages), rows or len(passages)))
         return {**sample, "passages": given}, len(given)
@@ -128,7 +128,7 @@ class _Scorer(LogitsGraph):
                 f"a length of {tokenizer.max_length} is too few"
             )
         super().__init__(
-            where, shared, "cross-encoder", tokenizer, padding, pairs=True, postprocess=_scores
+            where, shared, "a cross-encoder", tokenizer, padding, pairs=True, postprocess=_scores
         )
         if self.width > 2:
             raise ModelLoadError(
@@ -139,6 +139,6 @@ class _Scorer(LogitsGraph):
 
 
 def _scores(logits: FloatArray) -> FloatArray:
-    """Return float32 `[n]`: the only logit, or the second less the first."""
+    """Return float32 `[n]`: the only logit, or the second minus the first."""
     scores: FloatArray = logits[:, -1] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
     return scores

@@ -1,4 +1,4 @@
-"""Shortener: a prefix of a very long text that has the same first tokens."""
+"""Shortener: cut very long texts to a prefix with the same first tokens."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from functools import cached_property
 from typing import Any
 
 _TOKEN_CHARACTERS = 8  # of the first attempt, per token
-_WHOLE_ATTEMPTS = 4  # a text up to this many first attempts long is tokenised whole
-_SLACK_WORDS = 8  # after the last token: a cut changes at most the last two words
+_WHOLE_ATTEMPTS = 4  # times the first attempt; texts up to this length are tokenised whole
+_SLACK_WORDS = 8  # after the last token: cutting changes at most the last two words
 _SLACK_TOKENS = 100  # at the end of a prefix, which may belong to a longer word
 _RUN_CHARACTERS = 1000  # of an unknown word that are kept
 _CHUNK_CHARACTERS = 2**16
 _DIGITS = dict.fromkeys(map(ord, "0123456789"))
 _BLANKS = " \t\n\r"
-# each is a word of its own in a BERT
+# BERT treats each as a separate word
 _SPLIT = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _PLAIN_KINDS = {
     "NoneType",
@@ -29,10 +29,10 @@ _PLAIN_KINDS = {
 
 
 class Shortener:
-    """Cuts texts to a prefix with the same first `max_length` tokens, and more tokens than that.
+    """Cuts texts to a prefix with the same first `max_length` tokens and at least one more.
 
     `backend` is a tokenizer that truncates to `max_length`. A text stays whole if no prefix is
-    certain to have the same tokens.
+    guaranteed to have the same tokens.
     """
 
     def __init__(self, backend: Any, max_length: int) -> None:
@@ -40,7 +40,7 @@ class Shortener:
         self._max_length = max_length
         self._first = _TOKEN_CHARACTERS * max_length
         self.limit = _WHOLE_ATTEMPTS * self._first
-        # lower: the backend makes windows of each part of one text with each part of the other
+        # lower: the backend combines each window of one text with each window of the other
         self.pair_limit = self._first
 
     def __call__(self, text: str, above: int = 0, times: int = _WHOLE_ATTEMPTS) -> str:
@@ -68,13 +68,13 @@ class Shortener:
     def pair(self, first: str, second: str) -> tuple[str, str]:
         """Return prefixes of two texts that keep the order of their token counts.
 
-        Truncation to an odd length leaves the text with more tokens one more, so the shorter of
-        two long texts is counted exactly.
+        Truncation to an odd length leaves one more token of the longer text, so the shorter of two
+        long texts is counted exactly.
         """
         swapped = len(first) > len(second)
         small, big = (second, first) if swapped else (first, second)
         least = self._tokens(small)
-        most = self._tokens(self(big, least, 1))  # a lower bound where it exceeds `least`
+        most = self._tokens(self(big, least, 1))  # a lower bound if it exceeds `least`
         if most < least or (most == least and swapped):
             big, small, swapped = small, big, not swapped
         small = self(small, 0, 1)
@@ -92,15 +92,15 @@ class Shortener:
 
     @cached_property
     def _longest(self) -> int:
-        """Characters of the longest token."""
+        """The length of the longest token in characters."""
         return max(map(len, self._backend.get_vocab()), default=0)
 
     def _agree(self, text: str, size: int) -> bool:
         """Return whether all prefixes shorter than `size` by up to a token have the same tokens.
 
-        One of them ends where a token of the whole text does, and has its tokens up to there: in
-        byte-pair encoding no merge crosses that place, with unigrams the best path to it does not
-        depend on the text after it.
+        One of them ends at a token boundary of the whole text and has its tokens up to there: in
+        byte-pair encoding no merge crosses that boundary, and with unigrams the best path to it
+        does not depend on the text after it.
         """
         if self._longest >= size:
             return False
@@ -117,11 +117,11 @@ class Shortener:
                 return False
         return first is not None
 
-    # Very long words in WordPiece, to which all of them are unknown, and long runs of blanks
+    # Very long words in WordPiece, where they are all unknown, and long runs of blanks
 
     @cached_property
     def _run(self) -> int:
-        """Characters to keep of a run, or 0 where the tokenizer may split or join one."""
+        """The number of characters to keep of a run; 0 if the tokenizer may split or join runs."""
         model, added = self._backend.model, self._backend.get_added_tokens_decoder().values()
         parts = (self._backend.normalizer, self._backend.pre_tokenizer)
         plain = {type(part).__name__ for part in parts} <= _PLAIN_KINDS
@@ -165,7 +165,7 @@ def _is_blank(text: str) -> bool:
 
 
 def _is_word(text: str) -> bool:
-    """Return whether all are letters or digits from 0 to 9, and none is a word of its own."""
+    """Return whether all characters are letters or digits, and none is a separate word."""
     if text.isascii():
         return text.isalnum()
     return text.translate(_DIGITS).isalpha() and not _SPLIT.search(text)

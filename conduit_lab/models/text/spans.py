@@ -1,4 +1,4 @@
-"""Spans: from labelled tokens to the words and entities of a text."""
+"""Spans: combine labelled tokens to words and entities of a text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LabelledToken = tuple[int, int, int, float]  # start, end, label, score
 
 _OUTSIDE = "O"
 _TAG = re.compile(r"([BIESLUM])[-_](.+)", re.DOTALL)
-# scripts without blanks between words, or with endings joined to them: each token is a word
+# scripts without blanks between words, or with attached endings: each token is a word
 _TOKEN_SCRIPTS = re.compile(
     "[\u0e00-\u109f\u1100-\u11ff\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7ff\uf900-\ufaff"
     "\U00020000-\U0003ffff]"
@@ -50,7 +50,7 @@ def _is_word(character: str) -> bool:
 
 
 def label_tags(labels: Sequence[str]) -> list[tuple[str, str]]:
-    """Return (tag, label) of each label: ("B", "PER") for "B-PER", ("", "PER") for "PER".
+    """Return (tag, label) for each label: ("B", "PER") for "B-PER", ("", "PER") for "PER".
 
     A letter is a tag only if the same label has a B or I too: "E-MAIL" alone has none.
     """
@@ -65,7 +65,7 @@ def label_tags(labels: Sequence[str]) -> list[tuple[str, str]]:
 def entities(
     text: str, found: Iterable[LabelledToken], tags: Sequence[tuple[str, str]]
 ) -> list[Entity]:
-    """Return runs of words with one label; a tag that does not fit its predecessor begins a run."""
+    """Return runs of words with one label; a tag that does not fit its predecessor starts a run."""
     runs: list[list[LabelledToken]] = []
     previous = ("", _OUTSIDE)
     for word in found:

@@ -1,4 +1,4 @@
-"""TextClassifier: a sequence-classification folder that labels a text or a pair of texts."""
+"""TextClassifier: a sequence classification folder that labels a text or a pair of texts."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _BY_PROBLEM = {"multi_label_classification": "sigmoid", "regression": "identity"
 
 
 class TextClassifier(Classifier):
-    """A sequence-classification folder: a graph with one row of logits per text.
+    """A sequence classification folder: a graph with one row of logits per text.
 
-    `problem_type` in `config.json` chooses their activation: softmax over the labels by default,
-    for `multi_label_classification` (and for a single label) a sigmoid of each, for `regression`
-    numbers as they are. A text longer than `max_length` tokens is truncated at its end, a pair at
-    the end of the longer text; the trace reports it.
+    `problem_type` in `config.json` selects their activation: softmax over the labels by default,
+    sigmoid per label for `multi_label_classification` (and for a single label), none for
+    `regression`. A text longer than `max_length` tokens is truncated at its end, a pair at the end
+    of the longer text; the trace reports it.
     """
 
-    what = "text classifier"
+    what = "a text classifier"
     by_token = False
     takes_pairs = True
 
-    # Any is for the numbers of a regression: only the folder has the kind of the answer
+    # Any is for regression: only the folder's config decides the kind of answer
     @overload
     def predict(self, texts: str | TextPair) -> Prediction | Any: ...
     @overload
@@ -45,11 +45,12 @@ class TextClassifier(Classifier):
     ) -> Prediction | Predictions | FloatArray | float:
         """Classify one text, or a list, tuple, 1-D array or Series of texts.
 
-        One text gives a `Prediction`, several `Predictions`. A pair of texts, such as premise and
-        hypothesis, is `{"text": …, "text_pair": …}`. With several labels that hold at once `label`
-        is the likeliest, and `probabilities` need not sum to 1. A regression gives a float per
-        text, or float32 `[n]`; with several outputs float32 `[outputs]` or `[n, outputs]`. Raises
-        `ModelInputError` for anything else than text, `ModelRunError` where the model gives NaN.
+        One text returns a `Prediction`, several return `Predictions`. A pair of texts, such as
+        premise and hypothesis, is `{"text": …, "text_pair": …}`. For multi-label models `label` is
+        the most likely one, and `probabilities` need not sum to 1. A regression returns a float for
+        one text and float32 `[n]` for several; with several outputs float32 `[outputs]` or `[n,
+        outputs]`. Raises `ModelInputError` for anything other than text, `ModelRunError` if the
+        model returns NaN.
         """
         answer: Prediction | Predictions | FloatArray | float
         answer = self._traced(texts, lambda: self.run(texts))
@@ -72,7 +73,7 @@ class TextClassifier(Classifier):
     def _gives(self, opened: OpenedClassifier) -> ValueSpec:
         if _activation(opened.config) != "identity":
             return "Prediction"
-        return None if len(opened.labels) == 1 else _numbers(opened)  # one number is no array
+        return None if len(opened.labels) == 1 else _numbers(opened)  # one number is not an array
 
     def _scores(self, config: Mapping[str, Any]) -> Postprocess:
         return lambda logits: ACTIVATIONS[_activation(config, logits.shape[-1])](logits)
@@ -94,7 +95,7 @@ class TextClassifier(Classifier):
         values = np.stack(rows) if rows else np.zeros((0, len(opened.labels)), np.float32)
         if np.isnan(values).any():
             raise ModelRunError(
-                f"{self.name!r} gave NaN for a label: its weights or its input are out of range"
+                f"{self.name!r} returned NaN for a label: its weights or its input are out of range"
             )
         if _activation(opened.config) == "identity":
             numbers: FloatArray = values[:, 0] if len(opened.labels) == 1 else values
@@ -116,5 +117,5 @@ def _numbers(opened: OpenedClassifier) -> tuple[TensorSpec, ...]:
 
 
 def _activation(config: Mapping[str, Any], width: int = 2) -> str:
-    """Return the activation's name; a single label has a sigmoid, as in transformers."""
+    """Return the activation's name; sigmoid for a single label, as in transformers."""
     return _BY_PROBLEM.get(str(config.get("problem_type")), "sigmoid" if width == 1 else "softmax")

@@ -1,4 +1,4 @@
-"""TextFiles: the sizes that a text model's files state, and its tokenizer, checked by them."""
+"""TextFiles: the sizes stated in a text model's files, and its tokenizer, checked against them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conduit_lab.models.text.vocabulary import Vocabulary
 from conduit_lab.runtime.sessions.text_graph import TextGraph, read_text_graph
 
 _UNLIMITED = 10**9  # transformers writes 1e30 for no limit
-# model types whose positions begin after pad_token_id, so max_position_embeddings is too large
+# model types whose positions start after pad_token_id, so max_position_embeddings is too large
 _OFFSET = (
     "camembert",
     "data2vec-text",
@@ -65,15 +65,15 @@ class TextFiles:
 
     @property
     def padding(self) -> int:
-        """The id that fills short rows: some graphs find a text's last token by it."""
+        """The id that pads short rows: some graphs use it to find a text's last token."""
         padding = _number(self.config.get("pad_token_id"), least=0) or 0
         rows = self.stated.vocabulary
         return padding if rows is None or padding < rows else 0
 
     def max_length(self, default: int, own: int | None = None) -> int:
-        """Return the maximum of tokens: `own` or the tokenizer's limit, bounded by the positions.
+        """Return the maximum number of tokens: `own` or the tokenizer's, within the positions.
 
-        `default` is returned where no file states a length.
+        `default` is returned if no file states a length.
         """
         limit = own or _number(self.named.get("model_max_length"))
         known = [limit, self.stated.positions, self._positions()]
@@ -99,7 +99,7 @@ class TextFiles:
     def tokenizer(
         self, max_length: int, *, lower_case: bool = False, stride: int | None = None
     ) -> Tokenizer:
-        """Open `tokenizer.json`; `ModelLoadError` if it is missing, broken or of another model."""
+        """Open `tokenizer.json`; raise `ModelLoadError` if it is missing, broken or mismatched."""
         file = self.body / "tokenizer.json"
         tokenizer = Tokenizer(file, max_length, lower_case=lower_case, stride=stride)
         rows = self.stated.vocabulary
@@ -108,7 +108,7 @@ class TextFiles:
 
 
 def _number(value: Any, least: int = 1) -> int | None:
-    """Return a whole number of at least `least`, or None for anything else and for no limit."""
+    """Return an integer of at least `least`, or None for anything else, including no limit."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):

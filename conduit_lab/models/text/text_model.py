@@ -1,4 +1,4 @@
-"""TextModel: the base of models that read whole texts: input checks, windows, coalesced runs."""
+"""TextModel: base class of models that read whole texts: input checks, windows, coalesced runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from conduit_lab.models.text.tokenized_model import (
 from conduit_lab.models.text.tokenizer import TextOrPair
 from conduit_lab.runtime.batching.batcher import Batcher
 
-# of one call in an event loop; tokenising more would block the loop for over a millisecond
+# per call in an event loop; tokenising more would block the loop for over a millisecond
 MAX_LOOP_CHARACTERS = 8192
 
 
@@ -45,7 +45,7 @@ TextPair = Mapping[str, str]  # {"text": …, "text_pair": …}
 
 @dataclass(frozen=True)
 class OpenedText(OpenedTokens[GraphT]):
-    """An opened folder whose runs concurrent calls share, through `batcher`."""
+    """An opened folder; concurrent calls share runs through `batcher`."""
 
     batcher: Batcher[TokenRows, Any]
 
@@ -55,7 +55,7 @@ Encode = Callable[[Sequence[Any]], TokenRows]
 
 
 class TextModel(TokenizedModel[_Parts]):
-    """A folder model that answers a text, or each text of a list, tuple, 1-D array or Series."""
+    """A folder model that processes a text, or each text of a list, tuple, 1-D array or Series."""
 
     takes_pairs = False  # {"text": …, "text_pair": …} beside a text
 
@@ -69,7 +69,7 @@ class TextModel(TokenizedModel[_Parts]):
 
     @abstractmethod
     def _encoder(self, opened: _Parts) -> Encode:
-        """Return the function that turns texts into rows of token ids."""
+        """Return the function that converts texts to rows of token ids."""
 
     @abstractmethod
     def _whole(self, opened: _Parts, parts: Sequence[tuple[Any, Any]], value: Any) -> Any:
@@ -85,7 +85,7 @@ class TextModel(TokenizedModel[_Parts]):
         return list(self(values)) if all(map(self._is_one, values)) else super().batch(values)
 
     def repeat(self, sample: Any, rows: int | None = None) -> tuple[Any, int]:
-        """Return a text or texts repeated to `rows` or as they are, and the number of texts."""
+        """Return one or more texts, optionally repeated to `rows`, and their number."""
         if self._is_one(sample) and rows in (None, 1):
             return sample, 1
         given = [sample] if self._is_one(sample) else list(sample)
@@ -150,7 +150,7 @@ class TextModel(TokenizedModel[_Parts]):
         return isinstance(value, str) or (self.takes_pairs and isinstance(value, Mapping))
 
     def _windows(self, value: Any) -> Iterator[Sequence[Any]]:
-        """Yield the texts in windows, so that a long call can be interrupted between them."""
+        """Yield the texts in windows, between which a long call can be interrupted."""
         texts: Any = [value] if self._is_one(value) else value
         if not isinstance(texts, Sequence) and _is_column(texts):
             texts = texts.tolist()

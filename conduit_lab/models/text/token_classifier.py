@@ -1,4 +1,4 @@
-"""TokenClassifier: a token-classification folder that finds labelled spans in a text."""
+"""TokenClassifier: a token classification folder that finds labelled spans in a text."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class _WindowRows(TokenRows):
 
 
 class TokenClassifier(Classifier):
-    """A token-classification folder: a graph with a row of logits per token.
+    """A token classification folder: a graph with a row of logits per token.
 
     A text longer than `max_length` tokens is read in windows that overlap by a quarter, so nothing
-    is truncated: each token has the label of the window in which it has more context on both
-    sides. A word has the label of its first token, as such models are trained. Neighbouring words
-    of one label are one entity, unless a tag (`B-`, `I-`, `E-`, `S-`, also `L-`, `U-`, `M-`) begins
-    or ends one between them; `O` is none.
+    is truncated: each token takes its label from the window that gives it more context on both
+    sides. A word takes the label of its first token, as such models are trained. Adjacent words
+    with one label form one entity, unless a tag (`B-`, `I-`, `E-`, `S-`, also `L-`, `U-`, `M-`)
+    starts or ends one between them; `O` means no entity.
     """
 
-    what = "token classifier"
+    what = "a token classifier"
     by_token = True
 
     @overload
@@ -49,9 +49,9 @@ class TokenClassifier(Classifier):
     def predict(self, texts: Texts) -> Entities | list[Entities]:
         """Find the entities of one text, or of each text of a list, tuple, 1-D array or Series.
 
-        `text[entity.start:entity.end] == entity.text` for each, in characters of the text as
-        given. `score` is the mean probability of the label over its words. Raises
-        `ModelInputError` for anything else than text, `ModelRunError` where the model gives NaN.
+        `text[entity.start:entity.end] == entity.text` holds for each, in characters of the given
+        text. `score` is the mean probability of the label over its words. Raises `ModelInputError`
+        for anything other than text, `ModelRunError` if the model returns NaN.
         """
         answer: Entities | list[Entities] = self._traced(texts, lambda: self.run(texts))
         return answer
@@ -85,7 +85,7 @@ class TokenClassifier(Classifier):
                 tokens = _tokens(windows, own, opened.tokenizer.stride)
                 if any(np.isnan(score) for *_, score in tokens):
                     raise ModelRunError(
-                        f"{self.name!r} gave NaN for a token: "
+                        f"{self.name!r} returned NaN for a token: "
                         "its weights or its input are out of range"
                     )
                 found.append(Entities(entities(text, words(text, tokens), tags)))
@@ -103,7 +103,7 @@ def _best(logits: FloatArray) -> FloatArray:
 def _tokens(
     windows: Sequence[Any], answers: Sequence[FloatArray], stride: int
 ) -> list[LabelledToken]:
-    """Return the text's own tokens; each of two windows gives half of their overlap."""
+    """Return the text's own tokens; two windows contribute half of their overlap each."""
     tokens: list[LabelledToken] = []
     for place, (window, answer) in enumerate(zip(windows, answers, strict=True)):
         own = [i for i, special in enumerate(window.special_tokens_mask) if not special]

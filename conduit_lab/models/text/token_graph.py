@@ -1,4 +1,4 @@
-"""TokenGraph: an opened graph that takes token ids, and the runs that rows of all lengths share."""
+"""TokenGraph: an opened graph that takes token ids, and runs that batch rows of all lengths."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from conduit_lab.core.spec import Array, TensorSpec
 from conduit_lab.models.text.tokenizer import pad_rows
 from conduit_lab.runtime.sessions.cache import Shared
 
-# Tokens of one run, padding included. On a CPU more of them cost time: activations no longer fit
-# the cache. Measured on two cores, where 512 is best with one thread as with two; with more cores
-# each gets 256.
+# Tokens per run, including padding. On a CPU a larger run is slower: activations no longer fit into
+# the cache. Measured on two cores, where 512 is best with one and with two threads; with more
+# cores, each core gets 256.
 MIN_CPU_RUN_TOKENS = 512
 CORE_RUN_TOKENS = 256
-DEVICE_RUN_TOKENS = 16_384  # fewer leave a GPU idle
-TRIAL_ROWS = 32  # of the first run, which shows whether other rows of a batch change an answer
+DEVICE_RUN_TOKENS = 16_384  # fewer would leave a GPU idle
+TRIAL_ROWS = 32  # of the first run, which shows whether other rows of a batch affect an answer
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -29,8 +29,8 @@ _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else o
 class TokenRows:
     """Token ids of some texts, one row per text or window, unpadded.
 
-    `types` are the token types, empty where all are 0. Pooling leaves out the first `skipped`
-    tokens of each row: those of a prompt.
+    `types` are the token types, empty if all are 0. Pooling skips the first `skipped` tokens of
+    each row, which belong to a prompt.
     """
 
     ids: Sequence[Sequence[int]]
@@ -44,11 +44,11 @@ class TokenRows:
 
 
 class TokenGraph:
-    """An opened graph that takes `input_ids`, `attention_mask` and perhaps `token_type_ids`.
+    """An opened graph that takes `input_ids`, `attention_mask` and optionally `token_type_ids`.
 
-    `where` and `kind` name the folder and its model in errors; `padding` is the id that fills the
-    shorter rows of a run. `independent` says whether a row's answer is the same with any rows
-    batched with it; where it is not, as with dynamic int8, each row has a run of its own.
+    `where` and `kind` name the folder and its model in errors; `padding` is the id that pads the
+    shorter rows of a run. `independent` is whether a row's answer is unaffected by the other rows
+    of a batch; if not, as with dynamic int8, each row is run separately.
     """
 
     def __init__(self, where: str, shared: Shared, kind: str, padding: int = 0) -> None:
@@ -62,12 +62,12 @@ class TokenGraph:
     def batches(
         self, ids: Sequence[Sequence[int]], batch_size: int | None = None
     ) -> Iterator[Array]:
-        """Yield the row indices of each run: rows of like length, so that little is padding.
+        """Yield the row indices of each run: rows of similar length, to minimize padding.
 
         By default a run has as many rows as its token budget allows.
         """
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-        # the longest first: a run that exceeds the memory fails at once
+        # longest first: a run that exceeds the memory fails immediately
         order = np.argsort(-lengths, kind="stable")
         budget = DEVICE_RUN_TOKENS
         if self.shared.device == "cpu":
@@ -93,30 +93,30 @@ class TokenGraph:
         }, mask
 
     def _first_run(self, rows: TokenRows, last: int) -> list[Array]:
-        """Return the outputs for all rows in one run; refuse a graph without ids up to `last`."""
+        """Return the outputs for all rows in one run; reject a graph without ids up to `last`."""
         feeds, _ = self._feeds(rows, np.arange(len(rows.ids)))
         try:
             return self.shared.run(feeds, len(rows.ids), count=False)
         except ModelInputError as error:
             raise ModelLoadError(
                 f"{self.where} has a graph that does not take its tokenizer's tokens up to {last}: "
-                "the tokenizer.json belongs to another model, or the graph is no text encoder "
+                "the tokenizer.json belongs to another model, or the graph is not a text encoder "
                 f"({error})"
             ) from error
 
 
 def _check_inputs(where: str, specs: tuple[TensorSpec, ...], kind: str) -> None:
-    """Refuse a graph with inputs other than tokens, and one without a mask."""
+    """Reject a graph with inputs other than tokens, or without a mask."""
     names = [spec.name for spec in specs]
     unknown = [name for name in names if name not in _INPUTS]
     if unknown:
         raise ModelLoadError(
-            f"{where} is no {kind}: its graph has the inputs {', '.join(unknown)}; "
+            f"{where} is not {kind}: its graph has the inputs {', '.join(unknown)}; "
             f"expected {', '.join(_INPUTS)}"
         )
     missing = [name for name in _INPUTS[:2] if name not in names]
     if missing:
         raise ModelLoadError(
-            f"{where} is no {kind}: its graph does not take {', '.join(missing)}, "
+            f"{where} is not {kind}: its graph does not take {', '.join(missing)}, "
             "so texts of different length cannot be batched"
         )

@@ -1,4 +1,4 @@
-"""TokenizedModel: a folder model with a graph and a tokenizer, the base of all models of texts."""
+"""TokenizedModel: a folder model with a graph and a tokenizer, the base of all text models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from conduit_lab.models.text.token_graph import TokenGraph
 from conduit_lab.models.text.tokenizer import Tokenizer
 from conduit_lab.runtime.sessions.cache import Shared
 
-MAX_WINDOW_TEXTS = 2048  # texts or pairs that are tokenised and sorted by length together
+MAX_WINDOW_TEXTS = 2048  # texts or pairs tokenised and sorted by length together
 
 GraphT = TypeVar("GraphT", bound=TokenGraph)
 
@@ -41,7 +41,7 @@ class TokenizedModel(FolderModel[_Parts]):
 
     @property
     def max_length(self) -> int:
-        """The most tokens of one run, special tokens included."""
+        """The maximum number of tokens per run, including special tokens."""
         return self._parts().tokenizer.max_length
 
     def _more_facts(self, opened: _Parts) -> list[tuple[str, str]]:
@@ -54,7 +54,7 @@ class TokenizedModel(FolderModel[_Parts]):
 
 @dataclass
 class TruncationCount:
-    """Counts the truncated ones of a call's inputs, and reports them in its span."""
+    """Counts the truncated inputs of a call and reports them in its span."""
 
     noun: str
     max_length: int

@@ -18,7 +18,7 @@ from conduit_lab.core.text import first_line
 from conduit_lab.core.views import figures
 from conduit_lab.models.text.shortening import Shortener
 
-MAX_TOKENIZER_BYTES = 128 * 2**20  # those of large multilingual models have 35 MB
+MAX_TOKENIZER_BYTES = 128 * 2**20  # large multilingual models have 35 MB
 
 _Int64Array = npt.NDArray[np.int64]
 TextOrPair = str | tuple[str, str]  # one text, or two that share a sequence
@@ -27,9 +27,9 @@ TextOrPair = str | tuple[str, str]  # one text, or two that share a sequence
 class Tokenizer:
     """The `tokenizer.json` of a model folder; text longer than `max_length` tokens is truncated.
 
-    With a `stride` a text is read whole instead, in windows of `max_length` tokens that overlap by
-    `stride`. `lower_case` overrides the file and lowers text first. `vocabulary_size` is the
-    number of tokens. Raises `ModelLoadError` naming the file, `MissingExtra` where the package
+    With a `stride`, the whole text is read instead, in windows of `max_length` tokens that overlap
+    by `stride`. `lower_case` overrides the file and lowercases text first. `vocabulary_size` is the
+    number of tokens. Raises `ModelLoadError` naming the file, `MissingExtra` if the package
     tokenizers is not installed.
     """
 
@@ -38,12 +38,12 @@ class Tokenizer:
     ) -> None:
         self.backend: Any = _backend(path)
         added = self.backend.num_special_tokens_to_add(False)
-        if max_length <= added:  # the backend then truncates nothing, without an error
+        if max_length <= added:  # the backend would silently truncate nothing
             raise ModelLoadError(
                 f"{display(path)} adds {figures.plural(added, 'token')} to each text: "
                 f"a max_seq_length of {max_length} is too few"
             )
-        # files often carry a fixed padding: 128 tokens for a short sentence
+        # files often set a fixed padding: 128 tokens for a short sentence
         self.backend.no_padding()
         self.max_length = max_length
         self._whole = stride is not None
@@ -57,7 +57,7 @@ class Tokenizer:
         self.vocabulary_size: int = self.backend.get_vocab_size()
 
     def drop(self, tokens: Collection[int]) -> None:
-        """Remove added tokens by their ids: their text is plain text from now on."""
+        """Remove added tokens by their ids: their spelling becomes plain text."""
         content = json.loads(self.backend.to_str())
         content["added_tokens"] = [
             token for token in content["added_tokens"] if token["id"] not in tokens
@@ -77,7 +77,7 @@ class Tokenizer:
         return encodings
 
     def added(self) -> tuple[list[int], list[int]]:
-        """Return the ids that the tokenizer puts before each text, and those after it."""
+        """Return the ids that the tokenizer adds before and after each text."""
         encoding = self.backend.encode("a")
         mask = encoding.special_tokens_mask
         before = mask.index(0) if 0 in mask else len(mask)
@@ -85,7 +85,7 @@ class Tokenizer:
         return encoding.ids[:before], encoding.ids[len(mask) - after :]
 
     def clean(self, text: str) -> str:
-        """Return the text without lone surrogates, and without the end that truncation drops."""
+        """Return the text without lone surrogates, and without the part that truncation drops."""
         valid = _valid(text)
         if self._whole or len(valid) <= self._shortener.limit:
             return valid
@@ -102,13 +102,13 @@ class Tokenizer:
         return Shortener(self.backend, self.max_length)
 
     def prompt_tokens(self, prompt: str) -> int:
-        """Return the number of tokens of `prompt` before a text, leading special ones included."""
+        """Return the number of tokens of `prompt` before a text, with leading special tokens."""
         mask = self.backend.encode(self.clean(prompt)).special_tokens_mask
         return len(mask) - (1 if mask and mask[-1] else 0)
 
 
 def _backend(path: Path) -> Any:
-    """Return the package's tokenizer for a file, tried on a text."""
+    """Return the package's tokenizer for a file, after a trial on a text."""
     try:
         from tokenizers import Tokenizer as Backend
     except ImportError as error:
@@ -126,10 +126,10 @@ def _backend(path: Path) -> Any:
         )
     try:
         backend = Backend.from_file(str(path))
-        backend.encode("a")  # panics where the file's parts do not fit each other
+        backend.encode("a")  # panics if the parts of the file are inconsistent
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # a bare Exception, and a panic is a BaseException
+    except BaseException as error:  # it raises plain Exception, and a panic is a BaseException
         raise ModelLoadError(
             f"{where} is not a readable tokenizer.json: {first_line(error)}"
         ) from error
@@ -137,14 +137,14 @@ def _backend(path: Path) -> Any:
 
 
 def _valid(text: str) -> str:
-    """Replace lone surrogates, which JSON strings may have and UTF-8 may not, by "?"."""
+    """Replace lone surrogates, valid in JSON strings but not in UTF-8, with "?"."""
     return text.encode("utf-8", "replace").decode()
 
 
 def pad_rows(rows: Sequence[Sequence[int]], padding: int = 0) -> tuple[_Int64Array, _Int64Array]:
-    """Return (ids, mask), int64 `[n, longest]`; shorter rows end in `padding`, where mask is 0."""
+    """Return (ids, mask), int64 `[n, longest]`; shorter rows end with `padding`, masked 0."""
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    width = max(1, int(lengths.max(initial=0)))  # "" has no tokens without special ones
+    width = max(1, int(lengths.max(initial=0)))  # "" has no tokens unless special ones are added
     filled = np.arange(width) < lengths[:, None]
     ids = np.full(filled.shape, padding, np.int64)
     ids[filled] = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))

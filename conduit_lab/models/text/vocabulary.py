@@ -9,8 +9,8 @@ from typing import Any
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.models.text.tokenizer import Tokenizer
 
-_TABLE_MULTIPLES = (8, 16, 32, 64, 128)  # embedding tables are padded to one, for speed
-# at most one row in this many has no token: multilingual MiniLM 35 of 250 037, mDeBERTa 899 of
+_TABLE_MULTIPLES = (8, 16, 32, 64, 128)  # embedding tables are padded to a multiple, for speed
+# at most one row in this many is spare: multilingual MiniLM 35 of 250 037, mDeBERTa 899 of
 # 251 000
 _ROWS_PER_SPARE = 100
 _NAMES = {"pad_token": ("[PAD]", "<pad>"), "cls_token": ("[CLS]",), "sep_token": ("[SEP]",)}
@@ -19,7 +19,7 @@ _NAMED = (*_NAMES, "unk_token", "bos_token", "eos_token", "mask_token")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The tokens that a model's files state: in `config.json` and in the tokenizer's own configs.
+    """The tokens stated in a model's files: in `config.json` and the tokenizer's own configs.
 
     `rows` is the size of the graph's embedding table, or None.
     """
@@ -30,10 +30,10 @@ class Vocabulary:
     rows: int | None
 
     def check(self, tokenizer: Tokenizer) -> None:
-        """Raise `ModelLoadError` for a tokenizer of another model.
+        """Raise `ModelLoadError` if the tokenizer belongs to another model.
 
-        Tokens that were added to the tokenizer and have no row in the model are dropped: their text
-        is plain text.
+        Tokens that were added to the tokenizer but have no row in the model are dropped: their
+        spelling is plain text.
         """
         sizes = (self.rows, self.config.get("vocab_size"))
         known: list[int] = [n for n in sizes if n is not None and _is_size(n)]
@@ -45,7 +45,7 @@ class Vocabulary:
             )
 
     def _check_size(self, tokenizer: Tokenizer, rows: int, least: int) -> None:
-        """Compare the tokenizer's ids with the model's table: `least` rows for sure, or `rows`."""
+        """Compare the tokenizer's ids with the model's table, which has `least` to `rows` rows."""
         own = tokenizer.backend.get_vocab(with_added_tokens=False)
         added = tokenizer.backend.get_added_tokens_decoder()
         last = max(own.values(), default=-1)
@@ -73,7 +73,7 @@ class Vocabulary:
         )
 
     def _other_ids(self, tokenizer: Tokenizer) -> Iterator[str]:
-        """Yield the special tokens that have another id in the configs than in the tokenizer."""
+        """Yield the special tokens whose id in the configs differs from the tokenizer's."""
         backend = tokenizer.backend
         decoder = self.named.get("added_tokens_decoder")
         for key, value in (decoder if isinstance(decoder, dict) else {}).items():
@@ -94,12 +94,13 @@ class Vocabulary:
             actual = backend.id_to_token(expected) if _is_id(expected) else None
             if actual is None or not ids or expected in ids:
                 continue
-            # a decoder may pad with its <s>, </s> or <unk>, also where its tokenizer has others
+            # a decoder may pad with its <s>, </s> or <unk>, even if its tokenizer uses another
+            # token
             if not actual.startswith("<"):
                 yield f"has {name}_id {expected} in config.json, and {ids[0]} in tokenizer.json"
 
     def _missing(self, tokenizer: Tokenizer) -> Iterator[str]:
-        """Yield the configs' special tokens if the tokenizer does not have most of them."""
+        """Yield the configs' special tokens if the tokenizer lacks most of them."""
         names = {_content(self.named.get(name)) for name in _NAMED} - {None}
         unknown = (name for name in names if name and tokenizer.backend.token_to_id(name) is None)
         missing = sorted(unknown)
@@ -109,7 +110,7 @@ class Vocabulary:
 
 
 def _content(token: Any) -> str | None:
-    """Return the text of a token that a config gives as text or as an object."""
+    """Return the text of a token that a config states as text or as an object."""
     content = token.get("content") if isinstance(token, dict) else token
     return content if isinstance(content, str) else None
 

@@ -18,7 +18,7 @@ if sys.platform == "linux":
         return struct.pack("hhqqi4x", kind, os.SEEK_SET, at, count, 0)
 
     def lock(fd: int, kind: int, at: int) -> bool:
-        """Take or release the lock of one byte; return False where another descriptor holds it."""
+        """Take or release the lock on one byte; return False if another descriptor holds it."""
         try:
             fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _request(kind, at, 1))
         except (BlockingIOError, PermissionError):

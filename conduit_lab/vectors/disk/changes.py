@@ -1,10 +1,10 @@
-"""Changes: a log of added, replaced and removed entries in the file, for incremental updates.
+"""Changes: a log in the file of added, replaced and removed entries, for incremental updates.
 
-The file's own triggers write it, in the transaction of each change, even one by an older version of
-this library. A row holds the `seq` of an entry that was put or the id of one that was removed. Its
-stamp is random: a reader that finds its last row unchanged has missed nothing since, neither
-pruned rows nor another file written over this one. The first row is empty, so that there always is
-a last.
+The file's own triggers write it in the transaction of each change, even if an older version of this
+library makes the change. A row holds the `seq` of an added or replaced entry or the id of a removed
+one. Its stamp is random: a reader that finds its last row unchanged has missed nothing since,
+neither pruned rows nor another file written over this one. The first row is empty, so there is
+always a last row.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CHANGES_SCHEMA = (
 )
 LAST = "SELECT at, stamp FROM changes ORDER BY at DESC LIMIT 1"
 STANDS = "SELECT 1 FROM changes WHERE at = ? AND stamp = ?"
-# Whether the row at a number was pruned, and so later ones too.
+# Whether the row with a number was pruned, and so perhaps later rows.
 PRUNED = "SELECT 1 FROM (SELECT min(at) AS first FROM changes) WHERE first > ?"
 REMOVED_SINCE = "SELECT DISTINCT removed FROM changes WHERE at > ? AND removed IS NOT NULL"
 PUT_SINCE = (
@@ -44,9 +44,9 @@ PUT_SINCE = (
 
 
 def start_log(connection: sqlite3.Connection) -> None:
-    """Add the log to a file that has none, in a transaction that the caller commits."""
+    """Add the log to a file without one, in a transaction that the caller commits."""
     connection.execute("BEGIN IMMEDIATE")
-    # Another process may just have added it.
+    # Another process may have just added it.
     if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'changes'").fetchone() is None:
         for statement in (*CHANGES_SCHEMA, "INSERT INTO changes (stamp) VALUES (random())"):
             connection.execute(statement)

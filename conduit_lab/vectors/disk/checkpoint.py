@@ -1,6 +1,6 @@
-"""Checkpoint: moves the write-ahead log of an idle store into its file.
+"""Checkpoint: move the write-ahead log of an idle store into its file.
 
-A plain copy of the file then has every entry.
+A plain copy of the file then contains every entry.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ class IdleCheckpoint:
         self._starting = threading.Lock()
         self._torn = False
         self._working = threading.Lock()
-        # No fork while a thread is in SQLite.
+        # Prevents a fork while a thread is in SQLite.
         forking.free_in_child(self, "_starting", "_working", torn="_torn")
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._writes = 0
 
     def record_write(self) -> None:
-        """Checkpoint once no other write follows."""
+        """Schedule a checkpoint for when no other write follows."""
         self._writes += (
-            1  # before the check below: the thread clears itself, then checks for writes
+            1  # before the check below: the thread clears itself first, then checks for writes
         )
         if self._thread is None:
             self._start()
@@ -77,7 +77,7 @@ class IdleCheckpoint:
             return
 
     def _checkpoint(self) -> bool:
-        """Checkpoint; return False where a reader or a writer prevents it."""
+        """Checkpoint; return False if a reader or a writer prevents it."""
         try:
             with closing(LiveFile(self._path)) as file:
                 if file.key != self._key:
@@ -88,8 +88,8 @@ class IdleCheckpoint:
                 if busy or pages != moved or not file.begin_write():
                     return False
                 try:
-                    # With nothing left to move this only truncates the log, so that it fits no
-                    # other file copied here.
+                    # With nothing left to move, this only truncates the log, so it cannot match
+                    # another file copied here.
                     busy, *_ = file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 finally:
                     file.end_write()

@@ -1,4 +1,4 @@
-"""Connection: SQLite connections to a store's file, and the state of that file."""
+"""Connection: SQLite connections to a store's file, and the file's state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FileStamp = tuple[int, int, int]
 
 
 def open_connection(path: Path, mode: str = "mode=rw") -> sqlite3.Connection:
-    """Return a connection that any thread may use."""
+    """Return a connection usable from any thread."""
     url = f"{path.as_uri()}?{mode}"
     timeout = PATIENCE_SECONDS
     connection = sqlite3.connect(url, uri=True, check_same_thread=False, timeout=timeout)
@@ -23,10 +23,10 @@ def open_connection(path: Path, mode: str = "mode=rw") -> sqlite3.Connection:
 
 
 def open_to_read(path: Path) -> tuple[sqlite3.Connection, bool]:
-    """Return a connection to a file that cannot be written, and whether it is opened as immutable.
+    """Return a connection to a read-only file, and whether it was opened as immutable.
 
-    Another process may write where there is a log. SQLite reads that with the wal-index, which it
-    cannot create in a read-only folder.
+    If there is a log, another process may be writing. SQLite reads the log through the wal-index,
+    which it cannot create in a read-only folder.
     """
     log, index = (Path(f"{os.path.realpath(path)}{end}") for end in ("-wal", "-shm"))
     written = log.exists() and (index.exists() or log.stat().st_size > 0)
@@ -40,13 +40,13 @@ def open_to_read(path: Path) -> tuple[sqlite3.Connection, bool]:
 
 
 def can_write(path: Path) -> bool:
-    """Return whether a file can be written, and others created beside it."""
+    """Return whether a file is writable and other files can be created beside it."""
     effective = os.access in os.supports_effective_ids
     return all(os.access(each, os.W_OK, effective_ids=effective) for each in (path, path.parent))
 
 
 def file_stamp(path: Path) -> FileStamp | None:
-    """Return numbers that change whenever a file is written or replaced; None without a file."""
+    """Return numbers that change whenever a file is written or replaced; None if it is missing."""
     try:
         found = path.stat()
     except OSError:

@@ -19,7 +19,7 @@ _NO_EMBEDDING: FloatArray = np.empty(0, np.float32)
 
 
 def create_store(path: Path, meta: Mapping[str, str]) -> None:
-    """Create the file of a new store atomically, unless there is one."""
+    """Create the file of a new store atomically, unless it exists."""
     log = Path(f"{path}-wal")
     had_log = log.exists()
     if path.exists():
@@ -48,9 +48,9 @@ def copy_store(
     *,
     replace: bool,
 ) -> None:
-    """Write a whole copy of a store as one file; `replace` allows replacing an older copy.
+    """Write a complete copy of a store to one file; `replace` allows replacing an older copy.
 
-    `embeddings`, blocks `[n, dimension]` in the order of adding, are given for a source without
+    `embeddings`, blocks `[n, dimension]` in insertion order, are required for a source without
     them; `meta` are then the first rows of the table `meta`.
     """
     placed = atomic_file if replace else atomic_new_file
@@ -70,7 +70,7 @@ def copy_store(
 def copy_without_embeddings(
     source: sqlite3.Connection, path: Path, meta: Mapping[str, str]
 ) -> list[str]:
-    """Write a new file for a snapshot, and return its ids in the order of adding."""
+    """Write a new file for a snapshot; return its ids in insertion order."""
     with closing(sqlite3.connect(path)) as copy:
         schema.create(copy, meta)
         _copy_entries(source, copy, None)
@@ -83,7 +83,7 @@ def copy_without_embeddings(
 def _copy_entries(
     source: sqlite3.Connection, copy: sqlite3.Connection, embeddings: Iterable[FloatArray] | None
 ) -> None:
-    """Write every entry to `copy`, with these embeddings or none."""
+    """Write every entry to `copy`, with the given embeddings or none."""
     rows = source.execute(f"SELECT {record.WITHOUT_EMBEDDING} FROM entries ORDER BY seq")
     pairs = (
         ((row, _NO_EMBEDDING) for row in rows)

@@ -1,4 +1,4 @@
-"""Format 1 of a store's file: no full-text index, one checksum per entry. It is only upgraded."""
+"""Format 1 of a store's file: no full-text index, one checksum per entry. Only upgraded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _READ = (
 
 
 def _entries(connection: sqlite3.Connection) -> Iterator[Fields]:
-    """Yield the fields of every entry in `entries_1`, in the order of adding; raises `Damaged`."""
+    """Yield the fields of every entry in `entries_1`, in insertion order; raises `Damaged`."""
     for row in connection.execute(_READ):
         id, embedding, metadata, content, created_at, updated_at, checksum = row
         text = f"{id}\0{metadata}" if content is None else f"{id}\0{metadata}\0{content}"
@@ -34,7 +34,7 @@ def _entries(connection: sqlite3.Connection) -> Iterator[Fields]:
 def upgrade_format(
     connection: sqlite3.Connection, path: Path | str, dimension: int, meta: Mapping[str, str]
 ) -> None:
-    """Upgrade the file at `path` to the current format atomically, with these rows in `meta`."""
+    """Upgrade the file at `path` to the current format atomically, with `meta` as its metadata."""
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         if connection.execute("SELECT value FROM meta WHERE name = 'format'").fetchone() != ("1",):

@@ -1,9 +1,9 @@
 """Lexical: full-text search over a store's contents in SQLite's FTS5.
 
-A word is a run of letters, digits and their marks. Texts and queries are folded alike (`fold`), so
-that a text matches itself in any Unicode form, and stemmed (Porter 1980), so that "returning" finds
-"returns". Text without spaces, such as Chinese, counts as one word. For the questions about the
-demo handbook the mean reciprocal rank of the right page is 0.62; without stop words it is 0.58,
+A word is a run of letters, digits and their marks. Texts and queries are folded the same way
+(`fold`), so a text matches itself in any Unicode form, and stemmed (Porter 1980), so "returning"
+finds "returns". Text without spaces, such as Chinese, counts as one word. For the questions about
+the demo handbook the mean reciprocal rank of the right page is 0.62; without stop words it is 0.58,
 without stemming 0.57, and with neither 0.56.
 """
 
@@ -23,16 +23,16 @@ from conduit_lab.vectors.arrays import BoolArray, IntArray
 _Text = TypeVar("_Text", str, None)
 Keep = Callable[[IntArray], BoolArray]
 
-# The name of `fold` in SQL. A file with words folded by other rules names another function, so bump
-# the number with the rules: the file is upgraded when it is opened, and an older version of this
-# library refuses to write to it.
+# The name of `fold` in SQL. A file whose words were folded by other rules names another function,
+# so increase the number when changing the rules: files are then upgraded on opening, and older
+# versions of this library refuse to write to them.
 FOLD = "fold_1"
 TOKENIZER = "\"porter unicode61 remove_diacritics 2 categories 'L* N* Co M*'\""
 
 
 def _schema(new: str, old: str, content: str, tokenizer: str) -> tuple[str, ...]:
-    # The texts stay in `entries` alone ("external content"), so the triggers must pass the exact
-    # indexed text to delete.
+    # The texts are stored only in `entries` ("external content"), so deleting triggers must pass
+    # the exact indexed text.
     return (
         f"CREATE VIEW texts AS SELECT seq, {content} FROM entries WHERE content IS NOT NULL",
         f"""
@@ -66,7 +66,7 @@ WORDS_SCHEMA = _schema(
     f"{FOLD}(content) AS content",
     TOKENIZER,
 )
-# Of files with unfolded texts: read where they cannot be upgraded.
+# Of files with unfolded texts, which are only read if they cannot be upgraded.
 UNFOLDED = _schema(
     "new.content", "old.content", "content", "'porter unicode61 remove_diacritics 2'"
 )
@@ -77,16 +77,16 @@ _DROP = (
     "DROP VIEW texts",
 )
 
-# FTS5's bm25 (k1 = 1.2, b = 0.75) is negative, the best the lowest. Ties in the order of adding.
+# FTS5's bm25 (k1 = 1.2, b = 0.75) is negative, lower is better. Ties are in insertion order.
 _SEARCH = "SELECT rowid, -bm25(words) AS score FROM words WHERE words MATCH ?"
 _BEST = f"{_SEARCH} ORDER BY score DESC, rowid LIMIT ?"
 _ID = "SELECT id FROM entries WHERE seq = ?"
 
-# Compares the index with all texts. Nothing else finds a flipped bit in it; 7 µs per text.
+# Compares the index with all texts, the only way to find a flipped bit in it; 7 µs per text.
 CHECK = "INSERT INTO words (words, rank) VALUES ('integrity-check', 1)"
 
-MAX_QUERY_WORDS = 64  # each costs a walk through the texts that contain it
-MAX_QUERY_CHARACTERS = 40_000  # FTS5 reads 32,768 bytes of a word
+MAX_QUERY_WORDS = 64  # each costs a scan of the texts that contain it
+MAX_QUERY_CHARACTERS = 40_000  # FTS5 reads at most 32,768 bytes of a word
 _BLOCK_HITS = 4_096  # filtered together
 
 # Accents of Latin, Greek and Cyrillic; points of Hebrew and Arabic, tatweel; joiners, soft hyphens
@@ -98,7 +98,7 @@ _DROPPED = re.compile(
     "\u00ad\u200c\u200d\u2060\ufe00-\ufe0f\ufeff]"
 )
 
-# In nearly every text, so they would make most of the store a candidate.
+# They occur in nearly every text and would make most of the store a candidate.
 _STOP_WORDS = frozenset(
     re.findall(
         r"\w+",
@@ -114,19 +114,19 @@ _STOP_WORDS = frozenset(
 
 
 def fold(text: _Text) -> _Text:
-    """Return text without case, accents and compatibility forms: NFKC of its filtered NFKD.
+    """Remove case, accents and compatibility forms from text: NFKC of its filtered NFKD.
 
     Full-width letters, ligatures and superscripts become plain, "ς" becomes "σ", "ё" becomes "е";
     composed and decomposed Hangul and kana are the same.
     """
-    if text is None or text.isascii():  # FTS5 folds the case of those itself
+    if text is None or text.isascii():  # FTS5 itself folds the case of ASCII
         return text
     plain = _DROPPED.sub("", unicodedata.normalize("NFKD", text).casefold())
     return unicodedata.normalize("NFKC", plain)
 
 
 def register_fold(connection: sqlite3.Connection) -> None:
-    """Register `fold` on a connection, which the triggers of a file call."""
+    """Register `fold` on a connection; the triggers of a file call it."""
     connection.create_function(FOLD, 1, fold, deterministic=True)
 
 
@@ -135,7 +135,7 @@ def upgrade_words(connection: sqlite3.Connection) -> None:
     if _has(connection, UNFOLDED):
         with suppress(sqlite3.OperationalError), connection:
             connection.execute("BEGIN IMMEDIATE")
-            if _has(connection, UNFOLDED):  # another process may just have done it
+            if _has(connection, UNFOLDED):  # another process may have just done it
                 for statement in (
                     *_DROP,
                     *WORDS_SCHEMA,
@@ -157,7 +157,7 @@ def search(
 ) -> list[tuple[str, float]]:
     """Return ids and bm25 scores of the best entries with a word of `text`; higher is better.
 
-    `keep` returns a mask for the numbers `seq` of hits; it sees each hit once.
+    `keep` receives the `seq` numbers of hits, each once, and returns a mask.
     """
     text = text[:MAX_QUERY_CHARACTERS]
     query = match(fold(text) if _has(connection, WORDS_SCHEMA) else text)
@@ -168,7 +168,7 @@ def search(
     else:
         best = _kept(connection.execute(_SEARCH, (query,)), limit, keep)
     found = [(connection.execute(_ID, (seq,)).fetchone(), score) for seq, score in best]
-    return [(row[0], score) for row, score in found if row is not None]  # else the index is damaged
+    return [(row[0], score) for row, score in found if row is not None]  # None: damaged index
 
 
 def _kept(hits: sqlite3.Cursor, limit: int, keep: Keep) -> list[tuple[int, float]]:
@@ -185,23 +185,23 @@ def _kept(hits: sqlite3.Cursor, limit: int, keep: Keep) -> list[tuple[int, float
 
 
 def numbers(connection: sqlite3.Connection, after: int = 0) -> IntArray:
-    """Return the numbers `seq` of all entries beyond `after`, ascending."""
-    # With "+" SQLite reads all numbers from the index of ids, on fewer pages than the table.
+    """Return the `seq` numbers of all entries beyond `after`, ascending."""
+    # With "+" SQLite reads all numbers from the id index, which has fewer pages than the table.
     column = "seq" if after else "+seq"
     rows = connection.execute(f"SELECT seq FROM entries WHERE {column} > ?", (after,)).fetchall()
     return np.sort(np.fromiter((seq for (seq,) in rows), np.int64, len(rows)))
 
 
 def match(text: str) -> str | None:
-    """Return the FTS5 query for texts with any word of `text`, or None where it has no word.
+    """Return the FTS5 query for texts with any word of `text`, or None if it has no words.
 
-    Every word is quoted, so nothing in `text` is an operator.
+    Every word is quoted, so `text` cannot contain operators.
     """
     return " OR ".join(f'"{word}"' for word in query_words(text)) or None
 
 
 def query_words(text: str) -> list[str]:
-    """Return at most `MAX_QUERY_WORDS` distinct words of `text`; stop words only without others."""
+    """Return at most `MAX_QUERY_WORDS` distinct words of `text`; stop words only if alone."""
     plain = unicodedata.normalize("NFC", text)
     words = "".join(character if _is_of_word(character) else " " for character in plain).split()
     distinct = {word.lower(): word for word in words}

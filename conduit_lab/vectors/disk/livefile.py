@@ -1,9 +1,9 @@
-"""Live file: the open file of a store, held by advisory locks of its own.
+"""Live file: the open file of a store, protected by its own advisory locks.
 
 SQLite's POSIX locks belong to the process, and closing any descriptor of the file drops all of
-them: after a checksum, a `shutil.copy` (sqlite.org/howtocorrupt.html, 2.2). Another process that
-closes the store then acts as the last one and removes the write-ahead log in use. The open file
-description locks of Linux (fcntl(2)) belong to one descriptor, and conflict with POSIX locks:
+them, as after a checksum or `shutil.copy` (sqlite.org/howtocorrupt.html, 2.2). Another process that
+closes the store then assumes that it is the last and removes the write-ahead log in use. Linux's
+open file description locks (fcntl(2)) belong to one descriptor and conflict with POSIX locks:
 
     shared, one byte of SQLite's shared lock  no process gets the exclusive lock to remove the log
     shared, SQLite's "dead man's switch"      no process rebuilds the wal-index (-shm)
@@ -43,7 +43,7 @@ _HEADER_BYTES = 100
 
 
 class _Descriptors:
-    """The descriptors of one file in this process, closed once no store has it open."""
+    """The descriptors of one file in this process, closed when no store has it open."""
 
     def __init__(self) -> None:
         self.users = 0
@@ -53,18 +53,18 @@ class _Descriptors:
 _registering = threading.Lock()  # guards the registries below
 _files: dict[tuple[int, int], _Descriptors] = {}
 _live: set[LiveFile] = set()
-# Of the parent process: closing them would act on its locks.
+# Of the parent process: closing them would affect its locks.
 _abandoned: list[sqlite3.Connection] = []
 
 
 class LiveFile:
-    """A store's open file and its `connection`; raises `StoreError` where it cannot be opened.
+    """A store's open file and its `connection`; raises `StoreError` if it cannot be opened.
 
-    `prepare` is called with a connection to a file without a write-ahead log, a copy, and raises
-    unless it is a store. Call `attach` once the connection has read the file, and `check` before
-    each commit. `last` is the last change that the owner knows to be in the file. `forked` is set
-    where a parent process opened it, `overwritten` once a check found other content, which the
-    entries in memory no longer match.
+    `prepare` is called with a connection to a file without a write-ahead log, such as a copy, and
+    raises unless it is a store. Call `attach` once the connection has read the file, and `check`
+    before each commit. `last` is the last change known to be in the file. `forked` is set if a
+    parent process opened it, `overwritten` once a check found other content, which no longer
+    matches the entries in memory.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class LiveFile:
     ) -> None:
         self.path = path
         self._named = str(path), str(path.parent)
-        self._real = Path(os.path.realpath(path))  # SQLite's log is beside this
+        self._real = Path(os.path.realpath(path))  # SQLite's log is next to this
         self.forked = False
         self.overwritten = False
         self.last: tuple[int, int] | None = None
         self._beside = [Path(f"{self._real}-wal"), Path(f"{self._real}-shm")]
-        self._names: list[int] | None = None  # the inodes of those
+        self._names: list[int] | None = None  # their inodes
         self._stamp: tuple[int, ...] | None = None
         self._id: bytes | None = None
         self._counter = 0
@@ -110,7 +110,7 @@ class LiveFile:
     # Writing
 
     def begin_write(self) -> bool:
-        """Take the write lock; return False where another holds it."""
+        """Take the write lock; return False if it is held elsewhere."""
         return lock(self._fds[0], EXCLUSIVE, _WRITE)
 
     def end_write(self) -> None:
@@ -133,7 +133,7 @@ class LiveFile:
     # Closing
 
     def close(self) -> None:
-        """Close the connection; the last one checkpoints and removes the log. Idempotent."""
+        """Close the connection; the last connection checkpoints and removes the log. Idempotent."""
         if self.forked or not self._fds:
             return
         fd = self._fds[0]
@@ -144,7 +144,7 @@ class LiveFile:
             lock(fd, FREE, _PRESENT)
             self.connection.close()
         else:
-            # SQLite would remove the log by name, which may belong to another store by now.
+            # SQLite would remove the log by name, which may now belong to another store.
             if problem != _OVERWRITTEN:
                 with suppress(sqlite3.Error):
                     self.connection.rollback()
@@ -158,7 +158,7 @@ class LiveFile:
         self._leave()
 
     def abandon(self) -> None:
-        """Leave the file to the parent process, in a forked child."""
+        """In a forked child, leave the file to the parent process."""
         self.forked = True
         if hasattr(self, "connection"):
             _abandoned.append(self.connection)
@@ -201,12 +201,12 @@ class LiveFile:
                     os.close(fd)
 
     def _use_log(self, prepare: Callable[[sqlite3.Connection], None]) -> None:
-        """Switch a store that was written as one file, a copy, to a write-ahead log."""
+        """Switch a store written as one file, such as a copy, to a write-ahead log."""
         if _header(self._fds[0])[18:20] != b"\1\1":
             return
         with closing(open_connection(self._real)) as connection:
             prepare(connection)
-            # SQLite never waits here, though another opener of the same copy may read it right now.
+            # SQLite does not wait here, but another process may be opening the same copy.
             until = Deadline(self.path)
             while not _switched_to_log(connection):
                 until.pause()
@@ -223,7 +223,7 @@ class LiveFile:
 
     def _now(self) -> tuple[int, ...]:
         """Return numbers that change when the file, or a name beside it, changes."""
-        # Paths as text: this runs for each write.
+        # Paths as text, for speed: this runs for each write.
         file, folder = os.stat(self._named[0]), os.stat(self._named[1])  # noqa: PTH116
         return file.st_ino, file.st_ctime_ns, file.st_size, folder.st_mtime_ns
 
@@ -231,7 +231,7 @@ class LiveFile:
         return [path.stat().st_ino if path.exists() else 0 for path in self._beside]
 
     def _problem(self) -> str | None:
-        """Return how the files differ from those that were opened, or None."""
+        """Return how the files differ from the opened ones, or None."""
         try:
             same = os.path.samestat(self.path.stat(), os.fstat(self._fds[0]))
         except OSError:
@@ -256,7 +256,7 @@ class LiveFile:
         return None
 
     def _foreign(self) -> str | None:
-        """Look for the last known change with a fresh connection, which has an empty cache."""
+        """Look for the last known change on a fresh connection with an empty cache."""
         if self.last is None:
             return None
         try:
@@ -279,7 +279,7 @@ def is_open(path: Path) -> bool:
     with _registering:
         found = path.stat()
         if (found.st_dev, found.st_ino) in _files:
-            return True  # no other descriptor may be closed
+            return True  # do not open and close another descriptor
         fd = os.open(path, os.O_RDONLY)
         try:
             return is_locked(fd, _PRESENT, _PRESENT_BYTES)
@@ -288,7 +288,7 @@ def is_open(path: Path) -> bool:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise `StoreError` unless `path` is free for a copy, or is the file of a closed store."""
+    """Raise `StoreError` unless `path` does not exist or is the file of a closed store."""
     if not path.exists():
         problem = None
     elif not path.is_file():
@@ -315,7 +315,7 @@ def _switched_to_log(connection: sqlite3.Connection) -> bool:
 
 
 def _header(fd: int) -> bytes:
-    """Return the header of a database, read without opening another descriptor."""
+    """Return the header of a database without opening another descriptor."""
     if hasattr(os, "pread"):
         return os.pread(fd, _HEADER_BYTES, 0)
     os.lseek(fd, 0, os.SEEK_SET)
@@ -323,7 +323,7 @@ def _header(fd: int) -> bytes:
 
 
 def _abandon_all() -> None:
-    """Leave all files to the parent process, which shares its locks on descriptors."""
+    """Leave all files to the parent process, which shares the locks of descriptors."""
     global _registering
     _registering = threading.Lock()
     for file in _live:

@@ -19,7 +19,7 @@ class Deadline:
         self._until, self._pause = time.monotonic() + patience, _FIRST_PAUSE_SECONDS
 
     def pause(self) -> None:
-        """Sleep, twice as long each time."""
+        """Sleep, doubling the duration each time."""
         if time.monotonic() >= self._until:
             raise Busy(self._path)
         time.sleep(self._pause)

@@ -14,7 +14,7 @@ from conduit_lab.core.views import figures
 from conduit_lab.vectors.batch import Fields
 from conduit_lab.vectors.entry import Entry
 
-# `content` is last, so that reads of other columns skip its pages.
+# `content` is last, so reads of other columns skip its pages.
 TABLE = """
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY,
@@ -49,13 +49,13 @@ _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Damaged(Exception):
-    """A row that differs from the one written."""
+    """A row that differs from the written row."""
 
 
 class Block(NamedTuple):
     """Entries without their contents.
 
-    `vectors` is float32 `[n, dimension]`, `[n, 0]` where none are kept.
+    `vectors` is float32 `[n, dimension]`, or `[n, 0]` if none are stored.
     """
 
     ids: list[str]
@@ -64,9 +64,9 @@ class Block(NamedTuple):
 
 
 def to_row(fields: Fields, width: int) -> EntryRow:
-    """Return the row of an entry, with its embedding of `width` values, or for 0 without.
+    """Return the row of an entry, with its embedding of `width` values; 0 omits it.
 
-    Each checksum starts from the id's, so that it is valid for this entry alone.
+    Each checksum starts from the id's checksum, so it is valid only for this entry.
     """
     id, vector, values, text, created_at, updated_at = fields
     seed = crc32(id.encode())

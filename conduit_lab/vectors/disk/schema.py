@@ -18,7 +18,7 @@ from conduit_lab.vectors.index.scoring import METRICS
 _META = "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT"
 ENTRY_TABLES: tuple[str, ...] = (record.TABLE, *lexical.WORDS_SCHEMA)
 _TABLES: tuple[str, ...] = (_META, *ENTRY_TABLES)
-# Of a file that could not be upgraded.
+# For a file that could not be upgraded.
 _UNFOLDED: tuple[str, ...] = (_META, record.TABLE, *lexical.UNFOLDED)
 
 # Created by FTS5, in SQL that depends on the version of SQLite.
@@ -32,7 +32,7 @@ _OBJECTS = "SELECT name, type, sql FROM sqlite_schema"
 
 
 def create(connection: sqlite3.Connection, meta: Mapping[str, str]) -> None:
-    """Create the tables of an empty store, with these rows in `meta`."""
+    """Create the tables of an empty store, with `meta` as its metadata."""
     lexical.register_fold(connection)
     connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
     with connection:
@@ -43,14 +43,14 @@ def create(connection: sqlite3.Connection, meta: Mapping[str, str]) -> None:
 
 
 def identify(connection: sqlite3.Connection) -> None:
-    """Write a random number to the header, by which `livefile` recognizes the file."""
+    """Write a random number to the header, which identifies the file to `livefile`."""
     connection.execute(f"PRAGMA application_id = {secrets.randbits(31)}")
 
 
 def identify_copy(connection: sqlite3.Connection) -> None:
-    """Write a number that the content gives, so that equal copies are equal files.
+    """Write a number derived from the content, so equal copies are equal files.
 
-    The last change's random stamp stands for the entries. A store without a log of changes gets a
+    The last change's random stamp represents the entries. A store without a change log gets a
     random number.
     """
     if "changes" not in _objects(connection):
@@ -63,7 +63,7 @@ def identify_copy(connection: sqlite3.Connection) -> None:
 
 
 def check_schema(connection: sqlite3.Connection, path: Path | str) -> bool:
-    """Return whether a file has the log of changes; raise `StoreError` for a foreign schema.
+    """Return whether a file has the change log; raise `StoreError` for a foreign schema.
 
     A foreign trigger, view or index can change or lose entries as they are written.
     """
@@ -72,7 +72,7 @@ def check_schema(connection: sqlite3.Connection, path: Path | str) -> bool:
     tables = _UNFOLDED if found.get("texts") == ("view", lexical.UNFOLDED[0]) else _TABLES
     expected = _expected((*tables, *changes.CHANGES_SCHEMA) if logged else tables)
     for name, (kind, _) in found.items():
-        # The tables of ANALYZE change no write.
+        # The tables of ANALYZE do not affect writes.
         if name not in expected and not name.startswith("sqlite_stat"):
             raise StoreError(
                 f"{path}: the {kind} {name!r} does not belong to a store, and may change entries "
@@ -91,7 +91,7 @@ def read_meta(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 def check_meta(found: Mapping[str, str], expected: Mapping[str, str], path: Path | str) -> None:
-    """Raise `StoreError` unless `meta` is as expected, with a dimension and a metric."""
+    """Raise `StoreError` unless `meta` has the expected values, a dimension and a metric."""
     for name, value in expected.items():
         if found.get(name) != value:
             raise StoreError(

@@ -4,12 +4,12 @@ A folder holds versions, and its text file `current` names the one to open. A ve
 named by the first 16 hex digits of its manifest's SHA-256:
 
     manifest.json    format, dimension, metric, count, and the size and SHA-256 of each other file
-    vectors.npy      float32 [count, dimension], mapped into memory, so that processes share it
+    vectors.npy   float32 [count, dimension], memory-mapped, so processes share it
     codes-*.npy      the index's codes, so that it need not rebuild them; mapped too
     entries.db       SQLite without the embeddings, opened as immutable
 
-A new version is written beside the others and then named in `current`. The previous one stays for
-readers that are about to open it; older ones are removed.
+A new version is written beside the others and then named in `current`. The previous version stays
+for readers that are about to open it; older versions are removed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _FORMAT = 1
 _VERSION = re.compile(r"[0-9a-f]{16}")
 _DRAFT = re.compile(r"\.(version|current)\.[0-9a-f]{32}\.tmp")
 _BLOCK_ROWS = 4_096
-_PATIENCE_SECONDS = 10.0  # of a writer for another
+_PATIENCE_SECONDS = 10.0  # that one writer waits for another
 
 
 def write_snapshot(
@@ -51,7 +51,7 @@ def write_snapshot(
     """Write the entries of a store as the current version in `folder`; return its folder.
 
     Row i of `index` is the embedding of `ids[i]`, deleted unless `live[i]`; the index's codes are
-    kept only where all rows are live. On failure the current version stays. Raises `StoreError`
+    stored only if all rows are live. On failure the current version stays. Raises `StoreError`
     naming the file.
     """
     with _translated_errors(folder), _alone(folder):
@@ -73,8 +73,8 @@ def write_snapshot(
 class Snapshot:
     """One open version; row i of `vectors` is the embedding of the i-th entry in `storage.load()`.
 
-    `vectors` float32 `[count, dimension]` and the arrays of `codes` are mapped: they take no memory
-    of their own, and stay readable when the version is removed.
+    `vectors` float32 `[count, dimension]` and the arrays of `codes` are memory-mapped: they take no
+    private memory and stay readable after the version is removed.
     """
 
     storage: Storage
@@ -92,9 +92,9 @@ class Snapshot:
         *,
         verify: bool = True,
     ) -> Self:
-        """Open the current version, with this dimension and metric where they are given.
+        """Open the current version; check its dimension and metric if they are given.
 
-        `verify` compares the SHA-256 of every file, at about 2 GB per second, and otherwise only
+        `verify` compares the SHA-256 of every file, at about 2 GB per second, instead of only
         sizes. Raises `StoreError` for a missing or damaged file and another dimension or metric.
         """
         with _translated_errors(folder):
@@ -107,7 +107,7 @@ class Snapshot:
                 try:
                     return cls(folder, version, dimension, metric, verify)
                 except (StoreError, OSError):
-                    if _current(folder) == version:  # else it was removed after a newer one
+                    if _current(folder) == version:  # otherwise it was removed after a newer one
                         raise
 
     def __init__(
@@ -145,15 +145,15 @@ class Snapshot:
         return found != self._stamp
 
     def close(self) -> None:
-        """Close the file of the entries and drop the arrays, unmapped with their last reference."""
+        """Close the entries' file and drop the arrays, unmapped with their last reference."""
         self.storage.close()
         self.vectors = np.empty((0, self.dimension), np.float32)
         self.codes = {}
 
 
 def _fill(draft: Path, storage: Storage, index: Index, live: BoolArray, ids: list[str]) -> str:
-    """Write all files of a version into a folder, and return the version's name."""
-    # Entries and vectors belong together: the file must match the index.
+    """Write all files of a version to a folder; return the version's name."""
+    # Entries and vectors must match: check the file against the index.
     if storage.copy_for_snapshot(draft / "entries.db") != ids or storage.changed_elsewhere():
         raise StoreError(
             f"{draft.parent}: another process changed the store meanwhile: take the snapshot again"
@@ -197,7 +197,7 @@ def _place(draft: Path, version: Path) -> None:
 
 
 def _current(folder: Path) -> str | None:
-    """Return the name of the current version, or None where there is none."""
+    """Return the name of the current version, or None."""
     try:
         name = (folder / "current").read_text("ascii").strip()
     except (OSError, UnicodeDecodeError):
@@ -214,7 +214,7 @@ def _manifest(version: Path) -> dict[str, Any]:
 
 
 def _compare(version: Path, files: dict[str, dict[str, Any]], verify: bool) -> None:
-    """Raise `StoreError` for a file that differs from the one written."""
+    """Raise `StoreError` for a file that differs from the written file."""
     for name, expected in files.items():
         path = version / name
         same = path.stat().st_size == expected["size"]
@@ -233,7 +233,7 @@ def _damaged(path: Path) -> StoreError:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Admit one writing process at a time, and remove the drafts of killed ones."""
+    """Admit one writing process at a time, and remove the drafts of killed processes."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         ours = _VERSION.fullmatch(path.name) or (path.name == "current" and _current(folder))
@@ -241,7 +241,7 @@ def _alone(folder: Path) -> Iterator[None]:
             raise StoreError(
                 f"{folder} holds other files ({path.name}): give a snapshot a folder of its own"
             )
-    # SQLite's lock works on every system and ends with its process.
+    # SQLite's lock works on every system and is released when its process ends.
     lock_file = folder / ".lock"
     with closing(
         sqlite3.connect(lock_file, timeout=_PATIENCE_SECONDS, isolation_level=None)

@@ -1,4 +1,4 @@
-"""Errors of SQLite and the system as a `StoreError` that names the store's file."""
+"""Convert errors of SQLite and the system to a `StoreError` that names the store's file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def damaged(path: Path | str, problem: str) -> StoreError:
     return StoreError(f"{path}: the store file is damaged ({problem}): restore it from a copy")
 
 
-class translate_errors:  # a function with @contextmanager takes three times as long
+class translate_errors:  # @contextmanager would take three times as long
     """Raise errors of SQLite and the system as `StoreError`, with the file and the next step."""
 
     __slots__ = ("_action", "_where")
@@ -49,7 +49,7 @@ class translate_errors:  # a function with @contextmanager takes three times as 
                 raise StoreError(f"{where}: cannot {action} the store: {error.strerror}") from error
             case Damaged():
                 raise damaged(where, str(error)) from None
-            # From Python, when a flipped byte is in a message of SQLite.
+            # Raised by Python if SQLite's message contains a flipped byte.
             case UnicodeDecodeError():
                 raise damaged(where, "text that is not UTF-8") from error
             case sqlite3.Error():

@@ -1,1 +1,1 @@
-"""Documents: files to text, text to chunks, chunks to a store."""
+"""Documents: convert files to text, text to chunks, and store the chunks."""

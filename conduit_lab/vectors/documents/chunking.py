@@ -1,4 +1,4 @@
-"""Chunking: a document in chunks that fit an embedder, each with its exact place."""
+"""Chunking: split a document into chunks that fit an embedder, each with its exact position."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from conduit_lab.vectors.documents.markup import Heading
 
 DEFAULT_TOKENS = 256
 DEFAULT_CHARACTERS = 1000  # about as much English text as 256 tokens
-# An unknown word is one token for some tokenizers, even with a megabyte (an image in base64).
+# Some tokenizers treat an unknown word as one token, even a megabyte of base64.
 MAX_CHARACTERS_PER_TOKEN = 16
-# Per unit of size, passed to the splitter at once: it measures the rest of a line for each chunk.
+# Per unit of size, passed to the splitter together: it measures the rest of a line per chunk.
 WINDOW_CHARACTERS = 32
 
 
@@ -22,8 +22,8 @@ WINDOW_CHARACTERS = 32
 class Chunk:
     """A piece of a document: `document.text[start:end] == text`.
 
-    `line` and `page`, from 1, are those of its start, None where the document has none. `heading`
-    is the path of headings above it, `Refunds > By bank transfer`, or "".
+    `line` and `page`, from 1, refer to its start, or are None if the document has none. `heading`
+    is the path of headings above it, such as `Refunds > By bank transfer`, or "".
     """
 
     text: str
@@ -35,14 +35,13 @@ class Chunk:
 
 
 class Chunker:
-    """Splits documents at sections, paragraphs, sentences or words: the largest units that fit.
+    """Splits documents at the largest units that fit: sections, paragraphs, sentences or words.
 
-    A chunk has at most `size` units, from one section; a section without text of its own is joined
-    to the next. `length` counts the units of a text, such as the embedder's tokens, special ones
-    included; without it they are characters. `size` is by default 256 tokens or 1,000 characters.
-    `overlap` is the maximum number of units that a chunk repeats from the one before. Chunks have
-    no spaces at their ends, and only spaces lie between them. Raises `InputError` for an invalid
-    size or overlap.
+    A chunk has at most `size` units from one section; a section without text is merged with the
+    next. `length` counts the units of a text, such as the embedder's tokens including special ones;
+    by default units are characters. `size` defaults to 256 tokens or 1,000 characters. `overlap` is
+    the maximum number of units repeated from the previous chunk. Chunks do not start or end with
+    spaces, and only spaces separate them. Raises `InputError` for an invalid size or overlap.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class Chunker:
             )
 
     def chunks(self, document: Document) -> list[Chunk]:
-        """Return the chunks in the order of the text; none of a text with only spaces."""
+        """Return the chunks in text order; a blank text has none."""
         try:
             from semantic_text_splitter import MarkdownSplitter, TextSplitter
         except ImportError:
@@ -82,7 +81,7 @@ class Chunker:
             self._chunk(document, at, text, heading)
             for start, end, heading in sections(document)
             for at, text in self._pieces(splitter, document.text, start, end)
-            if text.strip()  # some control characters are spaces here but not for the splitter
+            if text.strip()  # some control characters are spaces to Python but not to the splitter
         ]
 
     def fits(self, text: str) -> bool:
@@ -92,7 +91,8 @@ class Chunker:
     def _pieces(self, splitter: Any, text: str, start: int, end: int) -> Iterator[tuple[int, str]]:
         """Yield the offset and text of each piece between `start` and `end`, in linear time.
 
-        The last piece of a window may continue past it, so the next window starts with that piece.
+        The last piece of a window may continue beyond it, so the next window starts with that
+        piece.
         """
         window = width = self.size * WINDOW_CHARACTERS
         while start < end:
@@ -103,7 +103,7 @@ class Chunker:
                 return
             if not pieces:
                 start, window = stop, width
-            elif pieces[-1][0] == start:  # one piece, or fully overlapping ones
+            elif pieces[-1][0] == start:  # one piece, or fully overlapping pieces
                 window *= 2
             else:
                 yield from pieces[:-1]
@@ -111,7 +111,7 @@ class Chunker:
 
     def _count(self, text: str) -> int:
         minimum = len(text) // MAX_CHARACTERS_PER_TOKEN
-        if minimum > self.size:  # too long, with any tokens
+        if minimum > self.size:  # too long for any tokenizer
             return minimum
         assert self.length is not None
         return max(self.length(text), minimum)
@@ -122,7 +122,7 @@ class Chunker:
 
 
 def sections(document: Document) -> Iterator[tuple[int, int, str]]:
-    """Yield (start, end, path of headings) of each section with text of its own, in order."""
+    """Yield (start, end, path of headings) of each section with its own text, in order."""
     text, headings = document.text, document.headings
     ends = [heading.start for heading in headings] + [len(text)]
     start, path = document.begin, list[Heading]()

@@ -23,9 +23,9 @@ KINDS = {
     ".csv": "table",
     ".tsv": "table",
 }
-MAX_DOCUMENT_BYTES = 64 * 2**20  # a text is held in memory, with its lines and chunks
+MAX_DOCUMENT_BYTES = 64 * 2**20  # a text is held in memory with its lines and chunks
 
-# Encodings behind these labels, by the encoding standard of the WHATWG.
+# Encodings for these labels in the WHATWG encoding standard.
 _ENCODINGS = {
     "iso-8859-1": "cp1252",
     "latin1": "cp1252",
@@ -38,13 +38,13 @@ _CHARSET = re.compile(rb"""<meta[^>]{0,200}charset=["']?([\w-]{1,40})""", re.IGN
 
 @dataclass(frozen=True)
 class Document:
-    """The text of one file and its structure; all places are offsets of characters in `text`.
+    """The text of one file and its structure; all positions are character offsets in `text`.
 
     `source` is the file's path as in `core.paths.display`. `kind` is markdown, text, html or pdf.
-    `begin` is the end of a front matter. `headings` are in the order of the text. `pages` are the
-    offsets at which the pages of a PDF start. `lines` are pairs (offset, line number from 1) of the
-    file, in order; for HTML they are lines of the file and not of `text`, and a PDF has none.
-    `problem` describes how `text` differs from the visible text, or is "".
+    `begin` is the end of the front matter. `headings` are in text order. `pages` are the offsets at
+    which the pages of a PDF start. `lines` are pairs (offset, line number from 1), in order; for
+    HTML the line numbers refer to the file instead of `text`, and a PDF has none. `problem`
+    describes how `text` differs from the visible text, or is "".
     """
 
     source: str
@@ -68,12 +68,12 @@ class Document:
 
 
 def read_document(path: str | Path) -> Document:
-    """Read one Markdown, text, HTML or PDF file; a relative path starts at the project's root.
+    """Read a Markdown, text, HTML or PDF file; relative paths start at the project's root.
 
-    The text of Markdown and text files is the file's own, character for character, so offsets hold
-    in the file. Raises `InputError` naming the file when it is unreadable, larger than 64 MB, of
-    another kind, broken, encrypted or not UTF-8 (HTML: not in its declared encoding), and
-    `MissingExtra` for a PDF without pypdfium2.
+    The text of Markdown and text files is unchanged, so offsets are valid in the file. Raises
+    `InputError` naming the file if it is unreadable, larger than 64 MB, of another kind, broken,
+    encrypted or not UTF-8 (HTML: not in its declared encoding), and `MissingExtra` for a PDF
+    without pypdfium2.
     """
     path = resolve(path)
     document_kind(path)
@@ -105,7 +105,7 @@ def parse_document(source: str, path: Path, data: bytes) -> Document:
 
 
 def source_name(path: Path) -> str:
-    """Return the name of the file at `path` in a store."""
+    """Return the name under which a store records the file at `path`."""
     return check_name(display(path))
 
 
@@ -119,7 +119,7 @@ def check_name(source: str) -> str:
 
 
 def document_kind(path: Path) -> str:
-    """Return the kind of document, by the suffix of its name."""
+    """Return the kind of document by its suffix."""
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
         raise InputError(
@@ -168,7 +168,7 @@ def decode(data: bytes, source: str, encoding: str = "utf-8") -> str:
 
 
 def _declared(data: bytes) -> str:
-    """Return the encoding that a page declares in its head, by default UTF-8."""
+    """Return the encoding declared in a page's head, by default UTF-8."""
     found = _CHARSET.search(data, 0, 4096)
     name = found[1].decode().lower() if found else "utf-8"
     return _ENCODINGS.get(name, name)

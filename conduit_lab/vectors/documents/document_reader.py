@@ -18,9 +18,9 @@ from conduit_lab.vectors.documents.sources import Source
 from conduit_lab.vectors.embedding import passage_length
 from conduit_lab.vectors.entry import check_metadata
 
-_READER = 1  # bump it when the same file gives other entries
-_PACKAGES = ("semantic-text-splitter", "pypdfium2")  # their versions change entries too
-# Tokenizers that agree on the length of all of these are treated as the same.
+_READER = 1  # increase it when the same file yields other entries
+_PACKAGES = ("semantic-text-splitter", "pypdfium2")  # their versions also affect entries
+# Tokenizers that agree on the lengths of all of these are treated as equal.
 _PROBES = (
     "",
     "The kettle is descaled with citric acid.",
@@ -33,7 +33,7 @@ Piece = tuple[str, dict[str, Any]]
 
 
 class DocumentReader:
-    """Converts files to entries: chunks for an embedder, or rows with the columns `text`."""
+    """Converts files to entries: chunks for an embedder, or rows with text in columns `text`."""
 
     def __init__(
         self,
@@ -50,11 +50,11 @@ class DocumentReader:
         self._settings = [_READER, _versions(), *limits, tokens, columns]
 
     def settings(self, file: Source) -> str:
-        """Return a hash of all inputs of a file's entries besides its bytes."""
+        """Return a hash of everything other than its bytes that affects a file's entries."""
         return json_digest([*self._settings, file.name, file.section, file.path.name])
 
     def pieces(self, file: Source, data: bytes) -> tuple[list[Piece], str]:
-        """Return the text and metadata of each entry, and the problem of the text, or ""."""
+        """Return the text and metadata of each entry, and a problem with the text, or ""."""
         if document_kind(file.path) == "table":
             sheet = parse_csv(file.name, data, self.text)
             pieces, problem = self.rows(sheet, file.section), sheet.problem
@@ -66,7 +66,7 @@ class DocumentReader:
         return pieces, problem or ("" if pieces else "has no text")
 
     def rows(self, sheet: Sheet, section: str | None) -> list[Piece]:
-        """Return text and metadata of each row that has a text; long ones are chunked."""
+        """Return text and metadata of each row with text; long texts are chunked."""
         own = {"source": sheet.source} | ({} if section is None else {"section": section})
         pieces: list[Piece] = []
         rows = zip(sheet.texts, sheet.metadatas, strict=True)
@@ -86,7 +86,7 @@ class DocumentReader:
 
 
 def chunker_for(embedder: EmbedderProtocol, size: int | None, overlap: int) -> Chunker:
-    """Return a chunker that counts the embedder's tokens, or characters if it cannot."""
+    """Return a chunker that counts the embedder's tokens, or characters if it cannot count them."""
     length, limit = passage_length(embedder), getattr(embedder, "max_length", None)
     if length is not None and limit is not None:
         size = min(DEFAULT_TOKENS, limit) if size is None else size
@@ -121,7 +121,7 @@ def _piece(document: Document, chunk: Chunk, section: str | None) -> Piece:
 
 @cache
 def _versions() -> list[str | None]:
-    """Return the versions of `_PACKAGES`, None for one that is not installed."""
+    """Return the versions of `_PACKAGES`, None for a missing package."""
     found: list[str | None] = []
     for name in _PACKAGES:
         try:

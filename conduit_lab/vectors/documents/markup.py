@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 MAX_HEADING_CHARACTERS = 200
 
-# Front matter starts with a key, after comments and empty lines; else the line above is a rule.
+# Front matter starts with a key, after comments and empty lines; otherwise `---` is a rule.
 _KEY = r"(?:[ \t]*(?:#[^\r\n]*)?\r?\n)*"
 _YAML = re.compile(
     rf"""---[ \t]*\r?\n{_KEY}(?:[\w-]+[ \t]*:|"""
@@ -55,15 +55,15 @@ _MORE_BLOCKS = _tags(  # of Markdown
     "title track"
 )
 
-_GAPS = ("", " ", "\t", "\n", "\n\n")  # before a word, the smallest first
+_GAPS = ("", " ", "\t", "\n", "\n\n")  # before a word, smallest first
 _CELLS = _tags("td th")
 _ROWS = _CELLS | {"tr"}
 _PARTS = _ROWS | _tags("thead tbody tfoot caption")
-# Before an element; before any other block an empty line.
+# Before these elements; other blocks are preceded by an empty line.
 _GAP_BEFORE = dict.fromkeys(_PARTS | _tags("li dt dd option"), "\n") | dict.fromkeys(_CELLS, "\t")
 
-# Open elements that the start of another closes (HTML, 13.1.2.4: optional tags); every block closes
-# a paragraph.
+# Open elements closed by the start of another (HTML, 13.1.2.4: optional tags); every block closes a
+# paragraph.
 _CLOSES = {
     **dict.fromkeys(_CELLS, _CELLS),
     **dict.fromkeys(_PARTS - _ROWS, _PARTS),
@@ -94,7 +94,7 @@ _HTML_BLOCKS = (
     (re.compile(rf" {{0,3}}</?(?:{_BLOCK_NAMES})(?=\s|/?>|$)", re.IGNORECASE), _EMPTY),
 )
 _VALUE = r"""(?:[^\s"'=<>`]+|'[^']*'|"[^"]*")"""
-_ONE_TAG = re.compile(  # interrupts no paragraph
+_ONE_TAG = re.compile(  # does not interrupt a paragraph
     rf" {{0,3}}<(?:[a-zA-Z][\w-]*(?:\s+[a-zA-Z_:][\w.:-]*(?:\s*=\s*{_VALUE})?)*\s*/?"
     r"|/[a-zA-Z][\w-]*\s*)>\s*$"
 )
@@ -121,8 +121,8 @@ class Page(NamedTuple):
 class _Element(NamedTuple):
     """An open element: whether its text is hidden or preformatted.
 
-    `block` is the place of the innermost block among the open elements; an end tag closes nothing
-    before the place `wall`.
+    `block` is the index of the innermost block among the open elements; an end tag closes no
+    element before the index `wall`.
     """
 
     tag: str = ""
@@ -133,7 +133,7 @@ class _Element(NamedTuple):
 
 
 class _Open(NamedTuple):
-    """An open heading of HTML; `first` is the index of its first part, once there is one."""
+    """An open HTML heading; `first` is the index of its first part, once there is one."""
 
     level: int
     start: int = 0
@@ -141,7 +141,7 @@ class _Open(NamedTuple):
 
 
 def front_matter(text: str) -> int:
-    """Return the end of a front matter in YAML (`---`) or TOML (`+++`), 0 without one."""
+    """Return the end of YAML (`---`) or TOML (`+++`) front matter, 0 if there is none."""
     front = _YAML.match(text) or _TOML.match(text)
     return front.end() if front else 0
 
@@ -155,18 +155,18 @@ def front_title(text: str, end: int) -> str:
 def markdown_headings(text: str) -> tuple[int, tuple[Heading, ...]]:
     """Return the end of the front matter, and the headings by the rules of CommonMark.
 
-    ATX (`## Returns`) and setext (underlined) headings at the outer level; none in fenced code or
-    in blocks of HTML, such as comments.
+    These are ATX (`## Returns`) and setext (underlined) headings at the outer level, except in
+    fenced code and HTML blocks, such as comments.
     """
     begin = front_matter(text)
     headings: list[Heading] = []
     fence, before, before_at = "", "", 0
-    end: re.Pattern[str] | None = None  # of the block of HTML
+    end: re.Pattern[str] | None = None  # of the HTML block
     for found in _LINE.finditer(text, begin):
         line = found[0].rstrip("\r\n")
         mark = _FENCE.match(line)
         if fence:
-            # closed by at least as many of the same characters, with nothing after them
+            # closed by at least as many of the same character, with nothing after them
             if mark and mark[1].startswith(fence) and not line[mark.end() :].strip():
                 fence = ""
             before = ""
@@ -195,12 +195,13 @@ def html_text(markup: str) -> Page:
     """Return the visible text of a page: paragraphs separated by blank lines, spaces collapsed.
 
     Preformatted text keeps its spaces and line breaks; the cells of a table's row are on one line,
-    separated by tabs. Scripts, styles, templates, hidden elements and a front matter are left out.
+    separated by tabs. Scripts, styles, templates, hidden elements and front matter are omitted.
     """
     markup = markup.replace("\r\n", "\n").replace("\r", "\n")
     front = front_matter(markup)
     markup = "\n" * markup.count("\n", 0, front) + markup[front:]
-    # A tag cut off by the end is no tag, and the parser would search its end from every `<` in it.
+    # A tag truncated by the end is not a tag, and the parser would search for its end from every
+    # `<`.
     cut = _TAG.search(markup, markup.rfind(">") + 1)
     reader = _Reader()
     reader.feed(markup[: cut.start()] if cut else markup)
@@ -220,7 +221,7 @@ class _Reader(HTMLParser):
         self._open = [_Element()]
         self._places: dict[str, list[int]] = defaultdict(list)  # of the open elements, by tag
         self._at = 0  # length of the text so far
-        self._gap = ""  # before the next word, one of _GAPS
+        self._gap = ""  # required before the next word, one of _GAPS
         self._blank = ""  # the spaces and line breaks before the next preformatted word
         self._heading: _Open | None = None
 
@@ -277,16 +278,16 @@ class _Reader(HTMLParser):
                 self._space(" " if piece[-1].isspace() else "")
 
     def parse_marked_section(self, i: int, report: bool = True) -> int:
-        """Treat `<![…` as a comment, as browsers do; the parser raises for most."""
+        """Treat `<![…` as a comment, as browsers do; the parser would raise for most."""
         return self.parse_bogus_comment(i)
 
     def end(self) -> None:
-        """Close the elements that the page left open."""
+        """Close the elements left open by the page."""
         while len(self._open) > 1:
             self._close(self._open[-1].tag)
 
     def _close(self, tag: str) -> None:
-        """Close the innermost open element of this tag, and those in it."""
+        """Close the innermost open element with this tag, and the elements inside it."""
         while True:
             element = self._open.pop()
             self._places[element.tag].pop()
@@ -305,7 +306,8 @@ class _Reader(HTMLParser):
             self._blank = words[len(bare) :]
 
     def _add(self, words: str, line: int) -> None:
-        # Empty lines at the start of preformatted text are invisible, its first indentation is not.
+        # Empty lines at the start of preformatted text are invisible, but its first indentation is
+        # not.
         blank = self._blank if self.parts and not self._gap else self._blank.rpartition("\n")[2]
         gap = (self._gap if self.parts else "") + blank
         self._gap = self._blank = ""
@@ -324,7 +326,7 @@ class _Reader(HTMLParser):
         self._gap = max(self._gap, gap, key=_GAPS.index)
 
     def _break(self, tag: str) -> None:
-        """End the paragraph, and the heading when it has words."""
+        """End the paragraph, and the heading if it has words."""
         if self._open[-1].preformatted:  # an element per line of code
             self._blank = self._blank if "\n" in self._blank else "\n"
         else:
@@ -340,7 +342,7 @@ class _Reader(HTMLParser):
 
 
 def _html_block(line: str, *, interrupts: bool) -> tuple[int, re.Pattern[str]] | None:
-    """Return the end of an HTML block's start in its line and the pattern of its end, or None."""
+    """Return the end of an HTML block's opening in its line and its end pattern, or None."""
     for start, end in _HTML_BLOCKS:
         if opened := start.match(line):
             return opened.end(), end

@@ -1,4 +1,4 @@
-"""PDF: the text of each page, and signs that it differs from the visible text."""
+"""PDF: the text of each page, and indications that it differs from the visible text."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from conduit_lab.core.forking import hold_at_fork
 from conduit_lab.core.text import first_line
 from conduit_lab.core.views import figures
 
-# Languages with spaces have few longer words, and a clause without spaces is longer.
+# Languages with spaces have few longer words; a clause that lost its spaces is longer.
 MAX_WORD_LETTERS = 30
-MAX_LONG_WORD_SHARE = 0.2  # of a text's letters; above, it has lost its spaces
-MAX_UNKNOWN_SHARE = 0.05  # of a text's characters; above, it is broken
+MAX_LONG_WORD_SHARE = 0.2  # of a text's letters; beyond it, the text has lost its spaces
+MAX_UNKNOWN_SHARE = 0.05  # of a text's characters; beyond it, the text is broken
 
 _lock = threading.Lock()  # pdfium is not thread-safe, even for separate documents
 hold_at_fork(_lock)
 
-_ALL = (-1e6, -1e6, 1e6, 1e6)  # points: includes text that the edge of its page cuts
+_ALL = (-1e6, -1e6, 1e6, 1e6)  # points; includes text that crosses the edge of its page
 # pdfium's mark for a word that is hyphenated at the end of a line.
 _HYPHEN = re.compile("(?<=[^\\W\\d_])[\x02\ufffe](?=[^\\W\\d_])")
 _LIGATURES = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFB00, 0xFB07)}
@@ -35,7 +35,7 @@ _UNSPACED = re.compile(
 
 
 class Pages(NamedTuple):
-    """The text of each page, the title, and the problem of the text, or ""."""
+    """The text of each page, the title, and a problem with the text, or ""."""
 
     texts: list[str]
     title: str
@@ -45,7 +45,7 @@ class Pages(NamedTuple):
 def read_pages(source: str, data: bytes) -> Pages:
     """Read a PDF.
 
-    Raises `InputError` naming `source` for a broken or encrypted one, and `MissingExtra` without
+    Raises `InputError` naming `source` for a broken or encrypted file, and `MissingExtra` without
     pypdfium2.
     """
     try:
@@ -63,7 +63,7 @@ def read_pages(source: str, data: bytes) -> Pages:
                         if not text.strip() and _has_image(page):
                             scanned.append(number + 1)
                     texts.append(text)
-        except Exception as error:  # a broken file raises anything: PdfiumError, UnicodeDecodeError
+        except Exception as error:  # a broken file raises anything, even UnicodeDecodeError
             if getattr(error, "err_code", None) == pypdfium2.raw.FPDF_ERR_PASSWORD:
                 raise InputError(f"{source} needs a password: save it without one") from None
             raise InputError(
@@ -73,9 +73,9 @@ def read_pages(source: str, data: bytes) -> Pages:
 
 
 def clean(text: str) -> str:
-    """Return text with plain letters for ligatures, and without NUL and lone surrogates.
+    """Return text with ligatures replaced by letters, and without NUL and lone surrogates.
 
-    Words hyphenated at the end of a line are joined.
+    Words hyphenated at a line end are joined.
     """
     text = _HYPHEN.sub("", text.replace("\r\n", "\n").replace("\0", "").translate(_LIGATURES))
     text = text.replace("\x02", "-").replace("\ufffe", "-").replace("\r", " ")
@@ -83,7 +83,7 @@ def clean(text: str) -> str:
 
 
 def find_problem(texts: Sequence[str], scanned: Sequence[int] = ()) -> str:
-    """Return the problem of a PDF's text with the next step, or "".
+    """Return a problem with a PDF's text and the next step, or "".
 
     `scanned` are the pages with images and no text.
     """
@@ -100,7 +100,7 @@ def find_problem(texts: Sequence[str], scanned: Sequence[int] = ()) -> str:
     unknown = sum(len(found[0]) for found in _NOTHING.finditer(text))
     if unknown > MAX_UNKNOWN_SHARE * len("".join(text.split())):
         problems.append(
-            f"has {figures.plural(unknown, 'character')} that its fonts do not name: "
+            f"has {figures.plural(unknown, 'character')} that its fonts do not map to Unicode: "
             "the text is broken; save it from its source again, or use text recognition"
         )
     words = [word for word in _LETTERS.findall(text) if not _UNSPACED.search(word)]

@@ -1,4 +1,4 @@
-"""Records: a store's files, so that each keeps its name and is read again only when changed."""
+"""Records: a store's files, each with a stable name and read again only when changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from conduit_lab.core.paths import has_project, resolve
 from conduit_lab.vectors.backend import Notes
 from conduit_lab.vectors.documents.sources import Source
 
-# A file changed this shortly before it was read may change again within a tick of its clock.
+# A file changed this shortly before it was read may change again within one timestamp tick.
 SETTLED_NANOSECONDS = 2_000_000_000
 
 _KEY = "document "
@@ -24,7 +24,7 @@ _KEY = "document "
 
 @dataclass(frozen=True)
 class Stamp:
-    """A file's size in bytes and times in nanoseconds, and the time of the `stat`."""
+    """A file's size in bytes, its times in nanoseconds, and the time of the `stat`."""
 
     size: int
     modified: int
@@ -33,12 +33,12 @@ class Stamp:
 
     @classmethod
     def of(cls, path: Path) -> Stamp:
-        """Return the stamp of a file; raise `OSError` without one."""
+        """Return the stamp of a file; raise `OSError` if it is missing."""
         seen, status = time_ns(), path.stat()
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, seen)
 
     def proves(self, now: Stamp) -> bool:
-        """Return whether a file with this stamp `now` has certainly not changed since."""
+        """Return whether a file whose stamp is `now` is certainly unchanged."""
         same = (self.size, self.modified, self.changed) == (now.size, now.modified, now.changed)
         return same and self.seen - max(self.modified, self.changed) >= SETTLED_NANOSECONDS
 
@@ -48,8 +48,8 @@ class Record:
     """One stored file.
 
     `source` is its name in the store and `folder` the outermost folder that it was found in,
-    relative like the note's key. `content` is a hash of its bytes, `cut` one of all other inputs of
-    its entries, `entries` one of these.
+    relative like the note's key. `content` is a hash of its bytes, `cut` a hash of all other inputs
+    of its entries, `entries` a hash of the entries.
     """
 
     source: str
@@ -62,10 +62,10 @@ class Record:
 
 
 class Records:
-    """The records of a store by the path of the file, without links.
+    """The records of a store by the path of the file with symbolic links resolved.
 
-    The backend keeps them in `notes`; without notes they last for one call. Their paths are
-    relative to `base`, the folder of the store's own file, so that a store moves with its project,
+    The backend stores them in `notes`; without notes they last for one call. Their paths are
+    relative to `base`, the folder of the store's own file, so a store can be moved with its project
     and a shared copy does not reveal its origin. `sections` are the sections of the stored
     documents by name, `folders` the folders of this call.
     """
@@ -85,7 +85,7 @@ class Records:
         for key, value in {} if notes is None else notes.read_notes(_KEY).items():
             with suppress(
                 ValueError, TypeError, KeyError
-            ):  # written by a version with other fields
+            ):  # written by a version with different fields
                 fields = json.loads(value)
                 record = Record(**{**fields, "stamp": Stamp(**fields["stamp"])})
                 path = self._full(key)
@@ -97,7 +97,7 @@ class Records:
     def place(self, file: Source) -> Source:
         """Return a file with its name in the store and the outermost folder that it was found in.
 
-        So neither depends on the working directory, or on the path of this call.
+        Neither depends on the working directory or on the path passed in this call.
         """
         above = (folder for folder in reversed(file.real.parents) if folder in self._folders)
         return replace(file, name=self._name(file), folder=next(above, None))
@@ -107,7 +107,7 @@ class Records:
         return self._records.get(file.real)
 
     def path(self, source: str) -> Path | None:
-        """Return the path of the document `source`, None without a record."""
+        """Return the path of the document `source`, or None without a record."""
         return self._paths.get(source)
 
     def put(
@@ -129,7 +129,7 @@ class Records:
     def flush(self) -> None:
         """Write the changed records."""
         if self._notes is not None and self._changes:
-            # A path that is not UTF-8 has no note.
+            # Paths that are not UTF-8 have no note.
             changes = {key: value for key, value in self._changes.items() if _is_utf8(key)}
             self._notes.write_notes(_KEY, changes)
         self._changes = {}
@@ -147,17 +147,17 @@ class Records:
         if known is not None:
             return known.source
         if self._notes is None and file.name not in self._sections and not has_project():
-            return str(file.real)  # a relative path would be valid for this call alone
+            return str(file.real)  # a relative path would be valid only for this call
         other = self._paths.get(file.name)
         if other is None or other == file.real:
             return file.name
-        if other.exists():  # another working directory had a file of this name
+        if other.exists():  # another working directory had a file with this name
             return str(file.real)
-        self.drop(file.name)  # it was moved, with the project or alone
+        self.drop(file.name)  # it was moved, with or without the project
         return file.name
 
     def _folder(self, source: str, section: str | None) -> Path | None:
-        """Return the folder in which a stored document was found, by its record or section."""
+        """Return the folder in which a stored document was found, from its record or section."""
         path = self._paths.get(source)
         if path is not None:
             folder = self._records[path].folder

@@ -1,4 +1,4 @@
-"""Reindex: store documents, and embed only new texts."""
+"""Reindex: store documents, embedding only new texts."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from conduit_lab.vectors.documents.sources import FoundSources, Source, find_sou
 from conduit_lab.vectors.embedding import embed_passages
 from conduit_lab.vectors.entry import Entry
 
-# Embedded and committed together: an interrupt loses at most these, and the progress advances by
-# them. 256 are less than 1 % faster with MiniLM on the handbook.
+# Embedded and committed together: an interrupt loses at most one batch, and progress advances by
+# one. 256 are less than 1 % faster with MiniLM on the handbook.
 BATCH_CHUNKS = 64
 
 _JSON = json.JSONEncoder(sort_keys=True)
@@ -40,14 +40,14 @@ _Step = Callable[[float], object]
 
 
 class _Store(Protocol):
-    """The part of `VectorStore` that documents need."""
+    """The part of `VectorStore` needed for documents."""
 
     name: str
     path: Path | None
     embedder: EmbedderProtocol | None
 
     def entries(self, where: Any) -> Iterator[Entry]:
-        """Yield the entries that a filter keeps."""
+        """Yield the entries that match a filter."""
 
     def get(self, id: str) -> Entry | None:
         """Return one entry."""
@@ -63,9 +63,9 @@ class _Store(Protocol):
 class Reindexed(Viewed):
     """The changes of `add_documents`, in chunks (rows, for a table).
 
-    `updated` chunks have a new text, place or metadata under an old id; `kept` ones are unchanged.
-    `embedded` counts the texts that were embedded. `problems` are the files without entries or with
-    a broken text, each with the reason; `passed_over` counts other files in a folder, by suffix.
+    `updated` chunks have a new text, position or metadata under an existing id; `kept` chunks are
+    unchanged. `embedded` is the number of embedded texts. `problems` are the files without entries
+    or with broken text, with reasons; `passed_over` counts other files in a folder by suffix.
     """
 
     name: str
@@ -120,34 +120,34 @@ def add_documents(
 
     `documents` is a folder, a file, a list of either, or a DataFrame with its name in `source`.
     Chunks have at most `size` tokens of the store's embedder (by default 256, or its limit), of
-    which `overlap` repeat the chunk before. Each is an entry `<source>#<number>` with the metadata
-    source (the path from the project's root), section (the first folder below the given one),
-    title, heading, page, line, start and end, where they exist:
-    `read_document(source).text[start:end]` is its content. Each row of a table, CSV or DataFrame,
-    is an entry: `text` names the column or columns for the content, the others and `row` are its
-    metadata; rows without text are left out, and rows longer than a chunk are split, with the
+    which `overlap` repeat the previous chunk. Each becomes an entry `<source>#<number>` with the
+    metadata source (the path from the project's root), section (the first folder below the given
+    one), title, heading, page, line, start and end, as far as they exist; its content is
+    `read_document(source).text[start:end]`. Each row of a table (CSV or DataFrame) becomes an
+    entry: `text` names the column or columns for the content, and the other columns and `row` are
+    its metadata. Rows without text are skipped, and rows longer than a chunk are split, with the
     `start` and `end` of each piece in the row's text.
 
-    A stored text keeps its embedding, also under a new number. Chunks that no longer exist are
-    removed, and below a given folder those of deleted files. Every 64 chunks are committed: after
-    an interrupt the same call continues. Entries under other ids are left alone.
+    A stored text keeps its embedding, even under a new number. Chunks that no longer exist are
+    removed, as are chunks of files deleted from a given folder. Chunks are committed in batches of
+    64: after an interrupt the same call continues. Entries under other ids are not changed.
 
-    A file is not read again unless it, its entries or the settings have changed. A document is its
-    file without links: it keeps its source and, from the outermost given folder, its section,
-    for any working directory and path of later calls. Links in a folder that lead out of
-    it are not followed.
+    A file is not read again unless it, its entries or the settings have changed. A document is
+    identified by its resolved path: it keeps its source and, from the outermost given folder, its
+    section, regardless of the working directory and the path used in later calls. Symbolic links
+    that lead out of their folder are not followed.
 
-    An unreadable file in a folder is reported in `problems`, and its stored entries stay; for one
-    given by name, and for a folder, `InputError` is raised once the others are stored. Raises
-    `InputError` for chunks longer than the embedder's limit, `VectorInputError` for a store without
-    an embedder, `MissingExtra` without the package that reads or splits a document. `notes` are the
-    notes of the store's backend, for records of the files.
+    An unreadable file in a folder is reported in `problems`, and its stored entries stay; for an
+    unreadable folder, or file given by name, `InputError` is raised once the other files are
+    stored. Raises `InputError` for chunks longer than the embedder's limit, `VectorInputError` for
+    a store without an embedder, `MissingExtra` if the package that reads or splits a document is
+    missing. `notes` are the notes of the store's backend, for records of the files.
     """
     begin, title = perf_counter(), f"{store.name}.add_documents"
     if table.is_table(documents):
         if not isinstance(source, str) or not source:
             raise InputError(
-                f"expected a name for the DataFrame, by which the next call recognizes its rows, "
+                f"expected a name for the DataFrame, so the next call recognizes its rows, "
                 f"got source={source!r}: pass source='catalog'"
             )
         sheet = read_frame(documents, source, text)
@@ -173,7 +173,7 @@ def add_documents(
 def _store_files(
     update: _Update, sources: FoundSources, records: Records, reader: DocumentReader
 ) -> None:
-    """Store all files, remove deleted ones, and raise for unreadable folders and given files."""
+    """Store all files, remove deleted ones, and raise for unreadable folders and named files."""
     problems, wrong, failed = update.done.problems, list(sources.locked.values()), set()
     files = [records.place(file) for file in sources.files]
     for file in files:
@@ -198,7 +198,7 @@ def _store_files(
 
 
 def _store_file(update: _Update, file: Source, records: Records, reader: DocumentReader) -> str:
-    """Store a file unless it is unchanged, and return the problem with its text, or ""."""
+    """Store a file unless it is unchanged; return a problem with its text, or ""."""
     check_name(file.name)
     settings, known = reader.settings(file), records.get(file)
     try:
@@ -228,7 +228,7 @@ def _store_file(update: _Update, file: Source, records: Records, reader: Documen
 
 
 class _Row(NamedTuple):
-    """An entry to write, and its share `size` of the progress; a new text has no `vector`."""
+    """An entry to write, and its share `size` of the progress; new texts have no `vector`."""
 
     source: str
     id: str
@@ -249,15 +249,15 @@ class _Update:
             )
         self.store, self.embedder, self.step = store, store.embedder, step
         self.done = Reindexed(store.name)
-        self.written = False  # whether entries were written since the caller reset it
+        self.written = False  # whether entries were written since the last reset
         self.left: dict[str, set[str]] = defaultdict(set)  # stored ids not found again, by source
         self.sections: dict[str, str | None] = {}  # of the stored sources
         self._prints: dict[str, bytes] = {}  # by id
-        self._texts: dict[bytes, str] = {}  # the id that has an embedding of the text
+        self._texts: dict[bytes, str] = {}  # an id with an embedding of the text
         self._pending: list[_Row] = []
         for entry in store.entries({"source": {"$exists": True}}):
             source, _, number = entry.id.rpartition("#")
-            # An entry added by hand belongs to no document, even if its metadata names one.
+            # An entry added manually belongs to no document, even if its metadata names one.
             ours = source == entry.metadata["source"] and number.isdecimal()
             if ours and entry.content is not None:
                 self.left[source].add(entry.id)
@@ -278,9 +278,9 @@ class _Update:
         self.step(size)
 
     def put(self, source: str, pieces: Sequence[Piece], size: float) -> str:
-        """Store the pieces of one source, in order, and return the hash of its entries.
+        """Store the pieces of one source in order; return the hash of its entries.
 
-        It is the one that `stored` returns. Unchanged entries are skipped.
+        The hash is that of `stored`. Unchanged entries are skipped.
         """
         share = size / max(1, len(pieces))
         changed, prints = [], list[tuple[str, str]]()
@@ -293,7 +293,7 @@ class _Update:
             self.left[source].discard(id)
             self.done.kept += 1
             self.step(share)
-        # Look up all embeddings before an entry of the source is replaced: texts change places.
+        # Look up all embeddings before replacing any entry of the source: texts may swap ids.
         self._pending += [_Row(source, *row, self._stored(row[1]), share) for row in changed]
         while len(self._pending) >= BATCH_CHUNKS:
             self._write(BATCH_CHUNKS)
@@ -301,7 +301,7 @@ class _Update:
         return json_digest(sorted(prints))
 
     def finish(self, gone: Sequence[str]) -> None:
-        """Write pending entries, and remove the entries left of the sources in `gone`."""
+        """Write pending entries, and remove the remaining entries of the sources in `gone`."""
         self._write(BATCH_CHUNKS)
         if ids := [id for source in gone for id in self.left.get(source, ())]:
             self.done.removed += self.store.delete(ids)
@@ -336,7 +336,7 @@ class _Update:
 
 
 def _printable(name: str) -> str:
-    """Return the name of a file with bytes that are not UTF-8 escaped."""
+    """Return the name of a file, with bytes that are not UTF-8 escaped."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
@@ -344,5 +344,5 @@ def _print(text: str, metadata: dict[str, Any] | None = None) -> bytes:
     """Return a content hash of a text, or of an entry."""
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
     if metadata is not None:
-        digest.update(b"\xff" + _JSON.encode(metadata).encode())  # a byte that is in no text
+        digest.update(b"\xff" + _JSON.encode(metadata).encode())  # \xff occurs in no UTF-8 text
     return digest.digest()

@@ -1,4 +1,4 @@
-"""Sheet: the rows of a CSV file or a DataFrame, each of which becomes an entry."""
+"""Sheet: the rows of a CSV file or DataFrame, one entry per row."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from conduit_lab.vectors.documents.document import (
 from conduit_lab.vectors.table import plain_cell
 
 TEXT_COLUMNS = ("text", "content")  # the default
-INDEX = "index"  # the name given to an unnamed first column
-RESERVED = ("source", "section", "row")  # metadata that add_documents adds
+INDEX = "index"  # the name for an unnamed first column
+RESERVED = ("source", "section", "row")  # metadata added by add_documents
 DELIMITERS = (",", ";", "\t", "|")
 
-_NO_DELIMITER = "\x1f"  # of a table with one column
+_NO_DELIMITER = "\x1f"  # for a table with one column
 _SEPARATOR = re.compile(r"sep=([^\w\"\r\n])\r?\n", re.IGNORECASE)  # Excel's first line
 
 _Dialect = dict[str, Any]
 
-# Numbers in a table: `007` is a name and stays text, and so do numbers that float64 would round.
+# Numbers in a table: `007` is a name and stays text, as do numbers that float64 would round.
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?")
 _COMMA_NUMBER = re.compile(
@@ -47,7 +47,7 @@ hold_at_fork(_lock)
 
 @dataclass(frozen=True)
 class Sheet:
-    """The rows of a table: a text each, and the other columns, without empty cells, as metadata.
+    """The rows of a table, each with a text, and the non-empty cells of other columns as metadata.
 
     `problem` describes possible errors in the texts, or is "".
     """
@@ -61,11 +61,12 @@ class Sheet:
 def read_csv(path: str | Path, text: str | Sequence[str] | None = None) -> Sheet:
     """Read a CSV file whose first row names the columns.
 
-    Cells are delimited by commas, semicolons, tabs or bars. `text` names the column that becomes
-    the text, or several, joined by line breaks; by default "text" or "content". A column of numbers
-    becomes numbers, also with decimal commas between semicolons. An unnamed first column is an
-    index, left out where it only counts rows. The encoding is UTF-8, UTF-16 with a byte order mark,
-    or else Windows-1252, reported in `problem`. Raises `InputError` naming the file and the line.
+    Cells are delimited by commas, semicolons, tabs or vertical bars. `text` names the column for
+    the text, or several columns, joined by line breaks; by default "text" or "content". Columns of
+    numbers are converted, including decimal commas if semicolons are the delimiter. An unnamed
+    first column is an index, omitted if it only counts rows. The encoding is UTF-8, UTF-16 with a
+    byte order mark, or else Windows-1252, reported in `problem`. Raises `InputError` naming the
+    file and the line.
     """
     path = resolve(path)
     source = source_name(path)
@@ -86,7 +87,7 @@ def parse_csv(source: str, data: bytes, text: str | Sequence[str] | None = None)
     for at in (0, -1):
         if names and not names[at]:
             index = at == 0 and _is_index(columns[0])
-            if index or not any(columns[at]):  # empty after a delimiter at the end of each line
+            if index or not any(columns[at]):  # empty: each line ends with a delimiter
                 del names[at], columns[at]
             elif at == 0:
                 names[0] = INDEX
@@ -97,7 +98,7 @@ def parse_csv(source: str, data: bytes, text: str | Sequence[str] | None = None)
 
 
 def read_frame(frame: Any, source: str, text: str | Sequence[str] | None = None) -> Sheet:
-    """Return the rows of a table (pandas, polars, Arrow) as in `read_csv`; dates as ISO text."""
+    """Return the rows of a table (pandas, polars, Arrow) like `read_csv`; dates as ISO text."""
     arrow = hasattr(frame, "to_pydict")
     names = list(frame.column_names if arrow else frame.columns)
     _check_names(source, [str(name) for name in names])
@@ -111,7 +112,7 @@ def read_frame(frame: Any, source: str, text: str | Sequence[str] | None = None)
 
 
 def _decode(data: bytes, source: str) -> tuple[str, str]:
-    """Return the text of a CSV file, and the problem of its encoding, or ""."""
+    """Return the text of a CSV file, and a problem with its encoding, or ""."""
     try:
         return decode(data, source), ""
     except InputError as error:
@@ -127,7 +128,7 @@ def _decode(data: bytes, source: str) -> tuple[str, str]:
 
 
 def _delimiter(content: str, text: Sequence[str] | None) -> str:
-    """Return the delimiter by which the first row names the text columns, or most columns."""
+    """Return the delimiter that splits the first row into the text columns, or most columns."""
     best, score = _NO_DELIMITER, (False, 1)
     for delimiter in DELIMITERS:
         with _long_cells():
@@ -141,7 +142,7 @@ def _delimiter(content: str, text: Sequence[str] | None) -> str:
 
 
 def _rows(source: str, content: str, delimiter: str, before: int) -> list[list[str]]:
-    """Return the non-empty rows, all of one length; raise `InputError` naming the first wrong line.
+    """Return the non-empty rows, all of one length; raise `InputError` for the first invalid line.
 
     `before` is the number of lines before `content`.
     """
@@ -165,7 +166,7 @@ def _rows(source: str, content: str, delimiter: str, before: int) -> list[list[s
 
 
 def _dialects(content: str, delimiter: str) -> Iterator[_Dialect]:
-    """Yield the possible rules for quotes, the most common first."""
+    """Yield the possible quoting rules, most common first."""
     yield {}
     yield {"skipinitialspace": True}
     if '\\"' in content:
@@ -175,11 +176,11 @@ def _dialects(content: str, delimiter: str) -> Iterator[_Dialect]:
 
 
 def _even(source: str, lines: list[tuple[int, list[str]]]) -> list[list[str]]:
-    """Return rows of one length, without extra empty cells, and with the index column of R."""
+    """Return rows of equal length, without extra empty cells; add the index name for R files."""
     rows = [row for _, row in lines]
     longer = [row for row in rows[1:] if len(row) == len(rows[0]) + 1]
     if len(longer) == len(rows) - 1 > 1 and _is_index([row[0] for row in longer]):
-        rows[0].insert(0, "")  # as in files by R
+        rows[0].insert(0, "")  # as in files written by R
     for line, row in lines:
         while len(row) > len(rows[0]) and not row[-1]:
             del row[-1]
@@ -199,7 +200,7 @@ def _is_index(cells: Sequence[str]) -> bool:
 
 @contextmanager
 def _long_cells() -> Iterator[None]:
-    """Allow cells as long as a document; the limit of the csv module is process-wide."""
+    """Allow cells as long as a document; the csv module's limit is process-wide."""
     with _lock:
         before = csv.field_size_limit(MAX_DOCUMENT_BYTES)
         try:
@@ -245,12 +246,12 @@ def _sheet(
 
 
 def _text_column(names: Sequence[str]) -> str | None:
-    """Return the default text column, in any case, or None."""
+    """Return the default text column, ignoring case, or None."""
     return next((name for wanted in TEXT_COLUMNS for name in names if name.lower() == wanted), None)
 
 
 def _typed(cells: list[str], decimal_comma: bool) -> list[Any]:
-    """Return a column as integers, floats or text, None for an empty cell."""
+    """Return a column as integers, floats or text, with None for empty cells."""
     filled = [cell for cell in cells if cell]
     kinds: list[tuple[re.Pattern[str], Callable[[str], Any]]] = [(_WHOLE, int), (_NUMBER, float)]
     if decimal_comma and any("," in cell for cell in filled):

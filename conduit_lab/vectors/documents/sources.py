@@ -16,10 +16,10 @@ from conduit_lab.vectors.documents.document import KINDS
 
 @dataclass(frozen=True)
 class Source:
-    """One file: the path to open, its path without links, and its name in a store.
+    """One file: the path to open, its resolved path, and its name in a store.
 
-    `folder` is the given folder that it was found in, without links; None for a file given by name,
-    which is `named`.
+    `folder` is the resolved given folder that it was found in; None for a file given by name, which
+    is `named`.
     """
 
     path: Path
@@ -30,13 +30,13 @@ class Source:
 
     @property
     def section(self) -> str | None:
-        """The first folder below `folder`, None for a file directly in it."""
+        """The first folder below `folder`, or None for a file directly in it."""
         parts = self.real.relative_to(self.folder).parts if self.folder else ()
         return parts[0] if len(parts) > 1 else None
 
     @property
     def size(self) -> int:
-        """Bytes; 0 for a file deleted meanwhile, which reading it reports."""
+        """Size in bytes; 0 for a file deleted meanwhile, which is reported on reading."""
         try:
             return self.path.stat().st_size
         except OSError:
@@ -45,10 +45,10 @@ class Source:
 
 @dataclass(frozen=True)
 class FoundSources:
-    """The files, each once, those of a folder by name, and the given folders, without links.
+    """The files without duplicates, sorted by name within a folder, and the resolved given folders.
 
-    `passed_over` counts the files of other kinds by suffix, `problems` are the links that are not
-    followed, with the reason, `locked` the unreadable folders, with the reason.
+    `passed_over` counts the files of other kinds by suffix, `problems` lists the links that are not
+    followed and `locked` the unreadable folders, with reasons.
     """
 
     files: list[Source]
@@ -58,10 +58,10 @@ class FoundSources:
     locked: dict[Path, str] = field(default_factory=dict)
 
     def covers(self, name: str, path: Path | None = None) -> bool:
-        """Return whether the document `name`, by default at that path, is below one of the folders.
+        """Return whether the document `name` (default for `path`) is below one of the folders.
 
-        The file may be deleted or a link by now, so `path` is without links. Documents below an
-        unreadable folder may still exist, and are not covered.
+        The file may now be deleted or a link, so `path` must be resolved. Documents below an
+        unreadable folder may still exist and are not covered.
         """
         if path is None:
             path = Path(os.path.realpath(resolve(name).parent), Path(name).name)
@@ -71,7 +71,7 @@ class FoundSources:
         return any(path.is_relative_to(folder) for folder in self.folders)
 
     def _leads_to(self, link: Path, folder: Path) -> Path | None:
-        """Return the target of a link in `folder`; record the problem of one that is not followed.
+        """Return the target of a link in `folder`; record a problem if it is not followed.
 
         A link in an untrusted folder must not bring other files into the store.
         """
@@ -95,10 +95,11 @@ class FoundSources:
 
 
 def find_sources(given: Any) -> FoundSources:
-    """Return the files of a path, or of an iterable of paths, without hidden ones.
+    """Return the files of a path or an iterable of paths, except hidden files.
 
-    Relative paths start at the project's root. A given link is followed; one in a folder only to a
-    file in a given folder. Raises `InputError` for a path that does not exist.
+    Relative paths are resolved against the project's root. A given link is followed; a link in a
+    folder only if it leads to a file in a given folder. Raises `InputError` for a path that does
+    not exist.
     """
     files: dict[Path, Source] = {}
     sources = FoundSources([])
@@ -127,7 +128,7 @@ def _paths(given: Any) -> list[Path]:
                 f"expected documents as a path, a list of paths or a DataFrame, got {path!r:.80}"
             )
         full = resolve(Path(path))
-        # `..` is the parent of a link's target, which only the file system knows.
+        # `..` is the parent of a link's target, which only the file system can resolve.
         paths.append(Path(os.path.realpath(full)) if ".." in full.parts else full)
     return paths
 
@@ -151,7 +152,7 @@ def _walk(folder: Path, real_folder: Path, sources: FoundSources) -> Iterator[So
                     sources.passed_over[path.suffix or path.name] += 1
             elif path.is_symlink():
                 target = sources._leads_to(path, folder)
-                # A document is found by its own path, and is one document.
+                # A document is found once, by its own path.
                 if target is not None and target.is_file() and target.suffix.lower() not in KINDS:
                     yield Source(path, target, _name(path, target), real_folder, named=False)
             elif path.is_file():  # not a pipe
@@ -160,6 +161,6 @@ def _walk(folder: Path, real_folder: Path, sources: FoundSources) -> Iterator[So
 
 
 def _name(path: Path, real: Path) -> str:
-    """Return the path from the project's root, where either path is inside it."""
+    """Return the path from the project's root if either path is inside it."""
     shown = display(path)
     return shown if shown != str(path) else display(real)

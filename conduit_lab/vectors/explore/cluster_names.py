@@ -1,4 +1,4 @@
-"""Names of clusters: the metadata that sets one apart, or the words that are its own."""
+"""Names of clusters: their distinguishing metadata or characteristic words."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ import numpy as np
 from conduit_lab.core.quotation import stem, without_marks
 from conduit_lab.core.text import one_line
 
-NAMED_TEXTS = 160  # of each cluster, whose words are counted
+NAMED_TEXTS = 160  # per cluster, whose words are counted
 _TEXT_CHARACTERS = 1_500
 _WORDS = 3
-_MIN_SHARE = 0.75  # of a cluster's entries that have the value it is named by
-_MAX_SPREAD = 0.5  # of all entries: a value that most have sets nothing apart
-_VALUE_ENTRIES = 400  # of each cluster, whose metadata is compared
+_MIN_SHARE = 0.75  # of a cluster's entries with the value that names it
+_MAX_SPREAD = 0.5  # of all entries: a value that most entries share does not distinguish
+_VALUE_ENTRIES = 400  # per cluster, whose metadata is compared
 _NAME_CHARACTERS = 40
 
-# Letters only: a part number or a year names no cluster.
+# Letters only: a part number or a year is not a useful name.
 _WORD = re.compile(r"[^\W\d_]{3,24}")
 
 
 def cluster_names(
     texts: Sequence[Sequence[str]], metadatas: Sequence[Sequence[Mapping[str, Any]]]
 ) -> list[str]:
-    """Return a name for each cluster, all different, from some of its texts and metadata.
+    """Return a distinct name for each cluster, from some of its texts and metadata.
 
-    A value of text that three of four entries have, and not most of the store, is the name; where
-    two clusters share it, with a word. Else the name is three words with the greatest class-based
-    TF-IDF: their share in the cluster's texts, times the log of how rare they are in all clusters.
+    The name is a text value that three of four entries share but most of the store does not; if two
+    clusters share it, a word is added. Otherwise the name is the three words with the highest
+    class-based TF-IDF: their share in the cluster's texts, times the log of their rarity across
+    clusters.
     """
     words = _own_words(texts)
     values = _own_values(metadatas)
@@ -47,7 +48,7 @@ def cluster_names(
 
 
 def _own_words(texts: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Return the words that set each cluster apart, in the form they most often have."""
+    """Return the characteristic words of each cluster, in their most frequent form."""
     stems: dict[str, str] = {}
     forms: dict[str, Counter[str]] = {}
     shares: list[dict[str, float]] = []
@@ -82,7 +83,7 @@ def _own_words(texts: Sequence[Sequence[str]]) -> list[list[str]]:
 
 
 def _own_values(metadatas: Sequence[Sequence[Mapping[str, Any]]]) -> list[str | None]:
-    """Return for each cluster the text that most of its entries share, and few others have."""
+    """Return per cluster the text value that most of its entries but few others have."""
     counts: list[Counter[tuple[str, str]]] = []
     for cluster in metadatas:
         held: Counter[tuple[str, str]] = Counter()

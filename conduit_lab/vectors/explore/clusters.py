@@ -11,15 +11,15 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.arrays import IntArray
 
 MAX_CLUSTERS = 7  # the data colours without the text's own
-_SEED_ROWS = 2_048  # that the first centres are chosen from
+_SEED_ROWS = 2_048  # from which the first centres are chosen
 _FIT_ROWS = 8_192
 _ITERATIONS = 12
-_TRIES = 4  # of different seeds; the tightest stays
+_TRIES = 4  # with different seeds; the tightest is kept
 _BLOCK_ROWS = 16_384  # assigned together: 0.5 MB of distances
 
 
 class Clusters(NamedTuple):
-    """The cluster of each entry, int64 `[n]`, and the centres `[k, m]`, the largest cluster first.
+    """The cluster of each entry, int64 `[n]`, and the centres `[k, m]`, largest cluster first.
 
     No cluster is empty.
     """
@@ -34,15 +34,15 @@ class Clusters(NamedTuple):
 
 
 def cluster_count(entries: int) -> int:
-    """Return the number of clusters that a map of this many entries begins with."""
+    """Return the initial number of clusters for a map of this many entries."""
     return min(MAX_CLUSTERS, max(1, round(math.sqrt(entries) / 2)))
 
 
 def k_means(points: FloatArray, count: int) -> Clusters:
     """Return at most `count` clusters of points `[n, m]`, n at least 1.
 
-    Centres are seeded by k-means++ (Arthur and Vassilvitskii 2007) and moved on at most 8,192 of
-    the points; all points are then assigned. Fewer distinct points make fewer clusters.
+    Centres are seeded by k-means++ (Arthur and Vassilvitskii 2007) and fitted to at most 8,192 of
+    the points; all points are then assigned. Fewer distinct points produce fewer clusters.
     """
     random = np.random.default_rng(0)
     fit = points[random.permutation(len(points))[:_FIT_ROWS]]
@@ -57,7 +57,7 @@ def k_means(points: FloatArray, count: int) -> Clusters:
 
 
 def _moved(fit: FloatArray, centres: FloatArray) -> FloatArray:
-    """Return centres moved to the means of their points until they stay."""
+    """Return centres moved to the means of their points until they converge."""
     for _ in range(_ITERATIONS):
         labels = _nearest(fit, centres)
         sizes = np.bincount(labels, minlength=len(centres))

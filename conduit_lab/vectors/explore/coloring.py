@@ -1,4 +1,4 @@
-"""Colouring: each entry of a map in the colour of its cluster, or of a value of its metadata."""
+"""Colouring: the colour of each entry on a map, by its cluster or a metadata value."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from conduit_lab.vectors.columns import comparable, is_number
 from conduit_lab.vectors.explore.clusters import Clusters
 
 CLUSTERS = "clusters"
-VALUE_COLORS = OKABE_ITO[:7]  # the eighth is the text's
+VALUE_COLORS = OKABE_ITO[:7]  # the eighth is the text colour
 REST_COLOR = "#8a8a8a"
-# Viridis at six even steps, without its ends: one is unreadable on black, the other on white.
+# Viridis at six even steps without its ends, which are unreadable on black or white.
 RAMP = ("#414487", "#2f6c8e", "#21918c", "#2fb47c", "#6ccd59", "#b8c832")
-REST = 254  # the code of an entry with another value than the shown ones
+REST = 254  # the code of an entry with a value that is not shown
 MISSING_CODE = 255
 MAX_FIELDS = 12
 _READ_ENTRIES = 5_000
 _LABEL_CHARACTERS = 40
-_HIDDEN = ("content", "start", "end")  # no one colours by an offset
-_MAX_VALUES_SHARE = 0.5  # of distinct texts to entries, above which a field is not offered
+_HIDDEN = ("content", "start", "end")  # offsets are not useful as colours
+_MAX_VALUES_SHARE = 0.5  # of distinct texts to entries; beyond it a field is not offered
 
 Codes = npt.NDArray[np.uint8]
 
 
 class Category(NamedTuple):
-    """One colour: its label, its number of entries, and the filter that selects them, if any."""
+    """One colour: its label, number of entries, and the filter that selects them, if any."""
 
     label: str
     color: str
@@ -42,10 +42,10 @@ class Category(NamedTuple):
 
 
 class Coloring(NamedTuple):
-    """The colours of a map by one field: for each entry uint8 `[n]` the place of its category.
+    """The colours of a map by one field: the category index of each entry, uint8 `[n]`.
 
-    An entry with a value beyond the shown ones has code 254, one without the key 255; `rest` says
-    how many values have no colour of their own.
+    An entry whose value is not shown has code 254, an entry without the key 255; `rest` is the
+    number of values without their own colour.
     """
 
     field: str
@@ -55,7 +55,7 @@ class Coloring(NamedTuple):
 
 
 def by_cluster(clusters: Clusters, names: Sequence[str]) -> Coloring:
-    """Return each entry in its cluster's colour; colours repeat after the seventh."""
+    """Return the colours by cluster; they repeat after the seventh."""
     sizes = clusters.sizes.tolist()
     categories = [
         Category(name, VALUE_COLORS[place % len(VALUE_COLORS)], size, None)
@@ -65,10 +65,10 @@ def by_cluster(clusters: Clusters, names: Sequence[str]) -> Coloring:
 
 
 def by_field(metadatas: Sequence[Mapping[str, Any]], field: str) -> Coloring:
-    """Return each entry in the colour of its value of `field`.
+    """Return the colours by the value of `field`.
 
-    The seven most frequent values have a colour; more than seven different numbers are binned into
-    six ranges of about as many entries.
+    The seven most frequent values have a colour; more than seven distinct numbers are binned into
+    six ranges of about equal counts.
     """
     values = [metadata.get(field, _NONE) for metadata in metadatas]
     numbers = [value for value in values if is_number(value)]
@@ -94,9 +94,9 @@ def by_field(metadatas: Sequence[Mapping[str, Any]], field: str) -> Coloring:
 
 
 def colour_fields(metadatas: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the keys worth a colour: first those with the fewest values, at most 12.
+    """Return at most 12 keys useful for colouring, those with the fewest values first.
 
-    A key with one value, or with a text of its own in most entries, is none. Of many entries 5,000
+    Keys with a single value, or a unique text in most entries, are excluded. At most 5,000 entries
     are read.
     """
     metadatas = metadatas[:: max(1, len(metadatas) // _READ_ENTRIES)]
@@ -149,7 +149,7 @@ def _plain(value: np.floating[Any]) -> int | float:
 
 
 def _number(value: np.floating[Any], edges: Float64Array) -> str:
-    """Return a bound with as many digits as the width of the ranges asks for."""
+    """Return a bound with as many digits as the width of the ranges requires."""
     number = _plain(value)
     return str(number) if isinstance(number, int) else f"{number:.4g}"
 

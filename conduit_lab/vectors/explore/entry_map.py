@@ -1,4 +1,4 @@
-"""EntryMap: the entries of a store placed in the plane, in clusters with names."""
+"""EntryMap: the entries of a store placed in the plane, in named clusters."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from conduit_lab.vectors.local_backend import LocalBackend
 
 
 class EntryMap:
-    """The places of a store's entries, at most `limit` of them, as they are now.
+    """The positions of at most `limit` of a store's current entries.
 
-    `ids`, `metadatas` and `xy` float32 `[n, 2]` are those of the shown entries, `total` the number
-    of all. `sentence` says what the projection holds. Thread-safe once made.
+    `ids`, `metadatas` and `xy` float32 `[n, 2]` belong to the shown entries, `total` is the number
+    of all entries. `sentence` describes the projection. Thread-safe once created.
     """
 
     def __init__(self, backend: Backend, where: Any, method: str, limit: int) -> None:
@@ -50,7 +50,7 @@ class EntryMap:
         return len(self.ids)
 
     def place(self, vectors: FloatArray) -> FloatArray:
-        """Return the places `[m, 2]` of other vectors `[m, dimension]`."""
+        """Return the positions `[m, 2]` of other vectors `[m, dimension]`."""
         if not len(vectors):
             return np.zeros((0, 2), np.float32)
         return self._places.place(components=self._axes(self._scale(vectors)))
@@ -73,7 +73,7 @@ class EntryMap:
 
     @property
     def neighbourhood(self) -> Neighbourhood:
-        """Near duplicates and outliers; at 100,000 entries they take seconds, once."""
+        """Near-duplicates and outliers, computed once; takes seconds for 100,000 entries."""
         with self._lock:
             return self._neighbourhood
 
@@ -95,7 +95,7 @@ class EntryMap:
         return known
 
     def check_field(self, field: str) -> str:
-        """Return `field`; raise `VectorInputError` where no entry has such a key."""
+        """Return `field`; raise `VectorInputError` if no entry has such a key."""
         if field != CLUSTERS and not any(field in metadata for metadata in self.metadatas):
             keys = {key for metadata in self.metadatas for key in metadata}
             raise VectorInputError(
@@ -105,14 +105,14 @@ class EntryMap:
         return field
 
     def texts(self, places: Sequence[int] | IntArray) -> list[str | None]:
-        """Return the contents of entries by their places; None for one deleted meanwhile."""
+        """Return the contents of entries by index; None for an entry deleted meanwhile."""
         ids = [self.ids[place] for place in np.asarray(places, np.int64).tolist()]
         if isinstance(self._backend, LocalBackend):
             return self._backend.contents(ids)
         return [None if entry is None else entry.content for entry in self._backend.get(ids)]
 
     def central(self, cluster: int, count: int) -> list[int]:
-        """Return the places of the entries nearest to a cluster's centre."""
+        """Return the indices of the entries nearest to a cluster's centre."""
         members = np.flatnonzero(self.clusters.labels == cluster)
         off = self._components[members] - self.clusters.centres[cluster]
         nearest: list[int] = members[
@@ -121,6 +121,6 @@ class EntryMap:
         return nearest
 
     def _members(self, cluster: int) -> IntArray:
-        """Return the places of a cluster's entries in a random order, the same each time."""
+        """Return the indices of a cluster's entries in a reproducible random order."""
         members = np.flatnonzero(self.clusters.labels == cluster)
         return np.random.default_rng(0).permutation(members)

@@ -1,4 +1,4 @@
-"""Explorer: a map of a store's entries, searched, coloured and selected from."""
+"""Explorer: a map of a store's entries for searching, colouring and selecting."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _PAGE_ENTRIES = 256
 
 
 class Located(NamedTuple):
-    """Hits, the place of the query on the map, `[2]`, and those of the hits `[n, 2]`.
+    """Hits, the position of the query on the map, `[2]`, and the positions of the hits, `[n, 2]`.
 
-    `ring` is None where the query has no embedding, as for a search by words without embedder.
+    `ring` is None if the query has no embedding, as in a search by words without an embedder.
     """
 
     hits: Hits
@@ -41,13 +41,13 @@ class Located(NamedTuple):
 
 
 class Explorer(Viewed):
-    """A map of the entries of a store, as `store.explore()` returns it.
+    """A map of the entries of a store, returned by `store.explore()`.
 
         explorer = store.explore("how do I return a kettle?", color_by="section")
-        explorer.selection                    the entries that the lasso caught
+        explorer.selection     the entries selected with the lasso
 
-    In JupyterLab it is live: a query is searched as one types, the lasso selects, chips filter.
-    Elsewhere and in a saved notebook it is a picture beside the hits. Thread-safe.
+    In JupyterLab it is interactive: queries are searched as you type, the lasso selects, chips
+    filter. Elsewhere and in a saved notebook it is a picture beside the hits. Thread-safe.
     """
 
     def __init__(
@@ -72,18 +72,18 @@ class Explorer(Viewed):
         backend = store._opened()
         self.map = EntryMap(backend, keep, method, limit)
         self.fields = [CLUSTERS, *colour_fields(self.map.metadatas)]
-        # Replaced as wholes, so threads need no lock.
+        # Always replaced as a whole, so threads need no lock.
         self._selected: list[str] = []
         self._shown: Located | None = None
-        self._card: tuple[tuple[str, Located | None], View] | None = None  # a picture costs time
+        self._card: tuple[tuple[str, Located | None], View] | None = None  # drawing is slow
         self._color_by = self.map.check_field(color_by or CLUSTERS)
-        _ = self.coloring  # a repr reads no store
+        _ = self.coloring  # now, because a repr must not read the store
         if query is not None:
             self.search(query)
 
     @property
     def color_by(self) -> str:
-        """The metadata key whose values have the colours, or "clusters"; it may be set.
+        """The metadata key that determines the colours, or "clusters"; settable.
 
         Raises `VectorInputError` for a key that no entry has.
         """
@@ -101,7 +101,7 @@ class Explorer(Viewed):
 
     @property
     def selection(self) -> list[Entry]:
-        """The selected entries, in the order of adding; those deleted meanwhile are left out."""
+        """The selected entries in insertion order, without entries deleted meanwhile."""
         ids = self._selected
         backend = self.store._opened()
         entries: list[Entry] = []
@@ -112,25 +112,25 @@ class Explorer(Viewed):
 
     @property
     def selected_ids(self) -> list[str]:
-        """The ids of the selected entries, in the order of adding."""
+        """The ids of the selected entries, in insertion order."""
         return list(self._selected)
 
     def select(self, ids: Iterable[str]) -> list[Entry]:
-        """Select entries of the map by their ids, as the lasso does, and return them.
+        """Select entries of the map by id, like the lasso, and return them.
 
-        Ids that the map does not have are ignored.
+        Ids that are not on the map are ignored.
         """
         places = sorted({self.map.place_of[id] for id in ids if id in self.map.place_of})
         self.select_places(places)
         return self.selection
 
     def select_places(self, places: Iterable[int]) -> None:
-        """Select entries by their places on the map, ascending."""
+        """Select entries by their ascending indices on the map."""
         self._selected = [self.map.ids[place] for place in places]
 
     @property
     def shown(self) -> Located | None:
-        """The last search and its places."""
+        """The last search and its positions."""
         return self._shown
 
     def search(
@@ -156,7 +156,7 @@ class Explorer(Viewed):
     def locate(
         self, query: Any, top_k: int, where: Mapping[str, Any] | None, mode: Mode
     ) -> Located:
-        """Search, and return the hits with their places; the query is embedded once."""
+        """Search, and return the hits with their positions; the query is embedded once."""
         store, backend = self.store, self.store._opened()
         words = mode == "lexical" and store.embedder is None
         what = f"store {store.name!r}: the query"
@@ -172,29 +172,29 @@ class Explorer(Viewed):
         return Located(hits, ring, self._places([hit.id for hit in hits]))
 
     def rank_pages(self, question: Misplaced) -> dict[str, int | None]:
-        """Return where the right page of a question is in each mode, among 1,000 hits.
+        """Return the rank of a question's correct page in each mode, among 1,000 hits.
 
-        The searches are those of the evaluation. None stands for a page that is not among them.
+        The searches are those of the evaluation. None means that the page is not among the hits.
         """
         if self.evaluation is None:
             raise VectorInputError("there is no evaluation: store.explore(evaluation=…)")
         return page_ranks(self.store, question, self.evaluation.searches, self.evaluation.by)
 
     def page_places(self, pages: Iterable[str]) -> list[int]:
-        """Return the places of the entries of some pages of the evaluation."""
+        """Return the indices of the entries of some pages of the evaluation."""
         if self.evaluation is None:
             return []
         by, right = self.evaluation.by, set(pages)
         return [i for i, metadata in enumerate(self.map.metadatas) if metadata.get(by) in right]
 
     def _both(self, where: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-        """Return a filter together with that of the map."""
+        """Return a filter combined with the map's filter."""
         if self._where and where:
             return {"$and": [self._where, where]}
         return where or self._where
 
     def _places(self, ids: list[str]) -> FloatArray:
-        """Return the places of entries `[n, 2]`; those that are not shown are projected."""
+        """Return the positions of entries `[n, 2]`; entries that are not shown are projected."""
         xy = np.zeros((len(ids), 2), np.float32)
         known = [self.map.place_of.get(id) for id in ids]
         absent = [i for i, place in enumerate(known) if place is None]

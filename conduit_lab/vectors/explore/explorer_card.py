@@ -1,4 +1,4 @@
-"""Explorer card: the static form of an explorer, a picture beside its hits or clusters."""
+"""Explorer card: the static form of an explorer, a picture beside hits or clusters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAX_QUESTIONS = 8
 
 
 def map_facts(explorer: Explorer) -> list[str]:
-    """Return the facts of a map: how many entries, which of them, and what the projection holds."""
+    """Return the facts of a map: the number and selection of entries, and the projection."""
     shown, total = len(explorer.map), explorer.map.total
     facts = [figures.plural(total, "entry")]
     if shown < total:
@@ -34,9 +34,9 @@ def map_facts(explorer: Explorer) -> list[str]:
 
 
 def explorer_card(explorer: Explorer, *, pictured: bool) -> View:
-    """Return the view of an explorer: the map at the left, hits or clusters at the right.
+    """Return the view of an explorer: the map on the left, hits or clusters on the right.
 
-    Without `pictured` the picture, which plain text has no use for, is left out.
+    Without `pictured` the picture is omitted, as for plain text.
     """
     facts = map_facts(explorer)
     if not len(explorer.map):
@@ -70,12 +70,12 @@ def _picture(explorer: Explorer) -> LabelledPicture:
 
 
 def _found(explorer: Explorer) -> list[ViewPiece]:
-    """Return the last search: its query and its first hits as cards."""
+    """Return the last search: its query and first hits as cards."""
     assert explorer.shown is not None
     hits = explorer.shown.hits
     shown = Hits(hits[:MAX_SHOWN_HITS], hits.store, hits.plan, hits.best, hits.query)
     more = len(hits) - len(shown)
-    # without the other metadata, for which a column has no room
+    # without the other metadata, which does not fit into a column
     pieces = [
         replace(piece, facts=()) if isinstance(piece, Card) else piece
         for piece in shown._view().pieces
@@ -87,7 +87,7 @@ def _found(explorer: Explorer) -> list[ViewPiece]:
 
 
 def _questions(explorer: Explorer) -> list[ViewPiece]:
-    """Return the questions of an evaluation whose right page was not first."""
+    """Return the questions of an evaluation whose correct page was not first."""
     evaluation = explorer.evaluation
     assert evaluation is not None
     count = len(explorer.misplaced)
@@ -103,7 +103,7 @@ def _questions(explorer: Explorer) -> list[ViewPiece]:
 
 
 def _colors(explorer: Explorer, *, brief: bool) -> list[ViewPiece]:
-    """Return the colours with their names and counts; clusters with their central entries."""
+    """Return the colours with names and counts, and clusters with their central entries."""
     coloring, entry_map = explorer.coloring, explorer.map
     pieces: list[ViewPiece] = []
     for place, category in enumerate(coloring.categories):

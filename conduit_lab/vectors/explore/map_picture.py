@@ -1,4 +1,4 @@
-"""Map picture: the points of a map as a PNG that reads on white and on black."""
+"""Map picture: the points of a map as a PNG that is legible on white and black."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from conduit_lab.vectors.explore.coloring import REST_COLOR, Coloring
 PICTURE_WIDTH, PICTURE_HEIGHT = 1_200, 800  # pixels, shown at half the size: sharp on dense screens
 MARGIN = 0.06  # of each side
 MAX_STRETCH = 1.6
-_ALPHAS = 16  # steps of opacity for each colour
-_POINT_ALPHAS = ((6_000, 0.85), (30_000, 0.7))  # up to a number of points
+_ALPHAS = 16  # opacity steps per colour
+_POINT_ALPHAS = ((6_000, 0.85), (30_000, 0.7))  # by maximum number of points
 _SMALLEST_ALPHA = 0.6
-_DOT_RADII = ((600, 8.0), (6_000, 5.0), (30_000, 3.0))  # pixels up to a number of points
+_DOT_RADII = ((600, 8.0), (6_000, 5.0), (30_000, 3.0))  # pixels, by maximum number of points
 _SMALLEST = 2.0
 _FAINT_LEVEL = 5
-_CHARACTER_WIDTH, _TEXT_HEIGHT = 12.0, 26.0  # of a label in pixels, where a picture is 720 wide
+_CHARACTER_WIDTH, _TEXT_HEIGHT = 12.0, 26.0  # of a label in pixels, in a picture 720 pixels wide
 _LINE_WIDTH, _RING_RADIUS, _RING_WIDTH = 2.0, 16.0, 5.0
-_RING_ROOM = 6.0  # left free around it, so that it shows among many points
-_TRIMMED = 0.002  # at each side, where a few far points would shrink all others
+_RING_ROOM = 6.0  # kept free around it, to stand out among many points
+_TRIMMED = 0.002  # on each side, as a few distant points would shrink all others
 
 
 class Frame(NamedTuple):
-    """The part of the plane that a picture shows: its left lower corner, and its size."""
+    """The part of the plane shown in a picture: its lower left corner and its size."""
 
     left: float
     bottom: float
@@ -38,14 +38,14 @@ class Frame(NamedTuple):
     height: float
 
     def __call__(self, xy: FloatArray | Float64Array) -> Float64Array:
-        """Return places `[n, 2]` in parts of the picture from its left upper corner."""
+        """Return positions `[n, 2]` as fractions of the picture from its upper left corner."""
         x = (xy[:, 0].astype(np.float64) - self.left) / self.width
         y = 1 - (xy[:, 1].astype(np.float64) - self.bottom) / self.height
         return np.stack([x, y], axis=1)
 
 
 def home_box(xy: FloatArray) -> tuple[Float64Array, Float64Array]:
-    """Return the corners `[2]` of places `[n, 2]`, without a few that are far from all others."""
+    """Return the corners `[2]` of the box around positions `[n, 2]`, except a few distant ones."""
     if not len(xy):
         return np.zeros(2), np.ones(2)
     wide = xy.astype(np.float64)
@@ -57,9 +57,9 @@ def home_box(xy: FloatArray) -> tuple[Float64Array, Float64Array]:
 
 
 def frame_of(xy: FloatArray, ratio: float = PICTURE_WIDTH / PICTURE_HEIGHT) -> Frame:
-    """Return the frame of places `[n, 2]`, one axis stretched by at most a half to fill it.
+    """Return the frame of positions `[n, 2]`, one axis stretched by at most half to fill it.
 
-    Where a few places are far off, the frame shows the others.
+    A few distant positions may be outside the frame.
     """
     if not len(xy):
         return Frame(-ratio / 2, -0.5, ratio, 1.0)
@@ -85,8 +85,8 @@ def map_picture(
 ) -> bytes:
     """Return a PNG file of points in the colours of their categories.
 
-    `ring` `[2]` is the place of the query, with lines to the places of its `hits` `[m, 2]`. Points
-    are fainter behind `labels`.
+    `ring` `[2]` is the position of the query, with lines to the positions of its `hits` `[m, 2]`.
+    Points are fainter behind `labels`.
     """
     colors = [category.color for category in coloring.categories] + [REST_COLOR]
     last = len(colors) - 1
@@ -120,9 +120,9 @@ def map_picture(
 
 
 def label_places(xy: FloatArray, coloring: Coloring, frame: Frame) -> list[tuple[float, float]]:
-    """Return for each category the middle of its points, in parts of the picture.
+    """Return the middle of each category's points, as fractions of the picture.
 
-    Labels that would cover each other are moved apart, up or down.
+    Labels that would overlap are moved apart vertically.
     """
     at = frame(xy)
     wanted: list[tuple[float, float]] = []
@@ -136,7 +136,7 @@ def label_places(xy: FloatArray, coloring: Coloring, frame: Frame) -> list[tuple
 def _apart(
     places: Sequence[tuple[float, float]], texts: Sequence[str]
 ) -> list[tuple[float, float]]:
-    """Return places at which texts of 12 pixels do not overlap in a picture 600 pixels wide."""
+    """Return positions at which 12-pixel texts do not overlap in a picture 600 pixels wide."""
     step = 18 / (PICTURE_HEIGHT / 2)
     widths = [min(0.45, 7.2 * len(text) / (PICTURE_WIDTH / 2)) for text in texts]
     placed: list[tuple[float, float, float]] = []
@@ -167,7 +167,7 @@ def _behind(labels: Sequence[PictureLabel]) -> BoolArray:
 
 
 def _disc(radius: float) -> tuple[IntArray, npt.NDArray[np.float32]]:
-    """Return the pixels of a disc around 0, `[m, 2]`, and how far each is covered."""
+    """Return the pixels of a disc around 0, `[m, 2]`, and the coverage of each."""
     reach = int(np.ceil(radius + 0.5))
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     cover = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1).ravel()
@@ -178,9 +178,9 @@ def _disc(radius: float) -> tuple[IntArray, npt.NDArray[np.float32]]:
 def _covered(
     places: Float64Array, offsets: IntArray, weights: npt.NDArray[np.float32]
 ) -> tuple[IntArray, Float64Array]:
-    """Return the pixels `[n, m]` under a disc at each of `places`, and how far it covers them.
+    """Return the pixels `[n, m]` under a disc at each of `places`, and their coverage.
 
-    Pixels outside the picture are the first one, covered by 0.
+    Pixels outside the picture are replaced by the first pixel with coverage 0.
     """
     at = np.floor(places).astype(np.int64)[:, np.newaxis] + offsets
     inside = np.all((at >= 0) & (at < (PICTURE_WIDTH, PICTURE_HEIGHT)), axis=2)

@@ -1,4 +1,4 @@
-"""Misplaced questions: those of an evaluation whose right page was not the first hit."""
+"""Misplaced questions: questions of an evaluation whose correct page was not the first hit."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from conduit_lab.vectors.evaluate import Evaluation
     from conduit_lab.vectors.store import VectorStore
 
-SEARCHED_HITS = 1_000  # in which the right page of a question is searched for
+SEARCHED_HITS = 1_000  # searched for the correct page of a question
 
 
 class Misplaced(NamedTuple):
-    """A question and the rank of its right page in each mode, None where it was not found."""
+    """A question and the rank of its correct page in each mode, or None if not found."""
 
     question: str
     pages: tuple[str, ...]
@@ -21,7 +21,7 @@ class Misplaced(NamedTuple):
 
 
 def misplaced_questions(evaluation: Evaluation) -> list[Misplaced]:
-    """Return the questions whose right page some mode did not have first, the worst first."""
+    """Return the questions whose correct page was not first in every mode, worst first."""
     rows: dict[str, Misplaced] = {}
     for row in evaluation:
         each = rows.setdefault(row.question, Misplaced(row.question, row.pages, {}))
@@ -34,7 +34,7 @@ def misplaced_questions(evaluation: Evaluation) -> list[Misplaced]:
 def page_ranks(
     store: VectorStore, question: Misplaced, searches: Mapping[str, Mapping[str, Any]], by: str
 ) -> dict[str, int | None]:
-    """Return the rank of the first hit on a right page in each mode, among 1,000 hits."""
+    """Return the rank of the first hit on a correct page in each mode, among 1,000 hits."""
     ranks: dict[str, int | None] = {}
     for mode, arguments in searches.items():
         hits = store.search(question.question, SEARCHED_HITS, **arguments)
@@ -44,7 +44,7 @@ def page_ranks(
 
 
 def rank_words(ranks: Mapping[str, int | None], limit: int) -> str:
-    """Return ranks for readers: `dense 4 · lexical not in 10`."""
+    """Return ranks as text: `dense 4 · lexical not in 10`."""
     return " · ".join(
         f"{mode} {rank}" if rank is not None else f"{mode} not in {limit:,}"
         for mode, rank in ranks.items()

@@ -1,4 +1,4 @@
-"""Neighbourhood: near duplicates and outliers of a map, in time that grows with n log n."""
+"""Neighbourhood: near-duplicates and outliers of a map, in O(n log n) time."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.arrays import Float64Array, IntArray
 from conduit_lab.vectors.duplicates import joined_items
 
-DUPLICATE_COSINE = 0.95  # as `VectorStore.duplicates` has it
-EXACT_ENTRIES = 2_048  # up to this many, all pairs are compared
+DUPLICATE_COSINE = 0.95  # as in `VectorStore.duplicates`
+EXACT_ENTRIES = 2_048  # up to this number, all pairs are compared
 MAX_OUTLIERS = 50
-_NEIGHBOURS = 10  # whose last one's distance says how alone an entry is
+_NEIGHBOURS = 10  # the distance to the last measures an entry's isolation
 _CELL_ENTRIES = 512
-_PASSES = 2  # cells of different borders: a pair that one separates is found in the other
-_NEAREST = 4  # of a cell, compared with each entry in all dimensions
+_PASSES = 2  # with different cell borders: a pair separated in one pass is found in the other
+_NEAREST = 4  # within a cell, compared with each entry in all dimensions
 _PAIRS = 16_384  # compared together
-_CHECKED = 64  # most alone by their cells, and as many others, compared with all entries
+_CHECKED = 64  # most isolated in their cells, and as many others, compared with all entries
 _FENCE = 3.0  # interquartile ranges above the upper quartile: Tukey's "far out"
-_MIN_DISTANCE = 0.05  # below this nothing is far
+_MIN_DISTANCE = 0.05  # closer entries are never outliers
 _SLACK = 1e-6  # rounding of a float32 cosine
 
 
 class Neighbourhood(NamedTuple):
-    """Groups of near duplicates, the largest first, and outliers, the most alone first.
+    """Groups of near-duplicates, largest first, and outliers, most isolated first.
 
-    Both hold places of entries. `exact` says whether all pairs were compared; else each entry was
-    compared with the nearest of its cell, a few hundred entries that are near along the principal
-    directions, and outliers with all entries.
+    Both hold indices of entries. `exact` is whether all pairs were compared; otherwise each entry
+    was compared with the nearest in its cell, a few hundred entries that are near along the
+    principal directions, and outliers with all entries.
     """
 
     groups: list[IntArray]
@@ -39,7 +39,7 @@ class Neighbourhood(NamedTuple):
 
 
 def find_neighbourhood(units: FloatArray, components: FloatArray) -> Neighbourhood:
-    """Return near duplicates and outliers among rows of length 1 or 0 `[n, dimension]`.
+    """Return near-duplicates and outliers among rows of length 1 or 0 `[n, dimension]`.
 
     `components` `[n, k]` are the same rows along principal directions.
     """
@@ -64,7 +64,7 @@ def find_neighbourhood(units: FloatArray, components: FloatArray) -> Neighbourho
 
 
 def _near_pairs(units: FloatArray, first: IntArray, second: IntArray) -> tuple[IntArray, IntArray]:
-    """Return those pairs of rows that are near duplicates."""
+    """Return the pairs of rows that are near-duplicates."""
     kept = np.zeros(len(first), np.bool_)
     for at in range(0, len(first), _PAIRS):
         here = slice(at, at + _PAIRS)
@@ -74,7 +74,7 @@ def _near_pairs(units: FloatArray, first: IntArray, second: IntArray) -> tuple[I
 
 
 def _groups(count: int, pairs: list[tuple[IntArray, IntArray]]) -> list[IntArray]:
-    """Return the groups that chains of pairs join, the largest first."""
+    """Return the groups connected by chains of pairs, largest first."""
     roots = joined_items(count, pairs)
     order = np.argsort(roots, kind="stable")
     _, starts, sizes = np.unique(roots[order], return_index=True, return_counts=True)
@@ -84,10 +84,10 @@ def _groups(count: int, pairs: list[tuple[IntArray, IntArray]]) -> list[IntArray
 
 
 def _cells(components: FloatArray, present: IntArray) -> Iterator[IntArray]:
-    """Yield groups of at most 512 near entries, of each entry two."""
+    """Yield groups of at most 512 nearby entries; each entry is in two."""
     width = components.shape[1]
     for turn in range(_PASSES):
-        # Another rotation has other borders.
+        # Each rotation has different borders.
         rotation = np.linalg.qr(np.random.default_rng(turn).standard_normal((width, width)))[0]
         turned = components[present] @ rotation.astype(np.float32)
         parts = [np.arange(len(present))]
@@ -102,14 +102,14 @@ def _cells(components: FloatArray, present: IntArray) -> Iterator[IntArray]:
 
 
 def _near_in_cell(points: FloatArray) -> tuple[IntArray, Float64Array]:
-    """Return for each row the places of its nearest rows and of the first, and the tenth distance.
+    """Return for each row the indices of its nearest rows and of the first, and the tenth distance.
 
-    Distances are squared, along the principal directions alone: a lower bound.
+    Distances are squared and along the principal directions only: a lower bound.
     """
     squares = np.vecdot(points, points)
     off = squares[:, np.newaxis] + squares - 2 * (points @ points.T)
     np.fill_diagonal(off, np.inf)
-    # equal entries, of which no four nearest are the nearest, meet at the first
+    # many equal entries may not be among each other's four nearest, but share the first
     near = np.zeros((len(points), _NEAREST + 1), np.int64)
     order = np.argpartition(off, (_NEAREST, _NEIGHBOURS - 1), axis=1)
     near[:, 1:] = order[:, :_NEAREST]
@@ -118,9 +118,9 @@ def _near_in_cell(points: FloatArray) -> tuple[IntArray, Float64Array]:
 
 
 def _kth_distances(cosines: FloatArray) -> Float64Array:
-    """Return 1 - the cosine of the tenth nearest other row, of the farthest where there are fewer.
+    """Return 1 - the cosine of the tenth nearest other row, or the farthest if there are fewer.
 
-    The row itself has a cosine below all others, or comes as one neighbour more.
+    The row itself must have a cosine below all others, or is counted as an additional neighbour.
     """
     count = cosines.shape[1]
     if count < 2:
@@ -130,7 +130,7 @@ def _kth_distances(cosines: FloatArray) -> Float64Array:
 
 
 def _far(places: IntArray, distances: Float64Array, usual: Float64Array) -> IntArray:
-    """Return the places with a distance far above the usual ones, the farthest first."""
+    """Return the indices with a distance far above the usual ones, farthest first."""
     if len(usual) <= _NEIGHBOURS:
         return np.zeros(0, np.int64)
     low, high = np.quantile(usual, (0.25, 0.75))
@@ -139,9 +139,9 @@ def _far(places: IntArray, distances: Float64Array, usual: Float64Array) -> IntA
 
 
 def _checked_outliers(units: FloatArray, present: IntArray, alone: Float64Array) -> IntArray:
-    """Return outliers among the entries that are most alone in their cells.
+    """Return outliers among the entries that are most isolated in their cells.
 
-    They and as many random others are compared with all entries.
+    These and as many random entries are compared with all entries.
     """
     most = present[np.argsort(-alone[present], kind="stable")[:_CHECKED]]
     others = np.random.default_rng(0).choice(present, _CHECKED, replace=False)

@@ -1,4 +1,4 @@
-"""Projection: places in the plane for vectors, by principal components or UMAP."""
+"""Projection: positions in the plane for vectors, by principal components or UMAP."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from conduit_lab.core.errors import VectorInputError
 from conduit_lab.core.spec import FloatArray
 
 Method = Literal["pca", "umap"]
-"""How a map places its entries."""
+"""The projection method of a map."""
 
 METHODS = ("pca", "umap")
-COMPONENTS = 32  # that clusters and neighbours are found in
+COMPONENTS = 32  # used to find clusters and neighbours
 _OVERSAMPLING = 8
 _POWER_ITERATIONS = 4
-_MAX_SAMPLE_VALUES = 4_000_000  # of the rows that the directions are found from
-_MIN_UMAP_ENTRIES = 16  # below this a graph of 15 neighbours says nothing
-_NEAREST = 8  # neighbours that a new vector is placed among, where there is no direct projection
+_MAX_SAMPLE_VALUES = 4_000_000  # of the rows used to find the directions
+_MIN_UMAP_ENTRIES = 16  # with fewer, a graph of 15 neighbours is meaningless
+_NEAREST = 8  # neighbours used to place a new vector if there is no projection
 
 
 class PrincipalAxesOfMap(NamedTuple):
     """The mean `[dimension]`, the first principal directions `[k, dimension]`, and shares.
 
-    `shares` `[k]` are the parts of the variance along each direction, the greatest first.
+    `shares` `[k]` are the shares of variance along each direction, in descending order.
     """
 
     mean: FloatArray
@@ -41,8 +41,8 @@ class PrincipalAxesOfMap(NamedTuple):
 def principal_directions(vectors: FloatArray, count: int = COMPONENTS) -> PrincipalAxesOfMap:
     """Return the first principal directions of vectors `[n, dimension]`, n at least 1.
 
-    By a randomized range finder with power iterations (Halko, Martinsson and Tropp 2011), on a
-    sample where there are many rows. The sign of a direction makes its greatest value positive.
+    Uses a randomized range finder with power iterations (Halko, Martinsson and Tropp 2011), on a
+    sample if there are many rows. The sign of a direction makes its largest value positive.
     """
     dimension = vectors.shape[1]
     step = max(1, len(vectors) * dimension // _MAX_SAMPLE_VALUES)
@@ -60,7 +60,7 @@ def principal_directions(vectors: FloatArray, count: int = COMPONENTS) -> Princi
     greatest = np.abs(directions).argmax(axis=1)
     directions *= np.where(directions[np.arange(len(directions)), greatest] < 0, -1, 1)[:, None]
     total = float(np.vdot(centred, centred))
-    # Rounding leaves a little variance where all vectors are equal.
+    # Rounding leaves a little variance if all vectors are equal.
     floor = 1e-10 * len(sample) * max(1e-30, float(mean @ mean))
     shares = np.maximum(values[order], 0) / total if total > floor else np.zeros(len(order))
     if total <= floor:
@@ -69,9 +69,9 @@ def principal_directions(vectors: FloatArray, count: int = COMPONENTS) -> Princi
 
 
 def _orthonormal(columns: FloatArray) -> FloatArray:
-    """Return an orthonormal basis of columns `[n, k]`, zeros for those that are not needed.
+    """Return an orthonormal basis of columns `[n, k]`, with zeros for redundant columns.
 
-    By their products `[k, k]`: a QR factorization of a tall matrix costs ten times as much.
+    Uses their products `[k, k]`: a QR factorization of a tall matrix takes ten times as long.
     """
     wide = columns.astype(np.float64)
     values, turn = np.linalg.eigh(wide.T @ wide)
@@ -88,14 +88,14 @@ class Places(Protocol):
 
     @property
     def xy(self) -> FloatArray:
-        """The place of each entry: float32 `[n, 2]`."""
+        """The position of each entry: float32 `[n, 2]`."""
 
     def place(self, components: FloatArray) -> FloatArray:
-        """Return the places `[m, 2]` of other vectors, given by their components `[m, k]`."""
+        """Return the positions `[m, 2]` of other vectors, given by their components `[m, k]`."""
 
 
 class PlanePlaces:
-    """Places along the first two principal directions."""
+    """Positions along the first two principal directions."""
 
     def __init__(self, axes: PrincipalAxesOfMap, components: FloatArray) -> None:
         self.xy = _plane(components)
@@ -112,7 +112,7 @@ class PlanePlaces:
 
 
 class GraphPlaces:
-    """Places by UMAP: neighbours stay neighbours, distances mean little."""
+    """Positions by UMAP, which preserves neighbours but not distances."""
 
     def __init__(self, components: FloatArray) -> None:
         self._components = components
@@ -120,7 +120,7 @@ class GraphPlaces:
         self.sentence = "UMAP: neighbours stay together, distances mean little"
 
     def place(self, components: FloatArray) -> FloatArray:
-        """Return places among the nearest entries."""
+        """Return positions among the nearest entries."""
         rows = []
         for each in components:
             off = np.square(self._components - each).sum(axis=1)
@@ -131,7 +131,7 @@ class GraphPlaces:
 
 
 def places_of(method: str, axes: PrincipalAxesOfMap, components: FloatArray) -> Places:
-    """Return the places of entries by their components; raise for an unknown method."""
+    """Return the positions of entries by their components; raise for an unknown method."""
     if method not in METHODS:
         raise VectorInputError(f"a map's method is 'pca' or 'umap', got {method!r}")
     if method == "umap":
@@ -142,7 +142,7 @@ def places_of(method: str, axes: PrincipalAxesOfMap, components: FloatArray) -> 
 
 
 def _plane(components: FloatArray) -> FloatArray:
-    """Return the first two components `[n, 2]`, zeros for a second that is not there."""
+    """Return the first two components `[n, 2]`, with zeros for a missing second one."""
     xy = np.zeros((len(components), 2), np.float32)
     width = min(2, components.shape[1])
     xy[:, :width] = components[:, :width]

@@ -1,4 +1,4 @@
-"""Sample: the entries that a map shows, with vectors that are safe to compute with."""
+"""Sample: the entries shown on a map, with vectors that are safe to compute with."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from conduit_lab.vectors.filters import Filter
 from conduit_lab.vectors.local_backend import LocalBackend
 
 _PAGE_ENTRIES = 512  # read together from a server
-_MAX_RELATIVE_LENGTH = 32.0  # of a vector to the median, for metrics that compare lengths
+_MAX_RELATIVE_LENGTH = 32.0  # of a vector to the median, for metrics that depend on length
 _UNIT_SLACK = 1e-5
-# Squares of lengths between these neither overflow nor vanish in float32.
+# Squared lengths between these neither overflow nor underflow in float32.
 _MIN_SQUARE, _MAX_SQUARE = 1e-30, 1e30
 
 
 class EntrySample(NamedTuple):
-    """Entries in the order of adding: ids, vectors float32 `[n, dimension]`, and metadata.
+    """Entries in insertion order: ids, vectors float32 `[n, dimension]`, and metadata.
 
-    `total` is the number of entries that they were chosen from. The metadata is the store's own:
+    `total` is the number of entries they were chosen from. The metadata is shared with the store:
     callers must not change it.
     """
 
@@ -33,9 +33,9 @@ class EntrySample(NamedTuple):
 
 
 def read_sample(backend: Backend, where: Any, limit: int) -> EntrySample:
-    """Return the entries that `where` selects, a random `limit` of them where there are more.
+    """Return the entries that `where` selects, or a random sample of `limit` if there are more.
 
-    The same ones each time. Entries deleted meanwhile are left out.
+    The sample is reproducible. Entries deleted meanwhile are omitted.
     """
     if isinstance(backend, LocalBackend):
         rows, total = backend.rows_where(where, lambda count: _chosen(count, limit))
@@ -60,8 +60,9 @@ def read_sample(backend: Backend, where: Any, limit: int) -> EntrySample:
 class VectorScale:
     """Scales vectors for distances on a map; the results are finite for any length.
 
-    For cosine all get length 1, zero vectors 0. For the other metrics lengths are relative to the
-    median of the first `vectors` `[n, dimension]`, and at most 32 times as long.
+    For cosine all vectors are scaled to length 1, zero vectors to 0. For other metrics lengths are
+    relative to the median of the initial `vectors` `[n, dimension]`, and at most 32 times the
+    median.
     """
 
     def __init__(self, vectors: FloatArray, metric: str) -> None:
@@ -77,9 +78,9 @@ class VectorScale:
             most = self._middle * _MAX_RELATIVE_LENGTH
             divisors = self._middle * np.maximum(1.0, lengths / most)
         if np.abs(divisors - 1).max(initial=0.0) < _UNIT_SLACK:
-            return vectors  # already of length 1: many models give such
+            return vectors  # already of length 1, as from many models
         factors = 1 / divisors
-        factors[odd] = 0  # float32 has no such factor
+        factors[odd] = 0  # float32 cannot represent such a factor
         scaled: FloatArray = vectors * factors.astype(np.float32)[:, np.newaxis]
         if len(odd):
             scaled[odd] = vectors[odd].astype(np.float64) / divisors[odd, np.newaxis]
@@ -87,7 +88,7 @@ class VectorScale:
 
 
 def _lengths(vectors: FloatArray) -> tuple[Float64Array, IntArray]:
-    """Return the length of each row, and the rows whose squared length float32 cannot hold."""
+    """Return the length of each row, and the rows whose squared length float32 cannot represent."""
     with np.errstate(over="ignore", under="ignore"):
         squares = np.vecdot(vectors, vectors)
     lengths = np.sqrt(squares.astype(np.float64))
@@ -98,7 +99,7 @@ def _lengths(vectors: FloatArray) -> tuple[Float64Array, IntArray]:
 
 
 def _chosen(count: int, limit: int) -> IntArray:
-    """Return the places of at most `limit` of `count` entries, ascending."""
+    """Return the indices of at most `limit` of `count` entries, ascending."""
     if count <= limit:
         return np.arange(count)
     return np.sort(np.random.default_rng(0).choice(count, limit, replace=False, shuffle=False))

@@ -1,1 +1,1 @@
-"""The vectors of a store in memory, and the search over them."""
+"""A store's vectors in memory, and the search over them."""

@@ -1,4 +1,4 @@
-"""Accelerators: the codes and the graph of an index, built in the background for many rows."""
+"""Accelerators: the codes and graph of an index, built in the background for many rows."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from conduit_lab.vectors.index.codes import Int8Codes
 from conduit_lab.vectors.index.hnsw import HnswGraph
 from conduit_lab.vectors.index.rows import VectorRows
 
-# Each is built from this many rows on: `benchmarks/vectors.py scan` finds it faster there.
+# Each is built from this number of rows, where it is faster: `benchmarks/vectors.py scan`.
 INT8_ROWS = 4_096
 BITS_ROWS = 250_000
 GRAPH_ROWS = 500_000
-# Fewer dimensions are scanned as fast as their codes, which are padded to whole words.
+# With fewer dimensions, codes (padded to whole words) are no faster than float32.
 _MIN_DIMENSIONS = 96
-_MAX_UNCODED_ROWS = 256  # that are scanned in float32 before a thread codes them
-_MAX_UNLINKED_ROWS = 2_048  # the same for the graph
+_MAX_UNCODED_ROWS = 256  # scanned in float32 before a thread encodes them
+_MAX_UNLINKED_ROWS = 2_048  # likewise for the graph
 _STALE = 64  # rebuild a graph when one in this many of its rows was replaced
 
 
 class Accelerators:
-    """The structures that replace a float32 scan of `rows`, each None until it is built.
+    """The structures that replace a float32 scan of `rows`, each None until built.
 
     `codes` cover the first rows: 8 bits per value, or for very many rows 1 bit, if that finds the
-    neighbours of the store's own rows. `graph` too is used only if it does, and never built over
-    mapped rows, since it would take the memory that mapping saves. `saved` are the arrays from
+    neighbours of the store's own rows. The same condition applies to `graph`, which is never built
+    over mapped rows, since it would take the memory that mapping saves. `saved` are the arrays from
     `save`.
 
-    Threads build; the next method call installs a finished build, under the lock of the caller.
+    Threads build them; the next method call installs a finished build, under the caller's lock.
     """
 
     def __init__(self, rows: VectorRows, saved: Mapping[str, Array], mapped: bool) -> None:
@@ -54,12 +54,12 @@ class Accelerators:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory."""
+        """Size in memory in bytes."""
         built = (self.codes, self.graph)
         return sum(each.nbytes for each in built if each is not None)
 
     def update(self) -> None:
-        """Install finished builds, and start those that the number of rows calls for."""
+        """Install finished builds, and start builds that the number of rows requires."""
         if self._coding is not None and not self._coding.running:
             self._take_codes(self._coding)
         if self._linking is not None and not self._linking.running:
@@ -67,7 +67,7 @@ class Accelerators:
         count = self._rows.vectors.count
         if not self._able or count < INT8_ROWS:
             return
-        if 2 * len(self._rows.outliers) > count:  # codes would cover the smaller part
+        if 2 * len(self._rows.outliers) > count:  # codes would cover less than half
             self.codes = self.graph = None
         elif self._coding is None and (target := self._next_codes(count)) is not None:
             self._coding = self._started(target)
@@ -75,7 +75,7 @@ class Accelerators:
             self._link()
 
     def replaced(self, at: IntArray) -> None:
-        """Code the rows `at` again, whose vectors have changed."""
+        """Re-encode the rows `at`, whose vectors have changed."""
         if self._coding is not None:
             self._changed.append(at)
         if self.graph is not None:
@@ -85,7 +85,7 @@ class Accelerators:
             self.codes.replace(at[at < len(self.codes)])
 
     def keep(self, live: BoolArray) -> None:
-        """Drop every row that is not `live`, and with any the 8-bit codes and the graph."""
+        """Drop rows that are not `live`; discard the 8-bit codes and the graph."""
         self.close()
         self.graph = None
         if isinstance(self.codes, BitCodes):

@@ -1,4 +1,4 @@
-"""1-bit codes: one bit per dimension, for very large stores; an estimate, checked on the data."""
+"""1-bit codes: one bit per dimension, for very large stores; an estimate, verified on the data."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from conduit_lab.vectors.index.rows import VectorRows
 from conduit_lab.vectors.index.scan import RowMask, top_rows
 from conduit_lab.vectors.index.scoring import Queries
 
-_CODED_ROWS = 1_024  # at once: their copies stay in the processor's cache
-_COMPARED_ROWS = 32_768  # at once, for the same reason
-_MEAN_ROWS = 8_192  # sample for the mean
-_PROBES = 48  # rows that the margin is measured with, and how many neighbours of each
+_CODED_ROWS = 1_024  # at once, so their copies stay in the CPU cache
+_COMPARED_ROWS = 32_768  # at once, likewise
+_MEAN_ROWS = 8_192  # sample size for the mean
+_PROBES = 48  # rows used to measure the margin, and neighbours per row
 _NEIGHBOURS = 10
-_DEVIATIONS = 2.35  # of the count of differing signs: 99 % of neighbours lie within
-# Where signs are correlated: the share of neighbours to cover, and a factor on the margin measured.
+_DEVIATIONS = 2.35  # of the number of differing signs: covers 99 % of neighbours
+# For correlated signs: the share of neighbours to cover, and a factor on the measured margin.
 _SHARE, _SAFETY = 0.99, 1.25
-_USEFUL = 32  # codes that leave more than one row in this many as candidates save nothing
+_USEFUL = 32  # codes that leave more than one row in this many as candidates do not pay off
 
 
 class BitCodes:
     """The signs of each row x minus the rows' mean m, with |x - m| and x·m in float32.
 
-    Of two vectors at an angle, the share of signs that differ is about angle / pi (Goemans and
+    For two vectors at an angle, the share of differing signs is about angle / pi (Goemans and
     Williamson 1995), so x·q is about |x - m||q - m| (pi/2 - pi differing / dimension) + x·m + q·m -
-    m·m. The count of differing signs scatters by up to sqrt(dimension) / 2; subtracting `margin`
-    from it gives a bound that holds for nearly every rank, however far the query's neighbours are.
-    The margin is measured on rows of the store, and 0 where these codes are useless. For cosine x
-    and q have length 1. Not for manhattan.
+    m·m. The number of differing signs varies by up to sqrt(dimension) / 2; subtracting `margin`
+    from it gives a bound that holds for nearly every rank, however far away the query's neighbours
+    are. The margin is measured on rows of the store, and is 0 if these codes are useless. For
+    cosine x and q have length 1. Not for manhattan.
     """
 
     name = "1-bit"
@@ -47,7 +47,7 @@ class BitCodes:
         saved = saved or {}
         self._rows, self.begin = rows, begin
         self._mean: FloatArray | None = saved.get("mean")
-        # A plane holds 64 dimensions of every row, and is compared at the speed of memory.
+        # A plane holds 64 dimensions of every row and is compared at memory speed.
         planes = saved["planes"] if "planes" in saved else [None] * ceil(rows.dimension / 64)
         self._planes = [Blocks((), np.uint64, plane) for plane in planes]
         self._spans = Blocks((), np.float32, saved.get("spans"))
@@ -59,7 +59,7 @@ class BitCodes:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory."""
+        """Size in memory in bytes."""
         return sum(column.nbytes for column in self._columns())
 
     def after(self) -> BitCodes:
@@ -77,7 +77,7 @@ class BitCodes:
             column.join(other)
 
     def extend(self, end: int, stop: threading.Event) -> None:
-        """Code the rows up to `end`; the first time, measure the margin. Return early at `stop`."""
+        """Encode the rows up to `end`; at first measure the margin. Return early on `stop`."""
         first = self._mean is None
         if first:
             self._mean = self._rows.prepared(self._rows.sample(end, _MEAN_ROWS)).mean(axis=0)
@@ -90,7 +90,7 @@ class BitCodes:
             self.margin = self._measured()
 
     def replace(self, at: IntArray) -> None:
-        """Code the rows `at` again."""
+        """Re-encode the rows `at`."""
         for column, rows in zip(self._columns(), self._code(at), strict=True):
             column.replace(at, rows)
 
@@ -112,7 +112,7 @@ class BitCodes:
         }
 
     def bound(self, queries: Queries) -> BitsBound:
-        """Return the bound for some queries, which holds for nearly every row."""
+        """Return a bound for some queries, which holds for nearly every row."""
         assert self._mean is not None
         away = queries.prepared - self._mean
         spans = np.sqrt(np.vecdot(away, away)) * np.float32(np.pi / self._rows.dimension)
@@ -158,7 +158,7 @@ class BitCodes:
 
         self.margin = margin
         bound = self.bound(queries)
-        lowest = np.full(len(probes), np.inf)  # the rank of each probe's last neighbour
+        lowest = np.full(len(probes), np.inf)  # rank of each probe's last neighbour
         np.minimum.at(lowest, query, rank)
         left = np.zeros(len(probes))
         for _, chunk in every.parts(bound, 0, len(self), len(probes)):
@@ -167,7 +167,7 @@ class BitCodes:
 
 
 class BitsBound(UpperBound):
-    """The bound for some queries; nearly no rank exceeds it."""
+    """The bound for some queries, which hardly any rank exceeds."""
 
     def __init__(
         self,
@@ -184,7 +184,7 @@ class BitsBound(UpperBound):
         self.slack = slack
 
     def values(self, chosen: RowSelection) -> Array:
-        """Return float32 `[q, m]`: nearly no rank exceeds it by more than `slack`."""
+        """Return float32 `[q, m]`: hardly any rank exceeds it by more than `slack`."""
         spans, offsets, *planes = (
             column.view(chosen) if isinstance(chosen, slice) else column.take(chosen)
             for column in (self._rows_spans, self._offsets, *self._planes)

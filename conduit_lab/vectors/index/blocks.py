@@ -1,4 +1,4 @@
-"""Blocks: an array of rows that grows without moving its rows."""
+"""Blocks: an array of rows that grows without moving existing rows."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy.typing as npt
 
 from conduit_lab.core.spec import Array
 
-# Of a full block: 200 MB of float32 at 384 dimensions, which the system allocates page by page.
+# Per full block: 200 MB of float32 at 384 dimensions, which the system allocates page by page.
 BLOCK_ROWS = 131_072
-_SMALL_ROWS = 4_096  # of the largest block below a full one
-_MOVED_ROWS = 1_024  # that compaction moves together
+_SMALL_ROWS = 4_096  # in the largest block below a full one
+_MOVED_ROWS = 1_024  # moved together by compaction
 
 
 class Blocks:
     """Rows of one dtype and shape in blocks of `BLOCK_ROWS`: growing copies at most the last block.
 
-    Doubling an array of millions of rows would take three times its size for a moment. A full block
+    Doubling an array of millions of rows would briefly take three times its size. A full block
     never moves, so a thread may read existing rows while others are added. `given` are the first
-    rows, used as they are; a read-only block of them is copied when one of its rows changes.
+    rows, used without copying; a read-only block of them is copied when one of its rows changes.
     `count` is the number of rows.
     """
 
@@ -33,7 +33,7 @@ class Blocks:
         self._blocks: list[Array] = []
         self.count = 0 if given is None else len(given)
         if given is not None:
-            # A plain view of a memmap, whose own copies and slices would be memmaps too.
+            # A plain view of a memmap, because copies and slices of a memmap are memmaps too.
             given = np.asarray(given)
             self._blocks = [given[at : at + BLOCK_ROWS] for at in range(0, len(given), BLOCK_ROWS)]
 
@@ -42,7 +42,7 @@ class Blocks:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the rows in memory, without room for growth and without mapped blocks."""
+        """Size of the rows in memory in bytes, excluding spare capacity and mapped blocks."""
         row = self._dtype.itemsize * int(np.prod(self._shape))
         held = (
             min(BLOCK_ROWS, max(0, self.count - i * BLOCK_ROWS))
@@ -52,7 +52,7 @@ class Blocks:
         return row * sum(held)
 
     def append(self, rows: Array) -> None:
-        """Add a copy of `rows` `[m, *shape]`: all of it, or nothing where memory runs out."""
+        """Add a copy of `rows` `[m, *shape]`: all of it, or nothing if memory runs out."""
         self.reserve(len(rows))
         done = 0
         while done < len(rows):
@@ -63,7 +63,7 @@ class Blocks:
             self.count += len(more)
 
     def reserve(self, rows: int) -> None:
-        """Make room for this many more rows, after which adding them cannot fail."""
+        """Reserve room for this many more rows, so that adding them cannot fail."""
         block, used = divmod(self.count, BLOCK_ROWS)
         rows += used
         while rows > used:
@@ -84,10 +84,10 @@ class Blocks:
             self._blocks[block][at[here] - block * BLOCK_ROWS] = rows[here]
 
     def keep(self, live: npt.NDArray[np.bool_]) -> None:
-        """Drop every row that is not `live`; the others close up in their order, in place."""
+        """Drop every row that is not `live`, and move the others together in order, in place."""
         kept = np.flatnonzero(live)
         for here in block_slices(0, len(kept), _MOVED_ROWS):
-            if kept[here.stop - 1] >= here.stop:  # else they are in place already
+            if kept[here.stop - 1] >= here.stop:  # otherwise they are already in place
                 rows = self.take(kept[here])
                 self._own(here.start // BLOCK_ROWS)
                 self.view(here)[:] = rows
@@ -105,18 +105,18 @@ class Blocks:
         rows = np.empty((len(at), *self._shape), self._dtype)
         block = at // BLOCK_ROWS
         cuts = np.flatnonzero(np.diff(block)) + 1
-        if len(cuts) > len(self._blocks):  # sorted, the rows of a block are copied at once
+        if len(cuts) > len(self._blocks):  # after sorting, the rows of a block are copied at once
             order = np.argsort(at)
             rows[order] = self.take(at[order])
             return rows
         for begin, end in pairwise([0, *cuts.tolist(), len(at)] if len(at) else []):
             here = at[begin:end] - block[begin] * BLOCK_ROWS
-            # clip: no second copy
+            # clip avoids a second copy
             self._blocks[block[begin]].take(here, axis=0, out=rows[begin:end], mode="clip")
         return rows
 
     def view(self, rows: slice) -> Array:
-        """Return a view of rows of one block; `block_slices` yields such slices."""
+        """Return a view of rows within one block; `block_slices` yields such slices."""
         block = rows.start // BLOCK_ROWS
         view: Array = self._blocks[block][
             rows.start - block * BLOCK_ROWS : rows.stop - block * BLOCK_ROWS
@@ -133,8 +133,8 @@ class Blocks:
         room = len(self._blocks[block]) if block < len(self._blocks) else 0
         if rows <= room and self._blocks[block].flags.writeable:
             return
-        # Untouched room costs no memory, while malloc keeps freed areas of less than 32 MB: so grow
-        # in few small steps, and then by a whole block.
+        # Untouched capacity costs no memory, but malloc retains freed areas below 32 MB: so grow in
+        # a few small steps, then by whole blocks.
         size = (
             BLOCK_ROWS if block or rows > _SMALL_ROWS else max(64, rows, min(_SMALL_ROWS, 8 * room))
         )
@@ -153,7 +153,7 @@ def block_slices(begin: int, end: int, size: int) -> Iterator[slice]:
 
 
 def is_mapped(array: Array) -> bool:
-    """Return whether the bytes of `array` lie in a mapped file."""
+    """Return whether `array` is backed by a mapped file."""
     base: object = array
     while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
         base = base.base

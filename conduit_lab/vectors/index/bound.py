@@ -1,4 +1,4 @@
-"""Upper bounds on the ranks of many rows at once, and how rows are selected."""
+"""Upper bounds on the ranks of many rows at once, and row selections."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Pairs(NamedTuple):
 
     @classmethod
     def of(cls, reached: BoolArray, chosen: RowSelection) -> Pairs:
-        """Return the pairs for which `reached` `[q, m]` is true, with their places as bounds."""
+        """Return the pairs for which `reached` `[q, m]` is true, with their positions as bounds."""
         at = np.flatnonzero(reached)
         if len(reached) == 1:
             query, place = np.zeros_like(at), at
@@ -46,16 +46,16 @@ class UpperBound(ABC):
         """Return the values of `m` rows, a new float array `[q, m]`."""
 
     def looseness(self, chosen: RowSelection) -> Array | None:
-        """Return how far a rank may lie below its value `[q]`; None where far or unknown."""
+        """Return how far a rank may be below its value `[q]`; None if far or unknown."""
         return None
 
     def pairs(self, values: Array, chosen: RowSelection, threshold: Float64Array) -> Pairs:
-        """Return the pairs whose values reach the query's `threshold` `[q]`."""
-        # rounded to nearest, up or down: every value of this dtype that reached it still does
+        """Return the pairs whose values reach their query's `threshold` `[q]`."""
+        # rounding to nearest is safe: every value of this dtype that reached it still does
         floor = (threshold - self.slack).astype(values.dtype)
         query, row, place = Pairs.of(values >= floor[:, np.newaxis], chosen)
         return Pairs(query, row, values[query, place] + self.slack[query])
 
     def above(self, chosen: RowSelection, threshold: Float64Array) -> Pairs:
-        """Return the pairs of chosen rows and queries whose rank may reach `threshold` `[q]`."""
+        """Return the pairs of chosen rows and queries whose ranks may reach `threshold` `[q]`."""
         return self.pairs(self.values(chosen), chosen, threshold)

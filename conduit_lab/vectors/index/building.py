@@ -1,4 +1,4 @@
-"""Background builds: codes or a graph built on a thread, while searches go on without them."""
+"""Background builds: codes or a graph built on a thread while searches continue without them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from conduit_lab.core.progress import progress
 
-_JOIN_SECONDS = 0.2  # between two looks at the number of rows
+_JOIN_SECONDS = 0.2  # between checks of the number of rows
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ class Buildable(Protocol):
     begin: int  # the first row
 
     def __len__(self) -> int:
-        """Return the number of rows that are in it."""
+        """Return the number of rows covered."""
 
     def extend(self, end: int, stop: threading.Event) -> None:
         """Add the rows up to `end`; return early when `stop` is set."""
@@ -34,8 +34,8 @@ M = TypeVar("M", bound=Buildable)
 class BackgroundBuild(Generic[M]):
     """One build on a thread; `built` is set once it has succeeded.
 
-    The thread only reads rows that existed when it started, and only writes to its own structure.
-    The caller adds again the rows that were replaced meanwhile.
+    The thread reads only rows that existed when it started and writes only to its own structure.
+    The caller updates rows that were replaced meanwhile.
     """
 
     def __init__(self, target: M, end: int, owner: object) -> None:
@@ -53,11 +53,11 @@ class BackgroundBuild(Generic[M]):
 
     @property
     def running(self) -> bool:
-        """Whether the thread runs; in a forked child it never does."""
+        """Whether the thread is running; always False in a forked child."""
         return self._thread.is_alive()
 
     def wait(self) -> None:
-        """Wait until the thread ends."""
+        """Wait for the thread to end."""
         with progress(self.end - self.begin, "row", "index") as job:
             waits = True
             while waits:
@@ -66,16 +66,16 @@ class BackgroundBuild(Generic[M]):
                 job.reach(self._target.begin + len(self._target) - self.begin)
 
     def cancel(self) -> None:
-        """Stop the thread, within one slice of rows."""
+        """Stop the thread within one slice of rows."""
         self.stop.set()
         self._thread.join()
         self.built = None
 
     def _run(self, target: M) -> None:
         try:
-            with np.errstate(all="ignore"):  # a row replaced while it is read is added again
+            with np.errstate(all="ignore"):  # a row replaced during a read is added again
                 target.extend(self.end, self.stop)
-        except Exception:  # searches are right without it
+        except Exception:  # searches are correct without it
             self.failed = True
             _log.exception(
                 "building %s for %d rows failed: searches continue without it",

@@ -1,4 +1,4 @@
-"""Candidates: the rows that may be among the best, by bounds on many ranks and few exact scores."""
+"""Candidates: rows that may be among the best, by bounds on many ranks and few exact scores."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from conduit_lab.vectors.index.scoring import DISTANCES, Queries
 RankedRows = tuple[IntArray, Float64Array]  # rows and their scores, best first
 
 _DEPTH = 2  # rescore this multiple of top_k in float32 to set the threshold
-_GROWTH = 2  # raise the threshold again once this multiple of rows was scanned
-_FLOAT64_PAIRS = 32  # per query beyond top_k, that are scored in float64 without float32 before
+_GROWTH = 2  # raise the threshold again after scanning this multiple of rows
+_FLOAT64_PAIRS = 32  # per query beyond top_k, scored directly in float64
 
 
 class TopRows(NamedTuple):
-    """For each query its best rows, and how many candidates were rescored."""
+    """The best rows of each query, and the number of rescored candidates."""
 
     found: list[RankedRows]
     rescored: list[int]
 
 
 class Candidates:
-    """The rows that may be among the best `top_k`, while rows are scanned part by part.
+    """The rows that may be among the best `top_k`, collected while rows are scanned in parts.
 
-    `threshold` float64 `[q]` is a rank below which no query's answer falls: that of the `top_k`-th
-    best among the rows with the best bounds so far. A row whose bound does not reach it needs no
-    score. `mask` keeps rows of slices; rows that are given by number are all kept.
+    `threshold` float64 `[q]` is the minimum rank of each query's results: the rank of the
+    `top_k`-th best row among the rows with the best bounds so far. A row whose bound does not reach
+    it need not be scored. `mask` filters rows of slices; rows given by number are all kept.
     """
 
     def __init__(self, near: RowsBound, top_k: int, mask: BoolArray | None) -> None:
         self._near, self._top_k, self._mask = near, top_k, mask
         self._depth = _DEPTH * top_k
         self._found: list[Pairs] = []
-        self._new: list[Pairs] = []  # those of them that are not in `threshold` yet
-        self._top: list[Pairs] = []  # of each query those with the `_depth` best bounds
+        self._new: list[Pairs] = []  # of these, the pairs not yet reflected in `threshold`
+        self._top: list[Pairs] = []  # per query the pairs with the `_depth` best bounds
         queries = len(near.queries.vectors)
-        self._edge = np.full(queries, -np.inf)  # the last of these bounds
-        self._scanned = self._known = 0  # rows, and how many of them are in `threshold`
+        self._edge = np.full(queries, -np.inf)  # the lowest of these bounds
+        self._scanned = self._known = 0  # rows, and rows reflected in `threshold`
         self.threshold = np.full(queries, -np.inf)
 
     def add(self, bound: UpperBound, chosen: RowSelection) -> None:
@@ -61,7 +61,7 @@ class Candidates:
             self._raise()
 
     def answer(self, limit: float) -> TopRows | None:
-        """Return the best of the scanned rows; None with more than `limit` candidates per query."""
+        """Return the best of the scanned rows; None above `limit` candidates per query."""
         if self._new:
             self._raise()
         near, queries = self._near, len(self.threshold)
@@ -81,7 +81,7 @@ class Candidates:
         return TopRows(found, rescored)
 
     def _first(self, bound: UpperBound, chosen: RowSelection) -> Pairs:
-        """Scan rows without a threshold yet, and return those that reach the one they set."""
+        """Scan the first rows, set the threshold, and return the rows that reach it."""
         values, looseness = bound.values(chosen), bound.looseness(chosen)
         if self._mask is not None and isinstance(chosen, slice):
             at = np.flatnonzero(self._mask[chosen])
@@ -113,11 +113,11 @@ class Candidates:
 
 
 def _reached(values: Array, depth: int) -> Float64Array:
-    """Return for each query a value that at least `depth` of `values` `[q, m]` reach.
+    """Return per query a value reached by at least `depth` of `values` `[q, m]`.
 
-    It is close to the `depth`-th best: that of the maxima of groups, which are far fewer and come
-    at the speed of memory. The rows of a group lie far apart, so that similar neighbours do not
-    share one.
+    It is close to the `depth`-th best value: it is the `depth`-th best of group maxima, which are
+    far fewer and computed at memory speed. The rows of a group are far apart, so similar neighbours
+    do not share a group.
     """
     groups = 4 * depth
     width = values.shape[1] // groups
@@ -130,9 +130,9 @@ def _reached(values: Array, depth: int) -> Float64Array:
 
 
 def _in_order(pairs: Pairs) -> IntArray:
-    """Return the places of pairs by query, the best bound first.
+    """Return the indices of pairs by query, best bound first.
 
-    Sorting by one number is many times as fast as by two.
+    Sorting by one key is many times faster than by two.
     """
     if not len(pairs.row):
         return pairs.row

@@ -1,4 +1,4 @@
-"""Int8 codes: a quarter or an eighth of the bytes to scan, with the answers of a float32 scan."""
+"""Int8 codes: scan a quarter or an eighth of the bytes, with the results of a float32 scan."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from conduit_lab.vectors.index.principal_axes import PrincipalAxes, float32_leng
 from conduit_lab.vectors.index.rows import VectorRows
 from conduit_lab.vectors.index.scoring import Queries
 
-_CODED_ROWS = 1_024  # at once: their copies stay in the processor's cache
-# Below this many rows, codes of all dimensions fit into the cache; from here on axes are used.
+_CODED_ROWS = 1_024  # at once, so their copies stay in the CPU cache
+# Below this number of rows, codes of all dimensions fit into the cache; from it, axes are used.
 AXES_ROWS = 32_768
-_OUTGROWN = 4  # rebuild codes at this multiple of the rows that they were first built for
+_OUTGROWN = 4  # rebuild codes at this multiple of the rows they were first built for
 _AXES_SAMPLE_ROWS = 4_096
 _COMMON = 2  # the shared scale is at most this multiple of the median of rows coded together
-_ROUND_UP = np.float32(1 + 1e-3)  # covers the float32 rounding of a residual's length
-_SQUARE_ERROR = np.float32(2.0**-20)  # relative; covers the float32 rounding of a squared length
-_ROUNDING = 32 * 2.0**-24  # of an exact product of whole numbers, scaled in float32
+_ROUND_UP = np.float32(1 + 1e-3)  # covers float32 rounding of a residual's length
+_SQUARE_ERROR = np.float32(2.0**-20)  # relative; covers float32 rounding of a squared length
+_ROUNDING = 32 * 2.0**-24  # of an exact product of integers, scaled in float32
 
 
 class Int8Codes:
     """Each row as int8 `c` and a float32 `scale`: x = scale (c + residual).
 
-    `residual` is an upper bound on the residuals' lengths. x is the row, for cosine at length 1, or
-    its values along `PrincipalAxes` where those are fewer. With a query q = s c' + r coded alike,
-    Cauchy and Schwarz give x·q <= scale s (c·c' + residual |c'|) + |x||r|: a true bound, whatever
-    the data. For the best 10 of 30,000 sentence embeddings it leaves a median of 31 candidates;
-    along axes, at half the bytes, 65 of 100,000, and 300 or more for a query in ten. Not for
-    manhattan.
+    `residual` is an upper bound on the residuals' lengths. x is the row, for cosine scaled to
+    length 1, or its values along `PrincipalAxes` if those are fewer. With a query q = s c' + r
+    encoded the same way, the Cauchy-Schwarz inequality gives x·q <= scale s (c·c' + residual |c'|)
+    + |x||r|: a true bound, whatever the data. For the best 10 of 30,000 sentence embeddings it
+    leaves a median of 31 candidates; along axes, at half the bytes, 65 of 100,000, and 300 or more
+    for a query in ten. Not for manhattan.
     """
 
     name = "int8"
@@ -47,21 +47,21 @@ class Int8Codes:
         self._rows, self.begin = rows, begin
         self.axes = PrincipalAxes(np.asarray(saved["axes"])) if "axes" in saved else None
         self.codes: PackedCodes | Blocks
-        if begin:  # plain rows, to be joined to earlier codes
+        if begin:  # plain rows, to be appended to earlier codes
             self.codes = Blocks((self._width,), np.int8)
         else:
             self.codes = PackedCodes(self._width, saved.get("codes"))
         self.scales = Blocks((), np.float32, saved.get("scales"))
         self.residual = float(saved["rest"][0]) if "rest" in saved else 0.0
         self._usual = self.scales.take(np.array([0]))[0] if len(self) else np.float32(1)
-        self.fitted = begin + len(self)  # rows that the codes were first built for
+        self.fitted = begin + len(self)  # rows for which the codes were first built
 
     def __len__(self) -> int:
         return len(self.scales)
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory."""
+        """Size in memory in bytes."""
         return self.codes.nbytes + self.scales.nbytes
 
     @property
@@ -69,7 +69,7 @@ class Int8Codes:
         return self._rows.dimension if self.axes is None else len(self.axes.rotated)
 
     def outgrown(self, rows: int) -> bool:
-        """Return whether this many rows need codes along axes of their own."""
+        """Return whether this many rows need codes along new axes."""
         return rows >= max(AXES_ROWS, _OUTGROWN * self.fitted)
 
     def after(self) -> Int8Codes:
@@ -87,7 +87,7 @@ class Int8Codes:
         self.residual = max(self.residual, more.residual)
 
     def extend(self, end: int, stop: threading.Event) -> None:
-        """Code the rows up to `end`; the first time, choose the axes. Return early at `stop`."""
+        """Encode the rows up to `end`; choose the axes the first time. Return early on `stop`."""
         if self.begin == len(self) == 0 and self.axes is None:
             self.fitted = end
             if end >= AXES_ROWS:
@@ -103,7 +103,7 @@ class Int8Codes:
             self.scales.append(scales)
 
     def replace(self, at: IntArray) -> None:
-        """Code the rows `at` again."""
+        """Re-encode the rows `at`."""
         if not len(at):
             return
         codes, scales = self._code(at)
@@ -127,7 +127,7 @@ class Int8Codes:
         }
 
     def slices(self, queries: int) -> Iterator[slice]:
-        """Yield the rows in the slices that a bound for this many queries accepts."""
+        """Yield the rows in slices that a bound for this many queries accepts."""
         return self._packed.slices(BLOCK_ROWS if queries == 1 else PIECE_ROWS)
 
     def bound(self, queries: Queries) -> Int8Bound:
@@ -135,7 +135,7 @@ class Int8Codes:
         return Int8Bound(self._rows, self, queries)
 
     def dots(self, asked: Int8Array, chosen: slice) -> Int32Array:
-        """Return the products int32 `[q, m]` of coded queries with one of the slices."""
+        """Return the products int32 `[q, m]` of encoded queries with one of the slices."""
         return self._packed.dots(asked, chosen)
 
     @property
@@ -155,8 +155,8 @@ class Int8Codes:
         near = self._rows.prepared(chosen)
         near = near if self.axes is None else self.axes(near)
         scales = _scales(near)
-        # One scale for all, so that products are compared as whole numbers, unless it is far too
-        # large for most. Zero vectors take the scale of the others.
+        # One scale for all, so products can be compared as integers, unless it is far too large for
+        # most. Zero vectors take the scale of the others.
         if len(some := scales[scales > 0]):
             self._usual = min(some.max(), _COMMON * np.median(some))
         scales = np.maximum(scales, self._usual)
@@ -177,7 +177,7 @@ class Int8Bound(UpperBound):
         self._scales[self._scales == 0] = 1
         self._asked = _coded(near, self._scales)
         residuals = near - self._asked * self._scales[:, np.newaxis]
-        # Factors of |x|: the query's own residual, and the rounding of the products.
+        # Factors of |x|: the query's residual, and the rounding of the products.
         rounding = _ROUNDING if int8.axes is None else _ROUNDING + int8.axes.tolerance
         self.slack = (float32_lengths(residuals) * _ROUND_UP + rounding * queries.reach).astype(
             np.float32
@@ -202,7 +202,7 @@ class Int8Bound(UpperBound):
         return values
 
     def looseness(self, chosen: RowSelection) -> Array | None:
-        """Return twice the terms for residuals and rounding; None along axes: unknown there."""
+        """Return twice the terms for residuals and rounding; None along axes (unknown)."""
         if self._int8.axes is not None:
             return None
         assert isinstance(chosen, slice)
@@ -218,8 +218,8 @@ class Int8Bound(UpperBound):
     def above(self, chosen: RowSelection, threshold: Float64Array) -> Pairs:
         """Return the pairs that may reach `threshold`.
 
-        Where rows have similar scales, their products are compared as whole numbers, with the
-        threshold that the greatest scale implies.
+        If rows have similar scales, their products are compared as integers, with the threshold
+        implied by the largest scale.
         """
         assert isinstance(chosen, slice)
         scales = self._int8.scales.view(chosen)
@@ -239,7 +239,7 @@ class Int8Bound(UpperBound):
 
 
 def _scales(rows: FloatArray) -> FloatArray:
-    """Return for each row `[m, width]` the scale that maps its greatest value to 127."""
+    """Return for each row `[m, width]` the scale that maps its largest magnitude to 127."""
     scales: FloatArray = np.abs(rows).max(axis=1) / np.float32(127)
     return scales
 

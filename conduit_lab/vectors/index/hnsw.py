@@ -19,21 +19,21 @@ from conduit_lab.vectors.index.scoring import Queries
 
 _LINKS = 16  # M: links per row; faiss keeps twice as many in the lowest layer
 _EF_CONSTRUCTION = 80
-_EF_SEARCH = (64, 128, 256)  # the first that finds enough neighbours is used
+_EF_SEARCH = (64, 128, 256)  # the first value that finds enough neighbours is used
 _TRAINING_ROWS = 16_384  # sample for the range of the 8-bit codes
-_SLICE_ROWS = 64  # added at once; a search meanwhile does without the graph
-_PROBES, _NEIGHBOURS, _RECALL = 48, 10, 0.98  # rows whose neighbours must be found, and the share
-# Of the rows, that a mask must keep: a graph walks to the nearest rows, kept or not.
+_SLICE_ROWS = 64  # added at once; searches meanwhile do not use the graph
+_PROBES, _NEIGHBOURS, _RECALL = 48, 10, 0.98  # rows, neighbours, share to find
+# Of the rows that a mask must keep: a graph search visits the nearest rows, kept or not.
 _MIN_KEPT_SHARE = 0.9
 
 
 class HnswGraph:
     """A hierarchical navigable small world (Malkov and Yashunin 2018) of the rows' 8-bit codes.
 
-    It finds candidates, which are rescored. VectorRows that were added since are linked by
-    `extend`; those that were `replaced` are candidates of every search. `width` is 0 until it is
-    built, and where it does not find the neighbours of the store's own rows. Not for manhattan.
-    Raises `MissingExtra` without faiss.
+    It finds candidates, which are rescored. Rows added later are linked by `extend`; `replaced`
+    rows are candidates of every search. `width` is 0 until the graph is built, or if it does not
+    find the neighbours of the store's own rows. Not for manhattan. Raises `MissingExtra` without
+    faiss.
     """
 
     begin = 0
@@ -58,9 +58,9 @@ class HnswGraph:
         return len(self) * (self._rows.dimension + 4 * 2 * _LINKS + 24)
 
     def extend(self, end: int, stop: threading.Event) -> None:
-        """Link the rows up to `end`; the first time, measure the width. Return early at `stop`."""
+        """Link the rows up to `end`; measure the width the first time. Return early on `stop`."""
         faiss = _faiss()
-        faiss.omp_set_num_threads(1)  # for this thread: the other cores are for searches
+        faiss.omp_set_num_threads(1)  # for this thread; leaves the other cores to searches
         first = self._faiss is None
         if first:
             metric = faiss.METRIC_L2 if self._rows.metric == "l2" else faiss.METRIC_INNER_PRODUCT
@@ -85,10 +85,10 @@ class HnswGraph:
     def search(
         self, queries: Queries, top_k: int, kept: RowMask
     ) -> tuple[list[IntArray], int] | None:
-        """Return candidates for each query, ascending, and how many rows were linked.
+        """Return the candidates of each query, ascending, and the number of linked rows.
 
-        None where a scan is needed: while rows are being linked, and when the mask keeps too few
-        rows, of all or of these candidates.
+        Returns None if a scan is needed: while rows are being linked, or if the mask keeps too few
+        of all rows or of these candidates.
         """
         if not self.width or kept.count < _MIN_KEPT_SHARE * kept.n:
             return None
@@ -112,7 +112,7 @@ class HnswGraph:
         if not self._lock.acquire(blocking=False):
             return None
         try:
-            many = 2 * top_k + 16  # ordered by 8-bit codes, so more than top_k
+            many = 2 * top_k + 16  # ordered by 8-bit codes, so get more than top_k
             parameters = _faiss().SearchParametersHNSW(efSearch=max(width, many))
             return self._faiss.search(queries.prepared, many, params=parameters)[1], self._linked
         finally:

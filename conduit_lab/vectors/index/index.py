@@ -19,18 +19,18 @@ from conduit_lab.vectors.index.scoring import METRICS, Queries
 
 __all__ = ["METRICS", "Index", "IndexResult"]
 
-_EXACT_ROWS = 1_024  # at most this many kept rows are scanned without codes
-_RARE = 10  # a mask that keeps at most one row in this many is gathered, not scanned by codes
-_UNBOUNDED_PAIRS = 64  # at most this many pairs of a query and a row are scored without bounds
-_BATCH_QUERIES = 64  # of one product
-# Up to this `top_k` queries are batched: a chunk of rows is a few thousand.
+_EXACT_ROWS = 1_024  # up to this many kept rows are scanned without codes
+_RARE = 10  # rows of a mask that keeps at most one in this many are gathered, not scanned by codes
+_UNBOUNDED_PAIRS = 64  # up to this many (query, row) pairs are scored without bounds
+_BATCH_QUERIES = 64  # per product
+# Up to this `top_k`, queries are batched: a chunk has a few thousand rows.
 _MAX_BATCHED_TOP_K = 1_000
-_OUTLIER_ROWS = 1_024  # outliers that are scored together
-_MIN_ROWS_PER_RESULT = 512  # kept rows for each of top_k, below which 1-bit codes gain nothing
+_OUTLIER_ROWS = 1_024  # outliers scored together
+_MIN_ROWS_PER_RESULT = 512  # kept rows per result; with fewer, 1-bit codes gain nothing
 
 
 class IndexResult(NamedTuple):
-    """For each query its rows and their scores, best first, and in words the plan that ran."""
+    """The rows and scores of each query, best first, and a description of the executed plan."""
 
     found: list[RankedRows]
     plans: list[str]
@@ -42,15 +42,15 @@ class IndexResult(NamedTuple):
 
 
 class Index:
-    """Vectors float32 `[n, dimension]` by row number, in the order of adding, and their search.
+    """Vectors float32 `[n, dimension]` by row number, in insertion order, and the search over them.
 
-    `metric` is one of `METRICS`. `vectors` are the rows of a snapshot, used as they are and perhaps
-    mapped from a file; `codes` are the arrays that `codes()` returned for it. Not thread-safe: the
-    caller holds a lock.
+    `metric` is one of `METRICS`. `vectors` are the rows of a snapshot, used without copying and
+    possibly mapped from a file; `codes` are the arrays that `codes()` returned for it. Not
+    thread-safe: the caller holds a lock.
 
-    Few rows are scanned in float32. For more, a thread makes 8-bit codes, which give the same
-    answers; for very many 1-bit codes, if they find the neighbours of the store's own rows. Rows
-    without codes are scanned in float32, so a search is right at every moment.
+    Few rows are scanned in float32. For more rows a thread builds 8-bit codes, which give the same
+    results; for very many rows, 1-bit codes, if they find the neighbours of the store's own rows.
+    Rows without codes are scanned in float32, so searches are always correct.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Index:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory, without room for growth and without mapped files."""
+        """Size in memory in bytes, excluding spare capacity and mapped files."""
         return self._rows.nbytes + self._accelerators.nbytes
 
     def append(self, vectors: FloatArray) -> None:
@@ -86,23 +86,23 @@ class Index:
         self._accelerators.replaced(at)
 
     def compact(self, live: BoolArray) -> None:
-        """Drop every row that is not `live` `[n]`; the others close up in their order."""
+        """Drop every row that is not `live` `[n]`, and move the others together in order."""
         self._accelerators.keep(live)
         self._rows.keep(live)
         self._accelerators.update()
 
     def take(self, at: IntArray) -> FloatArray:
-        """Return a copy of the rows `at`, bit for bit as they were given."""
+        """Return an exact copy of the rows `at`."""
         return cast(FloatArray, self._rows.vectors.take(at))
 
     def codes(self) -> dict[str, Array]:
-        """Return the arrays that let a snapshot open without reading its vectors."""
+        """Return the arrays with which a snapshot opens without reading its vectors."""
         self._accelerators.wait()
         lengths = self._rows.lengths.take(np.arange(len(self)))
         return {"lengths": lengths, **self._accelerators.save()}
 
     def wait(self) -> None:
-        """Wait until no build runs in the background."""
+        """Wait for all background builds."""
         self._accelerators.wait_for_graph()
 
     def close(self) -> None:
@@ -114,8 +114,8 @@ class Index:
     ) -> IndexResult:
         """Return the best `top_k` rows for each of `queries` `[q, dimension]`, ties by row.
 
-        Only rows that `keep` `[n]` selects, all of them where they are fewer. `exact` compares
-        every row in float32.
+        Only rows selected by `keep` `[n]` are returned, all of them if there are fewer. `exact`
+        compares every row in float32.
         """
         self._accelerators.update()
         outliers = self._rows.outliers
@@ -123,7 +123,7 @@ class Index:
         exact = exact or kept.count <= _EXACT_ROWS
         if not len(outliers):
             return self._search(queries, top_k, kept, exact)
-        # Float32 results of outliers are discarded, so their overflow needs no warning.
+        # Float32 results of outliers are discarded, so suppress their overflow warnings.
         with np.errstate(over="ignore", invalid="ignore"):
             return self._search(queries, top_k, kept, exact)
 
@@ -142,7 +142,7 @@ class Index:
         queries = Queries(vectors, self.metric)
         outliers = queries.outliers
         if outliers is not None and not outliers.all():
-            # The other queries keep their codes.
+            # The other queries still use codes.
             usual = self._batch(vectors[~outliers], top_k, kept, exact)
             odd = self._batch(vectors[outliers], top_k, kept, exact)
             place = np.argsort(np.argsort(outliers, kind="stable")).tolist()
@@ -169,7 +169,7 @@ class Index:
         return IndexResult([] if best is None else best.found, plans)
 
     def _by_codes(self, queries: Queries, top_k: int, kept: RowMask) -> IndexResult | None:
-        """Search with codes, and rows without codes in float32; None where that is no gain."""
+        """Search with codes, and rows without codes in float32; None if that gains nothing."""
         codes, count = self._accelerators.codes, len(queries.vectors)
         assert codes is not None
         end, coded = self._rows.vectors.count, len(codes)
@@ -195,7 +195,7 @@ class Index:
         return IndexResult(likely.found, plans)
 
     def _by_graph(self, queries: Queries, top_k: int, kept: RowMask) -> IndexResult | None:
-        """Search with the graph, and unlinked rows in float32; None where the graph cannot."""
+        """Search with the graph, and unlinked rows in float32; None if the graph cannot be used."""
         graph = self._accelerators.graph
         assert graph is not None
         candidates = graph.search(queries, top_k, kept)
@@ -215,11 +215,11 @@ class Index:
         return IndexResult(found, [plan] * len(queries))
 
     def _outliers(self, queries: Queries, kept: RowMask) -> ScanParts:
-        """Return the kept rows that are outliers, to be scored one by one."""
+        """Return the kept rows that are outliers, to be scored individually."""
         bound, rows = Float64Bound(self._rows, queries), kept.outliers
         return [(bound, rows[here]) for here in block_slices(0, len(rows), _OUTLIER_ROWS)]
 
 
 def _new_rows(count: int) -> str:
-    """Return the words for the rows that are not yet in codes or graph."""
+    """Return the plan's words for rows not yet in the codes or graph."""
     return f" and {count:,} new one{'s' * (count != 1)}" if count > 0 else ""

@@ -1,4 +1,4 @@
-"""Packed codes: 8-bit rows as numkong packs them, for products several times as fast."""
+"""Packed codes: 8-bit rows in numkong's packed format, for products several times as fast."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from conduit_lab.core.spec import Array
 from conduit_lab.vectors.arrays import IntArray
 from conduit_lab.vectors.index.blocks import BLOCK_ROWS, block_slices
 
-# Packed together: with many queries their products stay near the processor. Divides `BLOCK_ROWS`.
+# Packed together, so products with many queries stay in the CPU cache. Divides `BLOCK_ROWS`.
 PIECE_ROWS = 8_192
-_MAX_PATCHED_ROWS = 256  # of a piece, before it is packed again
+_MAX_PATCHED_ROWS = 256  # per piece, before it is packed again
 
 Int8Array = npt.NDArray[np.int8]
 Int32Array = npt.NDArray[np.int32]
 
 
 def can_pack() -> bool:
-    """Return whether numkong is installed, without which the float32 rows are scanned."""
+    """Return whether numkong is installed; otherwise the float32 rows are scanned."""
     return find_spec("numkong") is not None
 
 
 class _Patch(NamedTuple):
-    """Rows of a piece that were replaced since: their places in it, and their new values."""
+    """Rows of a piece replaced since packing: their positions in it and new values."""
 
     at: IntArray
     rows: Int8Array
@@ -35,9 +35,9 @@ class _Patch(NamedTuple):
 
 
 class PackedCodes:
-    """Rows int8 `[n, width]` in pieces of `PIECE_ROWS`, of which only the last may have fewer.
+    """Rows int8 `[n, width]` in pieces of `PIECE_ROWS`; only the last piece may have fewer.
 
-    Packed rows can neither be read nor changed. A replaced row is kept as a patch of its piece,
+    Packed rows can neither be read nor changed. A replaced row is stored as a patch of its piece
     until the piece is `worn` and the caller `renew`s it.
     """
 
@@ -53,7 +53,7 @@ class PackedCodes:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory."""
+        """Size in memory in bytes."""
         patches = sum(
             int(patch.packed.nbytes) + patch.rows.nbytes for patch in self._patches.values()
         )
@@ -94,7 +94,7 @@ class PackedCodes:
         return [slice(begin, min(begin + PIECE_ROWS, len(self))) for begin in worn]
 
     def renew(self, piece: slice, rows: Array) -> None:
-        """Pack one of the `worn` pieces again, from these `rows`."""
+        """Repack one of the `worn` pieces from `rows`."""
         self._pieces[piece.start // PIECE_ROWS] = _pack(rows)
         del self._patches[piece.start // PIECE_ROWS]
         if len(rows) < PIECE_ROWS:

@@ -1,4 +1,4 @@
-"""Principal axes: fewer values per row for a scan to read."""
+"""Principal axes: reduce the number of values that a scan reads per row."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import numpy.typing as npt
 
 from conduit_lab.core.spec import FloatArray
 
-# Widths: an odd number of the 64 values that a product reads at once packs without a gap.
+# Widths: an odd multiple of the 64 values that a product reads at once packs without gaps.
 _MIN_WIDTH, _STEP = 64, 128
-_PROBES = 64  # rows whose neighbours decide how many axes are enough, and how many of each
+_PROBES = 64  # rows whose neighbours determine the number of axes, and neighbours per row
 _NEIGHBOURS = 10
-_MAX_CANDIDATES = 100  # that the axes may leave to rescore, as a median
+_MAX_CANDIDATES = 100  # left by the axes for rescoring, as a median
 
 
 class PrincipalAxes:
-    """`axes(x)` projects x `[dimension]` to `[k + 1]` values that keep its length.
+    """`axes(x)` projects x `[dimension]` to `[k + 1]` values, preserving its length.
 
-    With x = y + r, where y lies along k orthonormal axes and r across, x·q <= y·y' + |r||r'| for
-    any x and q (Cauchy and Schwarz). So the values of y together with |r| have a dot product that
-    is never below x·q by more than `tolerance` |x||q|, and close to it where most of both lies
-    along the axes. A rotation evens out their magnitudes, since 8-bit codes lose by one great
-    value. `rotated` float32 `[k + 1, dimension + 1]` holds the rotated axes, and in its last column
-    the direction of |r|.
+    With x = y + r, y in the span of k orthonormal axes and r orthogonal to it, x·q <= y·y' +
+    |r||r'| for any x and q (Cauchy-Schwarz). So the values of y together with |r| have a dot
+    product that is never below x·q by more than `tolerance` |x||q|, and close to it if most of both
+    vectors is in the span. A rotation evens out the magnitudes, since a single large value makes
+    8-bit codes imprecise. `rotated` float32 `[k + 1, dimension + 1]` holds the rotated axes and, in
+    its last column, the direction of |r|.
     """
 
     def __init__(self, rotated: FloatArray) -> None:
         self.rotated = rotated
         width, dimension = len(rotated), rotated.shape[1] - 1
-        # A float32 product rounds by at most dimension x 2^-24 |x| along each axis, like y·y'.
+        # A float32 product rounds by at most dimension x 2^-24 |x| along each axis, as does y·y'.
         self.tolerance = (4 * dimension * np.sqrt(width) + 64) * 2.0**-24
 
     @classmethod
@@ -45,9 +45,9 @@ class PrincipalAxes:
 
     @classmethod
     def along(cls, rows: FloatArray) -> Self | None:
-        """Return the fewest principal axes that are enough to search `rows` `[n, dimension]`.
+        """Return the minimum set of principal axes sufficient to search `rows` `[n, dimension]`.
 
-        None where all are needed.
+        None if all are needed.
         """
         widths = range(_MIN_WIDTH, rows.shape[1] * 3 // 4 + 1, _STEP)
         if not widths or len(rows) < _PROBES:

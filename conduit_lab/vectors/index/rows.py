@@ -15,20 +15,20 @@ from conduit_lab.vectors.index.bound import RowSelection, UpperBound
 from conduit_lab.vectors.index.scoring import SAFE_LENGTHS, Queries, is_outlier, row_lengths
 
 # A row this many times as long as all but one in `_RARE` is an outlier: the slack for its length
-# would let every other row pass.
+# would admit every other row.
 _LONG, _RARE = 32, 32
-_COPIED_ROWS = 256  # of one copy: it stays in the processor's cache
-_MANHATTAN_ROWS = 256  # of one difference: it stays in the processor's cache
+_COPIED_ROWS = 256  # per copy, to stay in the CPU cache
+_MANHATTAN_ROWS = 256  # per difference, to stay in the CPU cache
 
 
 class VectorRows:
-    """Vectors float32 `[n, dimension]` as they were given, and the length of each.
+    """Vectors float32 `[n, dimension]`, unchanged, and the length of each.
 
-    `vectors` and `lengths` are those of a snapshot, used as they are. `outliers` are the ascending
-    numbers of the rows that a scan leaves out, since float32 cannot bound their ranks, or only at
-    the expense of all others: their length is outside of `SAFE_LENGTHS`, or for all metrics but
-    cosine far beyond the usual. Zero vectors are not among them. `longest` is the greatest length
-    that other rows have had.
+    `vectors` and `lengths` are those of a snapshot, used without copying. `outliers` are the
+    ascending numbers of the rows that a scan skips, because float32 cannot bound their ranks, or
+    only at the expense of all other rows: their length is outside `SAFE_LENGTHS` or, for all
+    metrics but cosine, far above the usual. Zero vectors are not outliers. `longest` is the maximum
+    length that other rows have had.
     """
 
     def __init__(
@@ -45,8 +45,8 @@ class VectorRows:
         self.lengths = Blocks((), np.float32, lengths)
         self.outliers: IntArray = np.empty(0, np.int64)
         self.longest = 0.0
-        self._limit = np.inf  # of usual lengths
-        self._judged = self._rare = 0  # rows, and outliers, when the limit was set
+        self._limit = np.inf  # on usual lengths
+        self._judged = self._rare = 0  # number of rows and outliers when the limit was set
         self._judge()
 
     def __len__(self) -> int:
@@ -54,13 +54,13 @@ class VectorRows:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory."""
+        """Size in memory in bytes."""
         return self.vectors.nbytes + self.lengths.nbytes
 
     def append(self, vectors: FloatArray) -> None:
         """Add copies of `vectors` `[m, dimension]`."""
         lengths = self._measure(vectors)
-        self.lengths.reserve(len(lengths))  # so that both are added, or none
+        self.lengths.reserve(len(lengths))  # so that either both or none are added
         first = len(self)
         self.vectors.append(vectors)
         self.lengths.append(lengths)
@@ -80,7 +80,7 @@ class VectorRows:
         self._judge()
 
     def sample(self, end: int, count: int) -> IntArray:
-        """Return at most `count` of the rows below `end` that are no outliers, spread evenly."""
+        """Return at most `count` evenly spaced rows below `end` that are not outliers."""
         rows = np.delete(np.arange(end), self.outliers[self.outliers < end])
         places = np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(np.int64)
         return rows[np.unique(places)]
@@ -94,7 +94,7 @@ class VectorRows:
         return DotBound(self, queries)
 
     def scores(self, at: IntArray, queries: Queries, query: IntArray) -> Float64Array:
-        """Return the score of each row `at` for its own query, given by number."""
+        """Return the score of each row `at` for its query, given by number."""
         if len(at) <= _COPIED_ROWS:
             return queries.scores(self.vectors.take(at), query)
         each = []
@@ -104,16 +104,16 @@ class VectorRows:
         return np.concatenate(each)
 
     def usual(self, chosen: slice, values: FloatArray) -> FloatArray:
-        """Return those of the `values` of chosen rows that belong to no outliers."""
+        """Return the `values` of chosen rows that are not outliers."""
         begin, end = np.searchsorted(self.outliers, (chosen.start, chosen.stop)).tolist()
         return (
             values if begin == end else np.delete(values, self.outliers[begin:end] - chosen.start)
         )
 
     def length(self, chosen: RowSelection) -> FloatArray:
-        """Return the lengths of chosen rows, those outside of `SAFE_LENGTHS` as of zero vectors.
+        """Return the lengths of chosen rows; rows outside `SAFE_LENGTHS` count as zero vectors.
 
-        A zero vector has length 1 under cosine, so that all may be divided by.
+        A zero vector has length 1 under cosine, so division is always safe.
         """
         every = self.lengths
         lengths = every.view(chosen) if isinstance(chosen, slice) else every.take(chosen)
@@ -123,9 +123,9 @@ class VectorRows:
         return cast(FloatArray, lengths)
 
     def prepared(self, chosen: RowSelection) -> FloatArray:
-        """Return chosen rows in the form that is coded.
+        """Return chosen rows in the form to encode.
 
-        Under cosine they have length 1; rows outside of `SAFE_LENGTHS` are zero vectors.
+        Under cosine they have length 1; rows outside `SAFE_LENGTHS` are zero vectors.
         """
         rows = self.get(chosen)
         if len(self.outliers):
@@ -135,20 +135,20 @@ class VectorRows:
         return rows / self.length(chosen)[:, np.newaxis] if self.metric == "cosine" else rows
 
     def get(self, chosen: RowSelection) -> FloatArray:
-        """Return the rows of a slice as they lie, or a copy of the rows of these numbers."""
+        """Return a view of the rows of a slice, or a copy of the rows with these numbers."""
         vectors = self.vectors
         rows = vectors.view(chosen) if isinstance(chosen, slice) else vectors.take(chosen)
         return cast(FloatArray, rows)
 
     def _measure(self, vectors: FloatArray) -> FloatArray:
-        with np.errstate(over="ignore"):  # inf is an outlier's, and never used
+        with np.errstate(over="ignore"):  # inf marks an outlier and is never used
             lengths = row_lengths(vectors).astype(np.float32)
         if self.metric == "cosine":
             lengths[lengths == 0] = 1
         return lengths
 
     def _admit(self, at: IntArray, lengths: FloatArray) -> None:
-        """Update outliers and the greatest length by the `lengths` of the rows `at`."""
+        """Update outliers and the maximum length with the `lengths` of the rows `at`."""
         longest, shortest = float(lengths.max(initial=0.0)), lengths.min(initial=np.inf)
         low, high = SAFE_LENGTHS
         if len(self.outliers) or longest > min(self._limit, high) or shortest < low:
@@ -184,7 +184,7 @@ class RowsBound(UpperBound):
         return self.slack
 
     def ranks(self, query: IntArray, row: IntArray) -> Array:
-        """Return the rank of each row for its query, by number; of outliers in float64."""
+        """Return the rank of each row for its query, by number; in float64 for outliers."""
         ranks = self._ranks(query, row)
         outliers = self.rows.outliers
         if len(outliers) and len(at := np.flatnonzero(np.isin(row, outliers))):
@@ -194,11 +194,11 @@ class RowsBound(UpperBound):
 
     @abstractmethod
     def _ranks(self, query: IntArray, row: IntArray) -> Array:
-        """Return the ranks of rows that are no outliers."""
+        """Return the ranks of rows that are not outliers."""
 
 
 class DotBound(RowsBound):
-    """Ranks by one float32 product: cosine, dot, l2.
+    """Ranks from one float32 product: cosine, dot, l2.
 
     A float32 dot product is off by at most about dimension x 2^-24 x |x||q| (Higham, Accuracy and
     Stability of Numerical Algorithms, 3.5); 16 more allow for the rounding of the lengths.
@@ -215,8 +215,8 @@ class DotBound(RowsBound):
         """Return the ranks float32 `[q, m]`, within `slack`."""
         rows, asked = self.rows, self.queries.prepared
         vectors = rows.vectors.view(chosen) if isinstance(chosen, slice) else rows.get(chosen)
-        # vecdot for one query: unlike @ it never waits for BLAS threads, which costs 10 ms where
-        # the cores are busy.
+        # vecdot for one query: unlike @ it never waits for BLAS threads, which costs 10 ms when the
+        # cores are busy.
         one = len(asked) == 1
         ranks = np.vecdot(vectors, asked[0])[np.newaxis] if one else asked @ vectors.T
         if rows.metric == "cosine":
@@ -240,7 +240,7 @@ class DotBound(RowsBound):
 
 
 class ManhattanBound(RowsBound):
-    """Ranks by sums of float32 differences."""
+    """Ranks from sums of float32 differences."""
 
     def __init__(self, rows: VectorRows, queries: Queries) -> None:
         self.rows, self.queries = rows, queries
@@ -290,7 +290,7 @@ def _ranks64(rows: VectorRows, queries: Queries, query: IntArray, row: IntArray)
 def _in_blocks(
     ranks: Callable[[IntArray, IntArray], FloatArray], query: IntArray, row: IntArray
 ) -> FloatArray:
-    """Call `ranks` with few pairs at a time, so that their copies stay in the processor's cache."""
+    """Call `ranks` with few pairs at a time, so their copies stay in the CPU cache."""
     if len(row) <= _COPIED_ROWS:
         return ranks(query, row)
     each = [slice(begin, begin + _COPIED_ROWS) for begin in range(0, len(row), _COPIED_ROWS)]

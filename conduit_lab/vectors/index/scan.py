@@ -1,4 +1,4 @@
-"""Scan: the rows that a search goes through, part by part, and the best of them."""
+"""Scan: the rows that a search visits in parts, and the best of them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from conduit_lab.vectors.index.scoring import Queries
 
 ScanParts = list[tuple[UpperBound, RowSelection]]
 
-_CHUNK_ROWS = 4_096  # of a product with many queries: its results stay near the processor
-_GATHERED_ROWS = 2_048  # of one copy
+_CHUNK_ROWS = 4_096  # per product with many queries, so its results stay in the CPU cache
+_GATHERED_ROWS = 2_048  # per copy
 _GATHER = 4  # a mask that keeps at most one row in this many: copy those rows out
 _NO_ROWS: IntArray = np.empty(0, np.int64)
 
 
 class RowMask:
-    """The rows of `n` that a search may return: all of them, or those of a mask.
+    """The rows of `n` that a search may return: all of them, or those selected by a mask.
 
-    `outliers` are those of them that no scan bounds, which are scored one by one; `mask` keeps the
-    others, and is None where these are all rows. `words` says it in a plan.
+    `outliers` are the rows among them that scans cannot bound and that are scored individually;
+    `mask` selects the others, and is None if these are all rows. `words` describes the selection in
+    a plan.
     """
 
     def __init__(self, mask: BoolArray | None, n: int, outliers: IntArray = _NO_ROWS) -> None:
@@ -57,8 +58,8 @@ class RowMask:
     def parts(self, bound: UpperBound, begin: int, end: int, queries: int) -> ScanParts:
         """Return the parts of a scan of the rows from `begin` to `end`.
 
-        A mask that keeps few rows has them copied out and scanned alone; with any other, all rows
-        are scanned and the mask is applied after.
+        If the mask keeps few rows, they are copied and scanned separately; otherwise all rows are
+        scanned and the mask is applied afterwards.
         """
         if self.mask is not None and self.scanned * _GATHER <= self.n:
             at = np.flatnonzero(self.mask[begin:end]) + begin
@@ -75,7 +76,7 @@ def top_rows(
 ) -> TopRows | None:
     """Return the best `top_k` of the `kept` rows of `parts`, for each query of `near`.
 
-    None when more than `limit` rows per query are candidates. The answer is as certain as the
+    None if more than `limit` rows per query are candidates. The result is as reliable as the
     bounds.
     """
     candidates = Candidates(near, top_k, kept.mask)

@@ -1,9 +1,9 @@
-"""Scoring: the score of two vectors under each metric, in float64, and the scale that orders rows.
+"""Scoring: the score of two vectors under each metric in float64, and the ranks that order rows.
 
-A *score* is the number users get: a similarity, or for l2 and manhattan a distance. A *rank* is the
-same on a scale where higher is better for every metric, linear in the dot product, so that a scan
-can bound it: cosine x·q / |x||q|, dot x·q / |q|, l2 x·q - |x|²/2 = (|q|² - distance²) / 2,
-manhattan -distance.
+A *score* is the number returned to users: a similarity, or for l2 and manhattan a distance. A
+*rank* is the same on a scale where higher is better for every metric and which is linear in the dot
+product, so a scan can bound it: cosine x·q / |x||q|, dot x·q / |q|, l2 x·q - |x|²/2 = (|q|² -
+distance²) / 2, manhattan -distance.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from conduit_lab.vectors.arrays import BoolArray, Float64Array, IntArray
 
 METRICS = ("cosine", "dot", "l2", "manhattan")
 DISTANCES = ("l2", "manhattan")  # lower scores are better
-_DIRECTIONAL = ("cosine", "dot")  # rank by a query's direction alone
-# Lengths between which no float32 product or square over- or underflows, with room for a sum of
+_DIRECTIONAL = ("cosine", "dot")  # rank by a query's direction only
+# Between these lengths no float32 product or square overflows or underflows, with room for a sum of
 # millions. Rows and queries of other lengths are outliers: their ranks are computed in float64.
 SAFE_LENGTHS = (1e-12, 1e12)
-_BLOCK = 256  # rows of a float64 copy: it stays in the processor's cache
+_BLOCK = 256  # rows per float64 copy, to stay in the CPU cache
 
 
 def is_outlier(lengths: Array) -> BoolArray:
-    """Return for each length whether it is outside of `SAFE_LENGTHS`; 0 is not."""
+    """Return per length whether it is nonzero and outside `SAFE_LENGTHS`."""
     low, high = SAFE_LENGTHS
     outliers: BoolArray = (lengths > high) | ((lengths < low) & (lengths > 0))
     return outliers
@@ -35,9 +35,9 @@ class Queries:
     """Queries `[q, dimension]` in the forms that a search needs, computed once.
 
     `vectors` float32 as given, `vectors64` float64, `lengths` float64 `[q]`; `prepared` float32 is
-    multiplied with rows: for cosine and dot each at length 1, or 0. `reach` is an upper bound on
+    multiplied with rows: for cosine and dot scaled to length 1, or 0. `reach` is an upper bound on
     the lengths of `prepared`. `outliers` bool `[q]` marks queries whose ranks float32 cannot bound,
-    and is None where there are none: always where only a query's direction matters.
+    or is None without any, as always if only a query's direction matters.
     """
 
     def __init__(self, vectors: FloatArray, metric: str) -> None:
@@ -59,16 +59,16 @@ class Queries:
         return len(self.vectors)
 
     def each(self) -> Iterator[Queries]:
-        """Yield every query by itself."""
+        """Yield every query separately."""
         for i in range(len(self)):
             yield self if len(self) == 1 else Queries(self.vectors[i : i + 1], self.metric)
 
     def scores(self, rows: FloatArray, query: IntArray) -> Float64Array:
         """Return the score of each row float32 `[m, dimension]` for its query, by number `[m]`.
 
-        A float32 product may round by a row's place and by the machine's BLAS. Products of float32
-        are exact in float64, and NumPy sums a row in one fixed order, so equal vectors tie and
-        every machine gives the same score.
+        A float32 product may be rounded differently depending on a row's position and the machine's
+        BLAS. Products of float32 are exact in float64, and NumPy sums a row in a fixed order, so
+        equal vectors tie and scores are the same on every machine.
         """
         wide, asked, lengths = rows.astype(np.float64), self.vectors64, self.lengths
         if len(asked) > 1:
@@ -87,7 +87,7 @@ class Queries:
         return cosine
 
     def ranks(self, scores: Float64Array, query: IntArray) -> Float64Array:
-        """Return the ranks of scores for the queries of these numbers."""
+        """Return the ranks of scores for queries given by number."""
         if self.metric == "l2":
             half: Float64Array = (np.square(self.lengths[query]) - np.square(scores)) / 2
             return half
@@ -104,7 +104,7 @@ def score_rows(rows: FloatArray, query: FloatArray, metric: str) -> Float64Array
 
 
 def row_lengths(rows: FloatArray) -> Float64Array:
-    """Return the Euclidean length of each row in float64, where no float32 square overflows."""
+    """Return the Euclidean length of each row in float64, in which no float32 square overflows."""
     result = np.empty(len(rows))
     for begin in range(0, len(rows), _BLOCK):
         result[begin : begin + _BLOCK] = _lengths(rows[begin : begin + _BLOCK].astype(np.float64))

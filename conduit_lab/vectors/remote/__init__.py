@@ -1,1 +1,1 @@
-"""Backends on a server: Qdrant, and PostgreSQL with pgvector; `connect` opens one by its URL."""
+"""Server backends: Qdrant, and PostgreSQL with pgvector; `connect` opens one by its URL."""

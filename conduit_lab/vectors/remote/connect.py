@@ -1,4 +1,4 @@
-"""Connect: the backend on a server by its URL."""
+"""Connect: open a server backend by its URL."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def connect_backend(
         qdrant://host:6333/collection                 Qdrant; qdrants:// over TLS, QDRANT_API_KEY
         qdrant:///folder/collection                   Qdrant's local mode; also qdrant://:memory:
 
-    `name` is the table or collection where the URL has none. `dimension` and `metric` None are
-    those of an existing store; a new one needs a dimension, and its metric is cosine by default.
-    Raises `StoreError` where the store cannot be reached or is of another kind, and `MissingExtra`
-    without its client. Passwords are never shown.
+    `name` is the table or collection if the URL has none. `dimension` and `metric` default to those
+    of an existing store; a new store needs a dimension, and its metric defaults to cosine. Raises
+    `StoreError` if the store cannot be reached or is of another kind, and `MissingExtra` without
+    its client. Passwords are never shown.
     """
     match url.partition("://")[0]:
         case "postgresql" | "postgres":
@@ -28,6 +28,6 @@ def connect_backend(
         case "qdrant" | "qdrants":
             return Qdrant(url, name, dimension, metric)
     raise StoreError(
-        "expected a store's URL that begins with qdrant://, qdrants:// or postgresql://, "
+        "expected a store's URL that starts with qdrant://, qdrants:// or postgresql://, "
         "got another: pass a path to VectorStore(path=…) for a local store"
     )

@@ -1,4 +1,4 @@
-"""Connections: a pool for one PostgreSQL server, which replaces dropped connections."""
+"""Connections: a connection pool for one PostgreSQL server that replaces dropped connections."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SECONDS = 10
 STATEMENT_TIMEOUT_SECONDS = 120
-NETWORK_TIMEOUT_SECONDS = 60  # until sent data must be acknowledged
+NETWORK_TIMEOUT_SECONDS = 60  # for sent data to be acknowledged
 
 _URL = re.compile(
     r"(postgres(?:ql)?://[^/?#@]*(?:@[^/?#@]*)?)(?:/([^/?#]*))?(?:/([^?#]*))?(\?[^#]*)?"
@@ -32,9 +32,9 @@ class Connections:
     """Connections to a libpq URL; missing parts come from `PGPASSWORD`, `~/.pgpass` and so on.
 
     `parameters` are set in each session. `table` is the part of the URL after the database, or "".
-    `name` is the display name, without the password, as in every error. Thread-safe: each thread
-    works with a connection of its own. Raises `MissingExtra` without psycopg, and `StoreError` for
-    an invalid URL.
+    `name` is the display name without the password, used in all errors. Thread-safe: each thread
+    uses its own connection. Raises `MissingExtra` without psycopg, and `StoreError` for an invalid
+    URL.
     """
 
     def __init__(self, url: str, parameters: Mapping[str, Any]) -> None:
@@ -51,15 +51,15 @@ class Connections:
         self._process = os.getpid()
         self._lock = threading.Lock()
         forking.free_in_child(self, "_lock")
-        # A store that is dropped without close(), as when a notebook cell runs twice, must not leak
+        # A store dropped without close(), as when a notebook cell runs twice, must not leak
         # connections.
         self._close = weakref.finalize(self, _close, self._idle)
 
     def run(self, work: Callable[[Connection[Any]], _Result]) -> _Result:
-        """Return the result of `work` with a connection; retry where the server had dropped it.
+        """Return the result of `work` with a connection; retry if the server had dropped it.
 
-        So `work` may run twice, and must be idempotent. Raises `StoreError` for errors of the
-        server.
+        `work` may therefore run twice and must be idempotent. Raises `StoreError` for server
+        errors.
         """
         while True:
             connection, fresh = self._take()
@@ -77,7 +77,7 @@ class Connections:
 
     @contextmanager
     def translated(self, advice: str = "") -> Iterator[None]:
-        """Raise errors of the server or network as `StoreError` with its name and the next step."""
+        """Raise server and network errors as `StoreError` with the name and the next step."""
         try:
             yield
         except self._error as error:
@@ -135,7 +135,7 @@ def _read(url: str) -> tuple[dict[str, Any], str]:
         server, database, table, query = (part or "" for part in _match(url))
         given = conninfo_to_dict(f"{server}/{database}{query}")
     except (ProgrammingError, ValueError):
-        # A part of the password may be anywhere in an invalid URL, which libpq's message quotes.
+        # libpq's message quotes the invalid URL, which may contain part of the password anywhere.
         raise StoreError(
             "the PostgreSQL URL is invalid: write "
             "postgresql://user:password@host:5432/database/table, with special characters of the "
@@ -150,7 +150,7 @@ def _read(url: str) -> tuple[dict[str, Any], str]:
 
 
 def _match(url: str) -> tuple[str | None, ...]:
-    """Return server, database, table and query; raise `ValueError` where a password splits them."""
+    """Return server, database, table and query; raise `ValueError` if a password splits them."""
     match = _URL.fullmatch(url)
     if match is None or "@" in url[match.end(1) :]:
         raise ValueError

@@ -20,7 +20,7 @@ _NAME = re.compile(r"[a-zA-Z0-9_-][a-zA-Z0-9_.-]*")
 
 
 class Place(NamedTuple):
-    """The client's settings, the collection, whether it is in local mode, and a display name."""
+    """The client's settings, the collection, whether local mode is used, and a display name."""
 
     settings: dict[str, Any]
     collection: str

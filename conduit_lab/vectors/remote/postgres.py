@@ -1,9 +1,9 @@
 """Postgres: the backend in a PostgreSQL table, with pgvector.
 
-A table holds the entries as they were given (`id`, `embedding` as little-endian float32,
-`metadata`, `content`) and columns for search: `nearby`, the vector that distances are computed to;
-`attributes`, the metadata for comparison (`where_sql`); the terms of the content (`terms`), their
-frequencies, and their number, `length`. `order` numbers the entries in the order of adding.
+A table holds the original entries (`id`, `embedding` as little-endian float32, `metadata`,
+`content`) and columns for search: `nearby`, the vector used for distances; `attributes`, the
+metadata for comparison (`where_sql`); the terms of the content (`terms`), their frequencies, and
+their number, `length`. `order` numbers the entries in insertion order.
 """
 
 from __future__ import annotations
@@ -91,18 +91,18 @@ WHERE indrelid = %s::regclass AND amname = 'hnsw' AND indisvalid
 
 
 class Postgres:
-    """The entries of one store in the table `table`, created when missing; see `Backend`.
+    """The entries of one store in the table `table`, created if missing; see `Backend`.
 
-    A search scans every row. Where that takes too long, create an index once the rows are there:
+    A search scans every row. If that takes too long, create an index once the rows are inserted:
     `CREATE INDEX ON handbook USING hnsw (nearby vector_ip_ops) WITH (m = 32, ef_construction =
-    200)`, for l2 with `vector_l2_ops`. A search without a filter then uses it, unless `exact`; one
-    with a filter never does, because pgvector filters the results of the index, and so finds too
-    few.
+    200)`, for l2 with `vector_l2_ops`. A search without a filter then uses it, unless `exact` is
+    set; a search with a filter never does, because pgvector filters the results of the index and
+    would find too few.
 
-    `url` is a libpq URL, perhaps with the table after the database. `dimension` and `metric` None
-    are those of the table. Every call is one transaction. Raises `MissingExtra` without psycopg,
-    and `StoreError` for a server that cannot be reached or lacks pgvector, and for a table of
-    another kind.
+    `url` is a libpq URL, optionally with the table after the database. `dimension` and `metric`
+    default to those of the table. Every call is one transaction. Raises `MissingExtra` without
+    psycopg, and `StoreError` for a server that cannot be reached or lacks pgvector, and for a table
+    of another kind.
     """
 
     notes = None
@@ -115,7 +115,7 @@ class Postgres:
         self._lock = threading.Lock()
         forking.free_in_child(self, "_lock")
         self.version = 0
-        self._unindexed = ""  # the reason why the rows have no terms
+        self._unindexed = ""  # the reason why rows have no terms
         try:
             self.dimension, self.metric = self._connections.run(
                 lambda c: self._prepare(c, table, dimension, metric)
@@ -144,7 +144,7 @@ class Postgres:
         self._changed()
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove the existing ones of `ids`, and return their number."""
+        """Remove the entries of `ids` that exist; return their number."""
         query = self._sql("DELETE FROM {table} WHERE key = ANY(%s)")
 
         def remove(connection: Connection[Any]) -> int:
@@ -167,7 +167,7 @@ class Postgres:
         return [found.get(encode_text(id)) for id in ids]
 
     def ids(self, where: Filter | None = None) -> list[str]:
-        """Return the ids in the order of adding."""
+        """Return the ids in insertion order."""
         keep = to_sql(where)
         query = 'SELECT id FROM {table} WHERE {where} ORDER BY "order"'
         rows = self._ask(query, keep.values, where=keep.text)
@@ -228,7 +228,7 @@ class Postgres:
         distance = "l1_distance(nearby, %s::vector)"
         if self.metric in _OPERATORS:
             distance = f"nearby {_OPERATORS[self.metric]} %s::vector"
-        # The planner uses no index for a sum, nor for two columns.
+        # The planner does not use the index for a sum or for two columns.
         ordered = f'({distance}) + 0, "order"' if scan else distance
         rows = f"SELECT {MATCH_SELECT}, embedding FROM {{table}} WHERE {{where}}"
         values = [*keep.values, vector_text(vector), count]
@@ -259,14 +259,14 @@ class Postgres:
             self.version += 1
 
     def _lock_writes(self, connection: Connection[Any]) -> None:
-        """Admit one writer at a time, so that two batches cannot deadlock on each other's rows."""
+        """Admit one writer at a time, so two batches cannot deadlock on each other's rows."""
         lock = "SELECT pg_advisory_xact_lock(%s::regclass::oid::bigint)"
         connection.execute(lock, (self._table,))
 
     def _prepare(
         self, connection: Connection[Any], table: str, dimension: int | None, metric: str | None
     ) -> tuple[int, str]:
-        """Create the table when missing, and return its dimension and metric."""
+        """Create the table if missing; return its dimension and metric."""
         encoding = connection.info.parameter_status("server_encoding")
         if encoding != "UTF8":
             raise StoreError(
@@ -320,7 +320,7 @@ class Postgres:
         connection.execute(_SCHEMA.format(dimension=dimension, **names).encode())
 
     def _upgrade(self, connection: Connection[Any]) -> None:
-        """Add the missing terms to a table of an older version, where this user may change it."""
+        """Add the missing terms to a table of an older version, if this user may change it."""
         from psycopg import errors
 
         try:

@@ -1,4 +1,4 @@
-"""Rows of a store's table in PostgreSQL, to entries and back."""
+"""Convert rows of a store's PostgreSQL table to entries and back."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def row_to_entry(
 
 
 def row_to_match(row: Sequence[Any], score: Any) -> Match:
-    """Return the match of a row that begins with `MATCH_SELECT`."""
+    """Return the match of a row that starts with `MATCH_SELECT`."""
     id, content, metadata, *_ = row
     text = None if content is None else decode_text(content)
     return Match(decode_text(id), float(score), text, json.loads(metadata))
@@ -63,5 +63,5 @@ def embedding_vector(embedding: bytes) -> FloatArray:
 
 
 def vector_text(vector: FloatArray) -> str:
-    """Return the text form of a vector, which is parsed to exactly these float32 values."""
+    """Return the text form of a vector, which parses to exactly the same float32 values."""
     return str(vector.astype(np.float64).tolist())

@@ -1,9 +1,9 @@
 """Qdrant: the backend in a Qdrant collection, on a server or in its client's local mode.
 
-A point is an entry: its id is a hash of the entry's, its vector the one that distances are computed
-to. Its payload is the entry itself (`metadata` as JSON text, since Qdrant rounds large numbers),
-its place in the order of adding, and the fields for filters (`where_qdrant`) and words (`terms`).
-With cosine Qdrant keeps vectors of length 1, so `embedding` holds the original.
+Each entry is a point: its id is a hash of the entry's id, its vector is used for distances. Its
+payload is the entry itself (`metadata` as JSON text, since Qdrant rounds large numbers), its
+insertion number, and the fields for filters (`where_qdrant`) and words (`terms`). With cosine
+Qdrant normalises vectors, so `embedding` holds the original.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ if TYPE_CHECKING:
 
 _DISTANCES = {"cosine": "Cosine", "dot": "Dot", "l2": "Euclid", "manhattan": "Manhattan"}
 _EF_SEARCH = 256
-_MAX_CANDIDATES = 16_384  # of one search; beyond, equal scores are in no order
-_TOLERANCE = 1e-5  # of a server for equal scores, absolute below 1 and relative above
+_MAX_CANDIDATES = 16_384  # per search; beyond it, ties are in no particular order
+_TOLERANCE = 1e-5  # for equal scores of a server, absolute below 1 and relative above
 _PAGE_POINTS = 1_000
 _MAX_REQUEST_BYTES = 32 * 1024 * 1024
-_NUMBER_BYTES = 22  # of a vector's value as JSON
+_NUMBER_BYTES = 22  # per value of a vector as JSON
 
 
 class Qdrant:
-    """The entries of one store in a collection, created when missing; see `Backend`.
+    """The entries of one store in a collection, created if missing; see `Backend`.
 
     `url` is `qdrant://host:6333/collection`, or with TLS `qdrants://…` and the key in
     `QDRANT_API_KEY`, which is never sent unencrypted; `qdrant://:memory:/collection` and
-    `qdrant:///folder/collection` are the local mode. `dimension` and `metric` None are those of the
-    collection. A batch is one request, so it is atomic. The first search by words upgrades points
-    of an older version. Ties are in the order of adding, up to 16,384 of them. Raises
+    `qdrant:///folder/collection` are the local mode. `dimension` and `metric` default to those of
+    the collection. A batch is one request, so it is atomic. The first search by words upgrades
+    points of an older version. Ties are in insertion order, up to 16,384 of them. Raises
     `MissingExtra` without qdrant-client, and `StoreError` for a server that cannot be reached and
     for a collection of another kind.
     """
@@ -83,14 +83,14 @@ class Qdrant:
         self._lock = threading.RLock()
         forking.free_in_child(self, "_lock")
         self._closed = False
-        self._last = 0  # the largest place assigned here
+        self._last = 0  # the largest insertion number assigned here
         self._indexed: set[str] = set()  # fields with a payload index
-        self._has_terms = False  # on every point, of an older version too
+        self._has_terms = False  # on every point, including those of older versions
         self.version = 0
         with self._translated():
             try:
                 self._client = QdrantClient(**place.settings)
-            except RuntimeError as error:  # the local folder is open in another client
+            except RuntimeError as error:  # another client has the local folder open
                 raise StoreError(f"{self.name}: {error}") from error
         try:
             with self._translated():
@@ -124,7 +124,7 @@ class Qdrant:
             self.version += 1
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove the existing ones of `ids`, and return their number."""
+        """Remove the entries of `ids` that exist; return their number."""
         with self._asking(writing=True) as client:
             keys = [point_key(id) for id in dict.fromkeys(ids)]
             found = client.retrieve(self._collection, keys, with_payload=False) if keys else []
@@ -147,7 +147,7 @@ class Qdrant:
         return [found.get(key) for key in keys]
 
     def ids(self, where: Filter | None = None) -> list[str]:
-        """Return the ids in the order of adding."""
+        """Return the ids in insertion order."""
         with self._asking() as client:
             payloads = [point.payload for point in self._scroll(client, where)]
         return [id for _, id in sorted((each["order"], each["id"]) for each in payloads)]
@@ -217,9 +217,9 @@ class Qdrant:
     def _candidates(
         self, client: QdrantClient, asked: dict[str, Any], top_k: int, where: Filter | None
     ) -> list[Any]:
-        """Return the points that may be among the best `top_k` of those that `where` keeps.
+        """Return the points that may be among the best `top_k` of the points that `where` keeps.
 
-        The limit grows until enough points are kept, and the rest is worse by more than a server's
+        The limit grows until enough points are kept and the rest is worse by more than the server's
         rounding.
         """
         keep = to_qdrant(where)
@@ -240,7 +240,7 @@ class Qdrant:
             limit *= 4
 
     def _scroll(self, client: QdrantClient, where: Filter | None) -> Iterator[Any]:
-        """Yield the points that `where` keeps, with id, order and perhaps metadata."""
+        """Yield the points that `where` keeps, with id, order and optionally metadata."""
         keep = to_qdrant(where)
         for field in keep.ranges:
             self._index(client, field, self._models.PayloadSchemaType.FLOAT)
@@ -263,15 +263,15 @@ class Qdrant:
         return None if condition is None else self._models.Filter(must=[condition])
 
     def _index(self, client: QdrantClient, field: str, schema: Any) -> None:
-        """Create a payload index when missing; a server in strict mode requires one."""
+        """Create a payload index if missing; a server in strict mode requires it."""
         if field in self._indexed or (self._local and field != FIELD):
             return
-        with suppress(self._refused):  # with a read-only key; the search itself may still work
+        with suppress(self._refused):  # fails with a read-only key, which may still search
             client.create_payload_index(self._collection, field, schema, wait=True)
         self._indexed.add(field)
 
     def _index_terms(self, client: QdrantClient) -> None:
-        """Index the terms of all points, and add them to points of an older version."""
+        """Index the terms of all points, adding them to points of an older version."""
         if self._has_terms:
             return
         models = self._models
@@ -299,8 +299,8 @@ class Qdrant:
         models, changes = self._models, []
         counts = count_terms(point.payload["content"] for point in points)
         for point, terms in zip(points, counts, strict=True):
-            # Another client may be writing the point; the local mode, which has no other clients,
-            # would try the filter on every point.
+            # Another client may be writing the point; local mode has no other clients, and would
+            # apply the filter to every point.
             still = models.Filter(must=[models.HasIdCondition(has_id=[point.id]), empty])
             which: Any = {"points": [point.id]} if self._local else {"filter": still}
             change = models.SetPayload(payload={FIELD: terms_text(terms)}, **which)
@@ -327,7 +327,7 @@ class Qdrant:
             )
 
     def _prepare(self, dimension: int | None, metric: str | None) -> tuple[int, str]:
-        """Create the collection when missing, and return its dimension and metric."""
+        """Create the collection if missing; return its dimension and metric."""
         if not self._client.collection_exists(self._collection):
             if dimension is None:
                 raise StoreError(
@@ -359,7 +359,7 @@ class Qdrant:
         try:
             self._client.create_collection(self._collection, vectors)
         except Exception:
-            # Another process may have created it; then it is checked like any other.
+            # Another process may have created it; then check it like any other.
             if not self._client.collection_exists(self._collection):
                 raise
         if not self._local:
@@ -369,7 +369,7 @@ class Qdrant:
 
     @contextmanager
     def _asking(self, writing: bool = False) -> Iterator[QdrantClient]:
-        """Yield the client to one writer at a time; the local mode is not thread-safe at all."""
+        """Yield the client to one writer at a time; local mode is not thread-safe at all."""
         if not (writing or self._local):
             self._check_open()
             with self._translated():
@@ -386,7 +386,7 @@ class Qdrant:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Raise errors of the server, network or local mode as `StoreError` naming the store."""
+        """Raise server, network and local-mode errors as `StoreError` naming the store."""
         from qdrant_client.http.exceptions import ApiException, ResponseHandlingException
 
         try:

@@ -1,4 +1,4 @@
-"""Points of a Qdrant collection, to entries and back."""
+"""Convert points of a Qdrant collection to entries and back."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def point_key(id: str) -> str:
 
 
 def terms_text(terms: Counter[str]) -> str:
-    """Return the text that Qdrant indexes, each term as often as it occurs."""
+    """Return the text for Qdrant to index, with each term as often as it occurs."""
     return " ".join(terms.elements())
 
 
 def entry_to_point(
     entry: Entry, vector: FloatArray, metric: str, kept: dict[str, Any]
 ) -> models.PointStruct:
-    """Return the point of an entry; `kept` are payload fields that a replaced point keeps."""
+    """Return the point of an entry; `kept` are payload fields preserved from a replaced point."""
     from qdrant_client import models
 
     fields = {
@@ -72,7 +72,7 @@ def point_metadata(point: Any) -> dict[str, Any]:
 
 
 def point_vectors(points: Sequence[Any], metric: str, dimension: int) -> FloatArray:
-    """Return the embeddings of points as they were given, float32 `[n, dimension]`."""
+    """Return the original embeddings of points, float32 `[n, dimension]`."""
     if metric == "cosine":
         raw = b"".join(base64.b64decode(point.payload["embedding"]) for point in points)
         vectors = np.frombuffer(raw, "<f4").astype(np.float32)

@@ -1,4 +1,4 @@
-"""Rescoring: a server finds candidates in float32; their scores are computed here in float64."""
+"""Rescoring: compute the float64 scores of candidates that a server found in float32."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.entry import Entry
 from conduit_lab.vectors.index import scoring
 
-EXTRA_CANDIDATES = 64  # beyond top_k, for rounding errors in a server's order
+EXTRA_CANDIDATES = 64  # beyond top_k, to allow for rounding in a server's order
 
-_MAX_VALUE = 1e16  # a server squares and sums in float32, whose maximum is 3e38
+_MAX_VALUE = 1e16  # servers square and sum in float32, whose maximum is 3e38
 
 
 def searchable(metric: str, vectors: FloatArray, names: Sequence[str]) -> FloatArray:
-    """Return the vectors that a server compares, float32 `[n, dimension]`, for cosine at length 1.
+    """Return the vectors that a server compares, float32 `[n, dimension]`; length 1 for cosine.
 
-    Its products are then cosines, a zero vector's too. Raises `VectorInputError` naming the first
-    row whose sum may overflow float32.
+    Dot products are then cosines, also for a zero vector. Raises `VectorInputError` naming the
+    first row whose sum may overflow float32.
     """
     if metric == "cosine":
         lengths = scoring.row_lengths(vectors)
@@ -37,7 +37,7 @@ def searchable(metric: str, vectors: FloatArray, names: Sequence[str]) -> FloatA
 
 
 def searchable_entries(metric: str, entries: Sequence[Entry]) -> FloatArray:
-    """Return the vectors of entries that a server compares; raises as `searchable` does."""
+    """Return the vectors of entries that a server compares; raises like `searchable`."""
     vectors = np.stack([entry.embedding for entry in entries])
     return searchable(metric, vectors, [f"the embedding of {entry.id!r}" for entry in entries])
 

@@ -1,8 +1,8 @@
-"""Terms: the words of texts as the local store indexes them, for the full-text search of servers.
+"""Terms: the words of texts as indexed by the local store, for full-text search on servers.
 
-FTS5 tokenizes and stems them in a table in memory, so a word finds the same texts on every backend.
-A server gets the terms in plain ASCII, which no tokenizer splits or changes: a term that is long or
-in another script is its hash.
+FTS5 tokenizes and stems them in an in-memory table, so a word finds the same texts on every
+backend. Servers receive the terms in plain ASCII, which no tokenizer splits or changes: long terms
+and terms in other scripts are replaced by a hash.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from conduit_lab.vectors.disk.lexical import (
     query_words,
 )
 
-FIELD = f"terms_{FOLD}"  # of a server's row or point; terms by other rules have another name
+FIELD = f"terms_{FOLD}"  # of a server's row or point; other rules use another name
 
-# Of a hash, and of the shortest ASCII term that is hashed, so that no term looks like a hash.
+# Length of a hash and of the shortest hashed ASCII term, so no term looks like a hash.
 _HASH_CHARACTERS = 32
 
 _SCHEMA = f"""
@@ -42,13 +42,13 @@ def count_terms(texts: Iterable[str | None]) -> list[Counter[str]]:
 
 
 def query_terms(text: str) -> list[str]:
-    """Return the terms of a query; one that two of its words share comes twice, as in FTS5."""
+    """Return the terms of a query; a term shared by two words occurs twice, as in FTS5."""
     words = query_words(fold(text[:MAX_QUERY_CHARACTERS]))
     return [term for _, term in sorted(_tokenized(words), key=lambda found: found[0])]
 
 
 def _tokenized(texts: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Yield each term of folded texts with the position of its text, in no order."""
+    """Yield each term of folded texts with the index of its text, in no particular order."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.executescript(_SCHEMA)
         connection.executemany("INSERT INTO words (rowid, content) VALUES (?, ?)", enumerate(texts))

@@ -1,4 +1,4 @@
-"""Terms of texts in PostgreSQL: an array of them, their frequencies, and their number, `length`."""
+"""Terms of texts in PostgreSQL: arrays of terms and frequencies, and their number, `length`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _PAGE_ROWS = 1_000  # of an older table, upgraded together
 
-# BM25 as in FTS5 (k1 = 1.2, b = 0.75), so that the order is that of the local store.
+# BM25 as in FTS5 (k1 = 1.2, b = 0.75), for the same order as in the local store.
 SEARCH = """
 WITH size AS MATERIALIZED (
     SELECT count(length)::float8 AS texts, 0.9 / nullif(avg(length), 0)::float8 AS slope
@@ -44,7 +44,7 @@ _ADD = (
 _READ = "SELECT key, content FROM {table} WHERE key > %s ORDER BY key LIMIT %s"
 _FILL = "UPDATE {table} SET {terms} = %s, counts = %s, length = %s WHERE key = %s"
 _FINISH = (
-    # From now on the older version cannot add rows without terms.
+    # From now on older versions cannot add rows without terms.
     "ALTER TABLE {table} ALTER {terms} SET NOT NULL, ALTER counts SET NOT NULL, "
     "DROP IF EXISTS words",
     "CREATE INDEX ON {table} USING gin ({terms})",
@@ -70,7 +70,7 @@ def add_terms(connection: Connection[Any], table: str) -> None:
     if connection.execute(_HAS, (table, FIELD)).fetchone() is not None:
         return
     with connection.transaction(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL statement_timeout = 0")  # an index of a large table takes long
+        cursor.execute("SET LOCAL statement_timeout = 0")  # indexing a large table takes long
         for statement in _ADD:
             cursor.execute(sql(statement))
         last = uuid.UUID(int=0)

@@ -1,4 +1,4 @@
-"""The `where` language, translated clause by clause to the filters of a server."""
+"""Translate the `where` language clause by clause to the filters of a server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _Condition = TypeVar("_Condition")
 
 
 class Language(Protocol[_Condition]):
-    """The filters of one server; a condition must be true or false for every entry."""
+    """The filters of one server; a condition must be either true or false for every entry."""
 
     def test(self, key: str, operator: str, operand: Any) -> _Condition:
         """Return the condition of an operator, never `$ne` or `$nin`, on `key`."""
@@ -45,7 +45,7 @@ def _clause(key: str, operand: Any, language: Language[_Condition]) -> _Conditio
 
 
 def _value(key: str, operand: Any, language: Language[_Condition]) -> _Condition:
-    """Return the condition on one key: a plain value to equal, or `{operator: operand, …}`."""
+    """Return the condition on one key: equality with a plain value, or `{operator: operand, …}`."""
     if not has_operators(operand):
         return language.test(key, "$eq", operand)
     return language.every([_test(key, name, value, language) for name, value in operand.items()])
@@ -64,14 +64,14 @@ def _test(key: str, name: str, operand: Any, language: Language[_Condition]) -> 
 
 
 def canonical(value: Any) -> str:
-    """Return the JSON text of a value, the same for equal values: `1.0` becomes `1`."""
+    """Return the JSON text of a value, identical for equal values: `1.0` becomes `1`."""
     return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _plain(value: Any) -> Any:
     match value:
         case float() if value.is_integer():
-            return int(value)  # exact, where 1e23 as a decimal differs from the float's value
+            return int(value)  # exact; the decimal 1e23 differs from the float's value
         case dict():
             return {key: _plain(item) for key, item in value.items()}
         case list():

@@ -1,9 +1,9 @@
-"""Filters for Qdrant, over facets that are stored with each entry.
+"""Filters for Qdrant, over facets stored with each entry.
 
-Qdrant's comparisons differ: an array matches by any of its items, a float never equals, null is
-absent, and a key cannot contain a quote. So an entry carries `facets`, one word for each exact test
-of a filter, and `numbers` for ranges. Conditions that Qdrant lacks (order of texts, a part of a
-text) keep too many entries; the caller applies the filter itself to the results.
+Qdrant's comparisons differ: an array matches if any of its items does, floats cannot be tested for
+equality, null counts as missing, and a key cannot contain a quote. So each entry has `facets`, one
+word per exact test of a filter, and `numbers` for ranges. Conditions that Qdrant lacks (text order,
+substrings) keep too many entries; the caller applies the filter itself to the results.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 FACETS, NUMBERS = "facets", "numbers"
 
-_MAX_FACET_CHARACTERS = 100  # a longer facet is stored as its hash
+_MAX_FACET_CHARACTERS = 100  # longer facets are stored as hashes
 _RANGES = {"$gt": "gte", "$gte": "gte", "$lt": "lte", "$lte": "lte"}
-# Relative widening of ranges: whole numbers are rounded to float64, as by some JSON parsers.
+# Relative widening of ranges: integers are rounded to float64, as in some JSON parsers.
 _SLACK = 1e-12
 _MAX_FLOAT = sys.float_info.max
 
 
 class QdrantCondition(NamedTuple):
-    """A condition, None for all entries, and whether it keeps exactly the entries of the filter.
+    """A condition (None for all entries), and whether it keeps exactly the filter's entries.
 
-    `ranges` are the payload fields that it compares by order.
+    `ranges` are the payload fields that it compares with ranges.
     """
 
     condition: models.Condition | None
@@ -41,12 +41,12 @@ class QdrantCondition(NamedTuple):
 
 
 def to_qdrant(where: Filter | None) -> QdrantCondition:
-    """Return a condition that is true for every entry that `where` keeps, and perhaps for more."""
+    """Return a condition that is true for every entry that `where` keeps, and possibly for more."""
     return QdrantCondition(None, True) if where is None else translate(where.where, _Qdrant())
 
 
 def payload(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the payload fields that conditions test."""
+    """Return the payload fields for conditions."""
     facets: list[str] = []
     numbers: dict[str, float] = {}
     for key, value in metadata.items():
@@ -89,7 +89,7 @@ class _Qdrant:
 
     def negated(self, part: QdrantCondition) -> QdrantCondition:
         if not part.exact:
-            return QdrantCondition(None, False)  # the negation of too many would be too few
+            return QdrantCondition(None, False)  # its negation would keep too few
         return _combined(
             "must_not", [_everything() if part.condition is None else part.condition], [part]
         )
@@ -137,7 +137,7 @@ def _facet(key: str, kind: str, *value: Any) -> str:
 
 
 def _name(key: str) -> str:
-    """Return a field name for a key; paths in Qdrant allow no quotes, and dots mean nesting."""
+    """Return a field name for a key; Qdrant's paths do not allow quotes, and dots mean nesting."""
     return f"n{_hash(key)}"
 
 

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 from conduit_lab.vectors.filters import Filter
 from conduit_lab.vectors.remote.where import canonical, translate
 
-# PostgreSQL's text cannot contain NUL. Six control characters are encoded as pairs, so that the
-# order of texts is preserved, and no pair begins inside another: a text contains another exactly
-# if its encoded form does.
+# PostgreSQL's text cannot contain NUL. Six control characters are encoded as pairs, which preserves
+# the order of texts. No pair starts inside another, so a text contains another exactly if its
+# encoded form does.
 _ENCODED = dict(enumerate(first + second for first in "\1\2" for second in "\3\4\5"))
 _DECODED = {pair: chr(code) for code, pair in _ENCODED.items()}
 _PAIR = re.compile("[\1\2][\3-\5]")
 
-_MAX_LOOKUPS = 16  # values of `$in` that are looked up one by one in the index
+_MAX_LOOKUPS = 16  # values of `$in` looked up one by one in the index
 _COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
 
@@ -43,7 +43,7 @@ def encode_text(text: str) -> str:
 
 
 def decode_text(text: str) -> str:
-    """Return the text that `encode_text` was given."""
+    """Return the original text; the inverse of `encode_text`."""
     return _PAIR.sub(lambda pair: _DECODED[pair[0]], text)
 
 
@@ -53,7 +53,7 @@ class _Postgres:
         value = "attributes -> %s::text"
         match operator:
             case "$eq":
-                # Containment is true for every equal value, and uses the index.
+                # Containment is true for every equal value and uses the index.
                 whole = canonical(_encoded({key: operand}))
                 return Sql(
                     f"(attributes @> %s::jsonb AND {value} = %s::jsonb)",
@@ -86,7 +86,7 @@ class _Postgres:
     def _ordered(self, name: str, comparison: str, operand: Any) -> Sql:
         kind = "jsonb_typeof(attributes -> %s::text)"
         if isinstance(operand, str):
-            # "C" orders by code point, as Python does; the database's own collation may not.
+            # "C" orders by code point, like Python; the database's own collation may not.
             text = f'(attributes ->> %s::text) COLLATE "C" {comparison} %s::text'
             return Sql(
                 f"coalesce({kind} = 'string' AND {text}, FALSE)", [name, name, encode_text(operand)]
@@ -116,7 +116,7 @@ def _json(value: Any) -> str:
 
 
 def _encoded(value: Any) -> Any:
-    """Return a JSON value with all its text encoded for PostgreSQL."""
+    """Return a JSON value with all text encoded for PostgreSQL."""
     match value:
         case str():
             return encode_text(value)

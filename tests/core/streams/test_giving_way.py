@@ -1,4 +1,4 @@
-"""A fast producer gives way to a reader that the machine has not scheduled yet, and to no other."""
+"""A fast producer yields to a reader that has not been scheduled yet, and to no other."""
 
 from __future__ import annotations
 

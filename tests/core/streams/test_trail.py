@@ -1,4 +1,4 @@
-"""A trail: the chunks kept behind the cursor of a client."""
+"""A trail: the chunks retained behind a client's cursor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A span runs again alone; a trace runs again from its first changed stage on."""
+"""A span can run again on its own; a trace runs again from its first changed stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trace as a cell's value: the rows of its waterfall, and what stands around them."""
+"""A trace as a cell's value: the rows of its waterfall, and the text around them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A kept value stays as it was."""
+"""A recorded value does not change with the original."""
 
 from __future__ import annotations
 

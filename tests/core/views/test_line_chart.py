@@ -1,4 +1,4 @@
-"""LineChart: an image with lines alone, its text outside, ticks and labels that keep apart."""
+"""LineChart: an image with only the lines, text outside, ticks and labels without overlap."""
 
 from __future__ import annotations
 

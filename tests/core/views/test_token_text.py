@@ -1,4 +1,4 @@
-"""TokenText: tinted tokens, a quiet beginning, and a text that is too long."""
+"""TokenText: tinted tokens, a muted prefix, and an overlong text."""
 
 from __future__ import annotations
 

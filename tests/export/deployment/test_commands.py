@@ -1,4 +1,4 @@
-"""The commands of an export's README: those that can run here do, in an environment of its own."""
+"""The commands of an export's README that can run here, in a separate environment."""
 
 from __future__ import annotations
 

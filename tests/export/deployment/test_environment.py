@@ -1,4 +1,4 @@
-"""The proof in an environment of its own: the installed packages, and its failures."""
+"""The proof in a separate environment: the installed packages, and its failures."""
 
 from __future__ import annotations
 

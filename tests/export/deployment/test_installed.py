@@ -1,4 +1,4 @@
-"""An export in an environment of its own requirements: installed without others, and small."""
+"""An export in an environment with only its own requirements, which stays small."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects that one call makes: dates, numbers, collections, callables; alone and in containers."""
+"""Objects constructed by one call: dates, numbers, collections, callables; in containers too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths in an export: relative to the exported folder where they lie in the project."""
+"""Paths in an export: relative to the exported folder if they are inside the project."""
 
 from __future__ import annotations
 

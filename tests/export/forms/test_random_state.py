@@ -1,4 +1,4 @@
-"""Random generators go on in the export where the session stopped."""
+"""Random generators continue in the export where the session stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Combinators in an export: made of their children, which come first."""
+"""Combinators in an export: constructed from their children, which are written first."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Hostile notebooks: what each must come to when its app is exported."""
+"""Hostile notebooks, each with the expected outcome of exporting its app."""

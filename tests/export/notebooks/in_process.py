@@ -1,4 +1,4 @@
-"""A notebook in this process: a shell of its own, the export without its proof, and its state."""
+"""A notebook in this process: a separate shell, the export without its proof, and its state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shapes of public tutorials on models, rewritten: all must come out equal."""
+"""Rewritten patterns of public tutorials on models: all exports must be equal."""
 
 from __future__ import annotations
 

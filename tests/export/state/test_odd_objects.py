@@ -1,4 +1,4 @@
-"""Objects whose own code raises, lies or never ends: the walk runs none of it."""
+"""Objects whose code raises, lies or never ends: the walk does not run it."""
 
 from __future__ import annotations
 

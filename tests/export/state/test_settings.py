@@ -1,4 +1,4 @@
-"""Settings: those of the libraries that code uses, and where a cell sets them, of the process."""
+"""Settings: those of the libraries that code uses and, if a cell sets them, of the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A wrong export has another state than its session, and an equal one the same."""
+"""A wrong export differs in state from its session; a correct one does not."""
 
 from __future__ import annotations
 

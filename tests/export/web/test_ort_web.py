@@ -1,4 +1,4 @@
-"""onnxruntime-web comes from npm once, checked by its hash, or from a given folder."""
+"""onnxruntime-web is fetched from npm once and verified by hash, or taken from a given folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoder folders that are Markov chains: after each token comes the one that a table names."""
+"""Decoder folders that are Markov chains: a table determines the token after each token."""
 
 from __future__ import annotations
 

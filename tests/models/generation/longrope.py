@@ -84,13 +84,13 @@ def caches(graph: Builder, is_long: str, by: str) -> list[str]:
 
 def comparison(graph: Builder, kind: str, switch: int) -> str:
     """Return the name of a bool that says whether a run is longer than the switch."""
-    if kind == "mask width":  # as onnxruntime-genai's builder writes it
+    if kind == "mask width":  # as written by onnxruntime-genai's builder
         total = graph.add("Gather", graph.add("Shape", "attention_mask"), graph.constant(1), axis=0)
         return graph.add("Greater", total, graph.constant(switch))
     if kind == "mask width, reversed":
         total = graph.add("Gather", graph.add("Shape", "attention_mask"), graph.constant(1), axis=0)
         return graph.add("Not", graph.add("Less", total, graph.constant(switch + 1)))
-    if kind == "highest position":  # as Optimum's patch of transformers writes it
+    if kind == "highest position":  # as written by Optimum's patch of transformers
         total = graph.add(
             "Add", graph.add("ReduceMax", "position_ids", keepdims=0), graph.constant(1)
         )
@@ -158,7 +158,7 @@ def plain(graph: Builder, x: str, layer: int, rotary: list[str]) -> str:
     scores = graph.add(
         "MatMul", query, graph.add("Transpose", f"present.{layer}.key", perm=[0, 1, 3, 2])
     )
-    if layer == 0:  # a column is seen where it is a token and not after the query's own
+    if layer == 0:  # attend to columns that are tokens at or before the query's own
         columns = graph.add("Sub", graph.add("CumSum", "attention_mask", graph.constant(1)), one)
         positions = graph.add("Unsqueeze", "position_ids", graph.constant([2]))
         later = graph.add("Greater", graph.add("Unsqueeze", columns, one), positions)

@@ -120,7 +120,7 @@ def test_probabilities_equal_those_of_the_documented_formulas(
     alternatives = explain(logits, made, 7, str)
     for each in alternatives:
         assert each.probability == pytest.approx(raw[each.id], rel=1e-5)
-        # a sum within rounding of top_p may keep one token more
+        # if the sum is within rounding of top_p, one more token may be kept
         assert each.adjusted == pytest.approx(right[each.id], rel=1e-3, abs=1e-4)
         assert (each.cut is None) == (each.adjusted > 0)
     shown = {each.id for each in alternatives}

@@ -1,4 +1,4 @@
-"""Control tokens of a chat come only from its template, whatever its data spells."""
+"""Control tokens of a chat come only from its template, regardless of its data."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_ids_of_a_chat_without_spellings_equal_those_of_its_text(family: str) ->
 def test_spellings_in_a_chat_add_no_control_token(family: str) -> None:
     kept, got = (control(rendered(family, chat(family, name))) for name in ("x the y", EVIL))
     assert len(kept) > 3
-    if family == "odd":  # which ends each word of a content by a token
+    if family == "odd":  # ends each word of the content with a token
         start = tokenizer().token_to_id("<|im_start|>")
         assert [id for id in got if id == start] == [id for id in kept if id == start]
     else:

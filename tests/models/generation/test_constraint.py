@@ -29,10 +29,10 @@ def constraints(tokenizer: Any = byte_level) -> GrammarCompiler:
 def written(
     constraint: Constraint, seed: int, tokenizer: Any = byte_level, limit: int = 400
 ) -> str | None:
-    """Return the text that random logits write, up to its end; None where it came to none.
+    """Return the text generated from random logits, or None if it did not end.
 
-    What may end soon does: a token gets less likely with its length, and the end more with the
-    time."""
+    Long tokens are less likely, and the end token becomes more likely with each step.
+    """
     random = np.random.default_rng(seed)
     backend = tokenizer()
     width = backend.get_vocab_size() + PADDING
@@ -386,7 +386,7 @@ def test_invalid_choices(choices: Any, message: str) -> None:
     ("pattern", "message"),
     [
         (5, "regex expects a pattern"),
-        ("", "regex expects a pattern, a string that is not empty"),
+        ("", "regex expects a pattern, a non-empty string"),
         ("(a", "regex cannot be used: .*unclosed group"),
         (r"(a)\1", "regex cannot be used: .*invalid regex"),
         ("(?=a)b", "regex cannot be used: .*invalid regex"),

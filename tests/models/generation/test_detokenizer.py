@@ -145,7 +145,7 @@ def test_deltas_of_any_pieces_and_ascii_bytes_equal_the_tokenizers_decoding(
     ids: list[int],
 ) -> None:
     tokenizer = sentencepiece()
-    # bytes that are no UTF-8 are not told: the tokenizer spoils the good ones beside them
+    # invalid UTF-8 is not compared: the tokenizer corrupts the valid bytes next to it
     ids = [id for id in ids if not 3 + 0x80 <= id < 3 + 0x100 and id < tokenizer.get_vocab_size()]
     assert "".join(deltas(tokenizer, ids)) == tokenizer.decode(ids)
 
@@ -162,11 +162,11 @@ def test_text_after_a_prompt_continues_the_tokenizers_decoding(tokenizer: Any, d
     while not backend.decode(ids[:cut]).strip("\ufffd") or backend.decode(ids[:cut]).endswith(
         "\ufffd"
     ):
-        cut += 1  # a character of the prompt is whole
+        cut += 1  # the prompt ends with a complete character
         if cut > len(ids):
             return
     if not TokenBytes(backend).visible(ids[cut - 1]):
-        return  # after a special token a text begins
+        return  # a text starts after a special token
     text = IncrementalDetokenizer(backend, after=ids[cut - 1])
     said = "".join([*map(text.push, ids[cut:]), text.flush()])
     assert backend.decode(ids[:cut]) + said == backend.decode(ids)
@@ -177,7 +177,7 @@ def test_every_character_round_trips_through_byte_level_tokens() -> None:
     assert "".join(deltas(byte_level(), byte_level().encode(text).ids)) == text
 
 
-GOTHIC = "𐍈"  # four bytes that no sentence has: four tokens
+GOTHIC = "𐍈"  # a character in no training sentence: four bytes, four tokens
 
 
 @pytest.mark.parametrize("tokenizer", [byte_level, sentencepiece])

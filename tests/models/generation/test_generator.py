@@ -50,7 +50,7 @@ def test_tokens_are_the_same_while_others_join_the_batch(name: str) -> None:
         for text in texts:
             streams.append((text, writer.stream(text.prompt, max_tokens=64)))
             if turn:
-                next(iter(streams[-1][1]))  # the next joins while this one is being written
+                next(iter(streams[-1][1]))  # the next request joins during this generation
     for text, stream in streams:
         assert [token.id for token in stream.result(20).tokens] == text.tokens
     writer.unload()
@@ -345,7 +345,7 @@ def test_several_sequences_share_a_random_seed(writer: Generator, n: int) -> Non
     seeds = {request.args[1].seed for request in requests}  # type: ignore[attr-defined]
     assert len(requests) == n
     assert len(seeds) == 1
-    assert (seeds == {None}) is (n == 1)  # a single one draws its seed itself
+    assert (seeds == {None}) is (n == 1)  # a single sequence draws its own seed
 
 
 def test_tools_reach_the_template(tmp_path: Path) -> None:

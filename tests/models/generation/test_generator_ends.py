@@ -87,7 +87,7 @@ def test_stop_sequence_may_start_with_the_first_space(tmp_path: Path, stop: str)
         assert (result, result.finish_reason) == ("", "stop")
 
 
-# Stop strings that spell special tokens
+# Stop strings that contain special tokens
 
 
 @pytest.mark.parametrize(

@@ -98,5 +98,5 @@ def test_event_loop_is_not_blocked() -> None:
         return texts
 
     assert len(asyncio.run(main())) == 16
-    assert len(gaps) > 20  # the loop went round many times meanwhile
+    assert len(gaps) > 20  # the loop iterated many times meanwhile
     writer.unload()

@@ -1,6 +1,6 @@
-"""Chat templates that would run for hours: each is stopped, in a process with a limit of its CPU.
+"""Chat templates that would run for hours: each is stopped, in a process with a CPU limit.
 
-The limit kills the process, so that a template which cannot be stopped fails its test.
+The limit kills the process, so a template that cannot be stopped fails its test.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from conduit_lab.core.errors import InputError, ModelLoadError, ModelRunError
 from conduit_lab.models.generation.chat import ChatTemplate
 
-_CPU_SECONDS = 60  # of all templates together
+_CPU_SECONDS = 60  # for all templates together
 _BIG = "{% set x = ('f' * 8000000) | int(0, 16) %}{% set y = ('f' * 4000000) | int(0, 16) %}"
 TEMPLATES = {
     "nested ranges": "{% for a in range(99999) %}" * 3 + "{% endfor %}" * 3,

@@ -17,8 +17,8 @@ from conduit_lab.models.generation.multinomial import (
     _top_values,
 )
 
-VOCABULARIES = (3, 300, 4 * MAXIMA_COLUMNS + 77)  # the last is searched by its columns first
-CLOSE = 1e-4  # of a probability: how near to a step of the running sum rounding may decide
+VOCABULARIES = (3, 300, 4 * MAXIMA_COLUMNS + 77)  # the last row is searched by columns first
+CLOSE = 1e-4  # tolerance around a step of the cumulative sum, where rounding may decide
 
 
 def draw(logits: FloatArray, how: RowOptions) -> TokenIds:
@@ -91,7 +91,7 @@ def test_tokens_are_sampled_as_the_formulas_say(
 def _at_the_edge(
     logits: FloatArray, token: int, how: RowOptions, chances: npt.NDArray[np.float64]
 ) -> bool:
-    """Return whether a token is next to the last one kept, where float32 and float64 may differ."""
+    """Return whether a token is next to the last one kept, so that rounding may decide."""
     edge = logits[chances > 0].min()
     between = np.exp((logits[logits <= edge] - logits.max()) / how.temperature[0])
     mass = np.exp((logits.astype(np.float64) - logits.max()) / how.temperature[0]).sum()

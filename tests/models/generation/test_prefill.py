@@ -122,7 +122,7 @@ def test_common_prefix_waits_until_it_is_cached() -> None:
 def test_group_is_on_one_side_of_a_switch() -> None:
     assert plan([20, 22, 21], switch=21) == [20, 21]
     assert plan([22, 20, 23], switch=21) == [22, 23]
-    assert plan([120, 121], switch=100) == [120]  # their first chunks are on the other side
+    assert plan([120, 121], switch=100) == [120]  # other first chunks
 
 
 def test_run_is_shorter_for_a_large_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -305,7 +305,7 @@ def test_tokens_do_not_depend_on_slot_or_batch(
     sampler = Sampler(8, VOCABULARY)
     steps = [list(noise(length, seed)) for seed, (_, _, length) in enumerate(texts)]
     got: list[list[int]] = [[] for _ in texts]
-    for clock in range(14):  # each text joins at its own time and leaves when its logits are over
+    for clock in range(14):  # each sequence joins at its own time and leaves when its logits end
         here = []
         for i, (sampling, begin, length) in enumerate(texts):
             if clock == begin:

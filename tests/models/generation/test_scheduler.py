@@ -173,7 +173,7 @@ def unbatched(start: Start, *arguments: Any, **options: Any) -> str:
 
 
 def many(seed: int) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """Return arguments of jobs that end at different steps, with options of their own."""
+    """Return arguments of jobs that end at different steps, each with its own options."""
     random = np.random.default_rng(seed)
     return [
         (
@@ -395,7 +395,7 @@ def test_chunks_end_at_the_same_places_after_a_cached_prefix(start: Start) -> No
 def test_queue_takes_all_requests_that_fit_or_none(start: Start) -> None:
     decoder = FakeDecoder(1)
     scheduler = start(decoder, 2)
-    with scheduler._changed:  # holds the thread back
+    with scheduler._changed:  # blocks the scheduler's thread
         scheduler.submit([Job(prompt(5), 1).request for _ in range(2)])
         with pytest.raises(Overloaded, match="got 2 more than its 0 running and 2 queued"):
             scheduler.submit([Job(prompt(5), 1).request for _ in range(2)])

@@ -17,7 +17,7 @@ from conduit_lab.models.generation.tainted import (
     taint_of,
 )
 
-# In these texts, a character tells itself whether it is data.
+# In these texts, each character itself shows whether it is data.
 DATA, TEMPLATE = "abA \n\t", "xyX-_"
 TEXTS = st.text(DATA + TEMPLATE, max_size=12)
 METHODS_AND_ARGUMENTS: list[tuple[str, tuple[Any, ...]]] = [

@@ -246,7 +246,7 @@ def test_a_wrong_token_is_named(llama: Generator) -> None:
         (-1, "expects tokens from 0 to"),
         (1.5, "expects a token as its id, an Alternative or a text, got float"),
         (True, "got bool"),
-        ("", "a text that is not empty"),
+        ("", "a non-empty text"),
         ("far too long for what is left", "a text of at most 2 tokens at position 2"),
     ]
     for token, message in wrong:

@@ -72,7 +72,7 @@ def test_it_continues_a_prompt_in_whole_sentences(writer: Generator) -> None:
     stream = writer.stream("Our return policy", max_tokens=96)
     text = "".join(token.text for token in stream)
     assert text.startswith(" ") and "." in text
-    assert len(set(text.split())) > 10  # it does not go round in circles
+    assert len(set(text.split())) > 10  # it does not repeat itself
 
 
 def test_its_answers_do_not_depend_on_the_batch(writer: Generator) -> None:

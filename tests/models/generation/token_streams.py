@@ -35,7 +35,7 @@ def until(ready: Callable[[], bool]) -> None:
 
 def clear_cache(writer: Generator) -> None:
     scheduler = writer._parts().scheduler
-    until(lambda: scheduler.running == 0)  # a sequence is kept after its end
+    until(lambda: scheduler.running == 0)  # a sequence stays cached after its end
     scheduler.prefix_cache.clear()
 
 
@@ -57,6 +57,6 @@ def prefilled(writer: Generator, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def chained(path: Path, tokenizer: Any, *tokens: str) -> Generator:
-    """Return a writer of these tokens, the last of which ends its text."""
+    """Return a writer of these tokens; the last token ends its text."""
     ids = [tokenizer.token_to_id(token) for token in tokens]
     return Generator(chain(path, tokenizer, ids, eos_token_id=ids[-1]), device="cpu").open()

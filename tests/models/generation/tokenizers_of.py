@@ -95,7 +95,7 @@ def metaspace() -> Tokenizer:
 
 
 def unigram() -> Tokenizer:
-    """T5, XLM-R: the likeliest pieces, and control tokens that are likelier than their letters."""
+    """T5, XLM-R: the most likely pieces; control tokens are more likely than their letters."""
     letters = sorted(set("▁abcdefghijklmnopqrstuvwxyz<>|/_ABQ.,!?"))
     pieces = [("<unk>", 0.0), ("</s>", 0.0), ("<|im_end|>", 0.0), ("▁the", -2.0), ("end", -3.0)]
     tokenizer = Tokenizer(

@@ -122,17 +122,19 @@ def test_a_graph_that_is_slower_is_not_kept(tmp_path: Path, clock: list[float]) 
     assert names(tmp_path) == ["a.onnx"]
 
 
-def test_float16_on_a_cpu_is_reported_to_save_disk_only(tmp_path: Path) -> None:
+def test_float16_on_a_cpu_is_reported_to_save_only_disk_space(tmp_path: Path) -> None:
     assert any(
-        "saves disk only" in note for note in optimize(linear(tmp_path / "a.onnx"), "fp16").notes
+        "only saves disk space" in note
+        for note in optimize(linear(tmp_path / "a.onnx"), "fp16").notes
     )
 
 
 def test_dummy_samples_are_reported(tmp_path: Path) -> None:
     source = linear(tmp_path / "a.onnx")
-    assert any("made-up samples" in note for note in optimize(source, "fp16").notes)
+    assert any("generated samples" in note for note in optimize(source, "fp16").notes)
     assert not any(
-        "made-up samples" in note for note in optimize(source, "fp16", samples=draw(2, WIDE)).notes
+        "generated samples" in note
+        for note in optimize(source, "fp16", samples=draw(2, WIDE)).notes
     )
 
 
@@ -240,7 +242,7 @@ def test_inputs_of_text_are_asked_for(tmp_path: Path) -> None:
         [graphs.constant("W", draw(WIDE, WIDE))],
     )
     with pytest.raises(
-        ModelInputError, match=r"inputs for text .* cannot be made up: pass samples="
+        ModelInputError, match=r"inputs for text .* cannot be generated: pass samples="
     ):
         optimize(source, "fp16")
     got = optimize(source, "fp16", samples={"text": ["a", "b"], "x": draw(2, WIDE)})
@@ -297,7 +299,7 @@ def test_a_state_is_made_up_with_the_rows_of_the_samples(tmp_path: Path) -> None
 def test_a_number_for_all_samples_is_asked_for_with_an_example(tmp_path: Path) -> None:
     source = stateful(tmp_path / "a.onnx", "int64")
     with pytest.raises(
-        ModelInputError, match=r"inputs for rate int64 \[\] cannot be made up: pass samples="
+        ModelInputError, match=r"inputs for rate int64 \[\] cannot be generated: pass samples="
     ) as caught:
         optimize(source, "fp16")
     example = str(caught.value).partition("such as samples=")[2]
@@ -317,12 +319,12 @@ def test_inputs_that_the_graph_refuses_are_asked_for(tmp_path: Path) -> None:
         graphs.node("Reshape", ["c", "to"], ["y"]),
     ]
     inputs = [graphs.value("a", ["n", "wide"]), graphs.value("b", ["n", "narrow"])]
-    constants = [graphs.constant("to", np.array([0, 5]))]  # which 16 beside 16 are not
+    constants = [graphs.constant("to", np.array([0, 5]))]  # 16 next to 16 would not be
     source = graphs.save(
         tmp_path / "a.onnx", nodes, inputs, [graphs.value("y", ["n", 5])], constants
     )
     with pytest.raises(
-        ModelInputError, match=r'does not take made-up inputs .*pass samples= .*\{"a": np\.zeros\('
+        ModelInputError, match=r'does not take dummy inputs .*pass samples= .*\{"a": np\.zeros\('
     ):
         optimize(source, "graph")
     got = optimize(source, "graph", samples={"a": draw(6, 2), "b": draw(6, 3)})

@@ -115,7 +115,7 @@ def test_a_classifier_is_tuned_and_takes_its_tuning(
     twin = folder(tmp_path / "b", kind)
     opened = load_model(first)
     got = tune(load_model(twin), sample, seconds=0.05)
-    assert got.path == twin / "model.onnx"  # and not the twin's, whose session it shares
+    assert got.path == twin / "model.onnx"  # not that of the twin, whose session it shares
     assert got.rows == (1 if sample == "bad anna" else len(TEXTS) if sample else 32)
     assert got.best.batch_size is None
     assert json.loads(got.save().read_text())

@@ -1,4 +1,4 @@
-"""tune: prefers onnxruntime's own choice, measures in turn, and leaves nothing behind."""
+"""tune: prefers onnxruntime's own choice, measures alternately, and leaves nothing behind."""
 
 from __future__ import annotations
 

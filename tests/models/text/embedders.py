@@ -16,7 +16,7 @@ from conduit_lab.models.text.embedder import Embedder
 from tests.runtime import graphs
 
 WORDS = {"[UNK]": 0, "kettle": 1, "pan": 2, "lid": 3, "query": 4, "Kettle": 5}
-# one vector per token; that of the first, the padding, must never reach an answer
+# one vector per token; the first one, for padding, must never affect an answer
 TABLE = np.array([[90, -80], [1, 0], [0, 1], [3, 4], [-5, 12], [8, 6]], np.float32)
 ST = "sentence_transformers.models."
 TRANSFORMER = (ST + "Transformer", "")
@@ -35,7 +35,7 @@ def folder(
     graph: str = "model.onnx",
     **configs: Any,
 ) -> Path:
-    """Write a model whose token vectors are the rows of `table`, and `modules.json` where there are
+    """Write a model whose token vectors are the rows of `table`, and `modules.json` if there are
     `modules`.
 
     The tokenizer splits at blanks; `special` are the tokens it puts before and after each text.
@@ -60,7 +60,7 @@ def tokens_graph(
     inputs: Sequence[str] = ("input_ids", "attention_mask"),
     dtype: str = "int64",
 ) -> Path:
-    """Write a graph that gives one vector per token: `[batch, tokens, d]`."""
+    """Write a graph that returns one vector per token: `[batch, tokens, d]`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return graphs.save(
         path,
@@ -74,7 +74,7 @@ def tokens_graph(
 def pooled_graph(
     path: Path, table: npt.NDArray[np.float32] = TABLE, *, name: str = "sentence_embedding"
 ) -> Path:
-    """Write a graph that gives `[batch, d]`, the maximum of each column."""
+    """Write a graph that returns `[batch, d]`, the maximum of each column."""
     nodes = [
         graphs.node("Gather", ["table", "input_ids"], ["tokens"]),
         graphs.node("ReduceMax", ["tokens"], [name], axes=[1], keepdims=0),
@@ -155,7 +155,7 @@ def mean(text: str) -> Any:
 
 def refused(path: Path, reason: str, variant: str | None = None) -> None:
     embedder = Embedder(path, variant=variant)
-    for _ in range(2):  # one that could not open stays closed
+    for _ in range(2):  # a model that failed to open stays closed
         with pytest.raises(ModelLoadError, match=reason):
             embedder.encode("pan")
     assert "not opened" in repr(embedder)

@@ -14,7 +14,7 @@ from tests.runtime import graphs
 
 SPECIAL = ("[CLS]", "[SEP]")
 CLASSIFIER = {"architectures": ["BertForSequenceClassification"], "max_position_embeddings": 16}
-# the worth of a word that query and passage share: [UNK] kettle pan lid query Kettle
+# the weight of a word shared by query and passage: [UNK] kettle pan lid query Kettle
 # [CLS] [SEP]
 WORTH = np.array([0, 5, 3, 1, 0, 2, 0, 0], np.float32)
 
@@ -56,7 +56,7 @@ def folder(
         "pair": pair,
         "special_tokens": ids,
     }
-    # as files are saved: with a padding and a truncation of their own
+    # as in saved files: with their own padding and truncation
     padding: dict[str, Any] = {
         "strategy": {"Fixed": 128},
         "direction": "Right",

@@ -1,4 +1,4 @@
-"""Token classifiers whose logits depend on the token alone."""
+"""Token classifiers whose logits depend only on the token."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def made(
     tokenizer: Tokenizer = TOKENIZER,
     **config: Any,
 ) -> TokenClassifier:
-    """Return a model that gives a token's label, by default the first, the logit 3."""
+    """Return a model that assigns the logit 3 to a token's label, by default the first."""
     logits = np.zeros((tokenizer.get_vocab_size(), len(labels)), np.float32)
     logits[:, 0] = 3
     for token, label in tagged.items():

@@ -1,4 +1,4 @@
-"""Embedder: the real MiniLM, and folders that are no models."""
+"""Embedder: the real MiniLM, and folders that are not models."""
 
 from __future__ import annotations
 

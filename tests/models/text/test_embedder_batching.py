@@ -91,7 +91,7 @@ def test_batching_changes_no_vector_of_a_graph_that_scales_all_texts_together(
     np.testing.assert_array_equal(asyncio.run(all_at_once()), alone)
     assert (
         np.abs(embedder.encode(TEXTS, batch_size=9) - alone).max() > 0.1
-    )  # the company that was asked for
+    )  # the requested batch size
 
 
 def test_long_texts_do_not_hold_the_loop_up(

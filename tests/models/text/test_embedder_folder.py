@@ -191,7 +191,7 @@ def both(path: Path) -> None:
             [TRANSFORMER, (ST + "Pooling", "9_Pooling")],
             r"no .*9_Pooling/config\.json: modules\.json names it",
         ),
-        ([], r"modules\.json is no list of modules"),
+        ([], r"modules\.json is not a list of modules"),
     ],
 )
 def test_modules_that_cannot_be_followed_are_refused(
@@ -227,7 +227,7 @@ def test_another_kind_of_model_is_refused(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b'"text"'])
 def test_broken_config_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     (folder(tmp_path) / f"{name}.json").write_bytes(content)
-    refused(tmp_path, rf"{name}\.json (is not JSON|holds a str|is no list of modules)")
+    refused(tmp_path, rf"{name}\.json (is not JSON|holds a str|is not a list of modules)")
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_variant_chooses_among_the_graphs(tmp_path: Path) -> None:
     folder(tmp_path)
     for number, name in enumerate(("model_int8.onnx", "onnx/model_q4.onnx", "onnx/model.onnx"), 1):
         tokens_graph(tmp_path / name, np.full((6, 2), [1, 10.0**number], np.float32))
-    close(Embedder(tmp_path).encode(["pan"]), [0, 1])  # the folder's own comes before its onnx/
+    close(Embedder(tmp_path).encode(["pan"]), [0, 1])  # the folder's own graph precedes onnx/
     close(Embedder(tmp_path, variant="int8").encode(["pan"]), unit([1, 10]))
     close(Embedder(tmp_path, variant="q4").encode(["pan"]), unit([1, 100]))
 
@@ -131,7 +131,7 @@ def test_ids_have_the_graphs_own_type(tmp_path: Path, dtype: str) -> None:
     [
         (
             ("input_ids", "attention_mask", "position_ids"),
-            "is no embedding model: its graph has the inputs position_ids",
+            "is not an embedding model: its graph has the inputs position_ids",
         ),
         (("input_ids",), "its graph does not take attention_mask"),
     ],

@@ -82,7 +82,7 @@ def test_several_modes_stand_side_by_side_in_the_configs_order() -> None:
         ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, ("cls",)),
         ({"pooling_mode_lasttoken": True}, ("lasttoken",)),
         ({"pooling_mode_mean_tokens": False, "pooling_mode_max_tokens": False}, ("mean",)),
-        # the old switches have an order of their own, not that of the file
+        # the old switches have a fixed order, independent of the file
         ({"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True}, ("max", "mean")),
     ],
 )
@@ -120,7 +120,7 @@ def dense(path: Path, config: dict[str, Any] | None = None, **tensors: Any) -> D
     return DenseLayer.read(path, config or {"activation_function": IDENTITY})
 
 
-WEIGHT = RNG.standard_normal((2, 3)).astype(np.float32)  # [out, in], as PyTorch has it
+WEIGHT = RNG.standard_normal((2, 3)).astype(np.float32)  # [out, in], as in PyTorch
 BIAS = RNG.standard_normal(2).astype(np.float32)
 X = RNG.standard_normal((4, 3)).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Reranker: scores of pairs, truncation, and folders that are no cross-encoders."""
+"""Reranker: scores of pairs, truncation, and folders that are not cross-encoders."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_it_is_measured_with_its_passages_repeated(reranker: Reranker) -> None:
         ({"worth": [0, 5, 3]}, "does not take its tokenizer's tokens up to 7"),
         (
             {"inputs": ("input_ids", "attention_mask", "pixels")},
-            "no cross-encoder: its graph has the inputs",
+            "not a cross-encoder: its graph has the inputs",
         ),
         (
             {"config": {"max_position_embeddings": 3}},

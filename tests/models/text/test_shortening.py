@@ -194,7 +194,7 @@ def test_of_a_pair_the_longer_text_keeps_a_token_more(
     text, other = (
         text[: ends[0]],
         other[: ends[1]],
-    )  # the backend makes windows of each part with each
+    )  # the backend combines each window with every other
     got, expected = own.encode([(text, other)])[0], backend.encode(text, other)
     assert (got.ids, got.type_ids, bool(got.overflowing)) == (
         expected.ids,
@@ -262,7 +262,7 @@ def test_an_added_token_within_letters_is_found(tmp_path: Path) -> None:
 def test_tokens_longer_than_the_first_attempt_need_more_of_the_text(tmp_path: Path) -> None:
     pieces = [
         ("a" * 2**i, "a" * 2**i) for i in range(7)
-    ]  # up to 128 characters, and 48 are tried first
+    ]  # up to 128 characters; 48 are tried first
     vocabulary = {"a" * 2**i: i for i in range(8)} | {"b": 8}
     own, plain = made(tmp_path, Tokenizer(models.BPE(vocabulary, pieces)))
     for text in ("a" * 50_000, "a" * 49_999 + "b", "ab" * 20_000):
@@ -282,7 +282,7 @@ def test_windows_are_of_the_whole_text(tmp_path: Path) -> None:
 
 
 def test_files_are_read_as_they_are(tmp_path: Path) -> None:
-    """A file with a truncation of its own, to the left, and with a stride."""
+    """A file with its own truncation, on the left, and with a stride."""
     path = tmp_path / "tokenizer.json"
     bert().save(str(path))
     content = json.loads(path.read_text("utf-8"))

@@ -254,7 +254,7 @@ def test_its_repr_opens_nothing(tmp_path: Path) -> None:
 def test_nan_is_no_prediction(tmp_path: Path) -> None:
     logits = LOGITS.copy()
     logits[TOKENIZER.token_to_id("bad")] = np.nan
-    with pytest.raises(ModelRunError, match="gave NaN for a label"):
+    with pytest.raises(ModelRunError, match="returned NaN for a label"):
         made(tmp_path / "model", logits=logits).predict("bad")
 
 
@@ -322,7 +322,7 @@ def test_a_decoder_classifies_by_its_last_token_which_it_finds_by_the_padding(
         ],
     )
     model = TextClassifier(folder, device="cpu")
-    assert model.open()._parts().token_graph.independent  # so that the three share a run
+    assert model.open()._parts().token_graph.independent  # so the three share a run
     got = model.predict(["good good good bad", "good", "bad good"])
     np.testing.assert_allclose(
         got.probabilities, classifiers.softmax([[0, 1], [1, 0], [1, 0]]), rtol=1e-6

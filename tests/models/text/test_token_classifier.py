@@ -131,7 +131,7 @@ def tagged(path: Path, labels: tuple[str, ...], tags: str) -> list[tuple[str, st
         # labels without tags
         ("NOUN VERB", "NOUN NOUN VERB NOUN", [("NOUN", "a b"), ("VERB", "c"), ("NOUN", "anna")]),
         ("O LABEL_1", "O LABEL_1 LABEL_1 O LABEL_1", [("LABEL_1", "b c"), ("LABEL_1", "new")]),
-        # a letter and a hyphen that are no tag
+        # a letter and a hyphen that are not a tag
         ("O E-MAIL S-CORP", "E-MAIL E-MAIL S-CORP O", [("E-MAIL", "a b"), ("S-CORP", "c")]),
         ("O B-E-MAIL I-E-MAIL", "B-E-MAIL I-E-MAIL B-E-MAIL", [("E-MAIL", "a b"), ("E-MAIL", "c")]),
     ],
@@ -315,5 +315,5 @@ def test_a_graph_with_logits_per_text_is_refused(tmp_path: Path) -> None:
 def test_nan_is_no_entity(tmp_path: Path) -> None:
     logits = classifiers.table(TOKENIZER, 2, {"anna": [np.nan, np.nan]})
     folder = classifiers.folder(tmp_path / "model", TOKENIZER, logits, head=HEAD, by_token=True)
-    with pytest.raises(ModelRunError, match="gave NaN for a token"):
+    with pytest.raises(ModelRunError, match="returned NaN for a token"):
         TokenClassifier(folder, device="cpu").predict("so anna")

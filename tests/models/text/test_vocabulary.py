@@ -71,7 +71,7 @@ def test_a_smaller_vocabulary_is_another_models(tmp_path: Path, tokens: int, row
         check(tmp_path, sized(tokens), config={"vocab_size": rows})
     with pytest.raises(
         ModelLoadError, match=message
-    ):  # the table is what is looked up, whatever the config says
+    ):  # the table decides, regardless of the config
         check(tmp_path, sized(tokens), rows=rows, config={"vocab_size": tokens})
 
 
@@ -147,7 +147,7 @@ def test_special_tokens_that_disagree_are_another_models(
             {},
         ),  # bge-large-zh has the latter two
         ({"pad_token_id": None, "cls_token_id": -1, "sep_token_id": "3"}, {}),
-        ({"pad_token_id": 49_407}, {}),  # of a token that this tokenizer does not have
+        ({"pad_token_id": 49_407}, {}),  # for a token that this tokenizer does not have
         ({"pad_token_id": 2}, {"pad_token": "[CLS]"}),
         (
             {},

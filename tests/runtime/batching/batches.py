@@ -66,7 +66,7 @@ class Batches:
 def measured(batches: Batches, max_rows: int = 256, queue_rows: int = 8192) -> Batcher[int, int]:
     """Return a batcher that has measured runs of every size as short."""
     batcher = Batcher("doubles", batches, max_rows=max_rows, queue_rows=queue_rows)
-    for rows in (0, 1, 2, 4, 8, 16, 32, 64, 128, 256):  # it measures by the power of two
+    for rows in (0, 1, 2, 4, 8, 16, 32, 64, 128, 256):  # run times are measured per power of two
         batcher.call(0, rows)
     batches.reset()
     return batcher

@@ -1,4 +1,4 @@
-"""Calls without a task: their answers come to a callback, batched with those of tasks."""
+"""Calls without a task: their answers go to a callback, batched with the calls of tasks."""
 
 from __future__ import annotations
 

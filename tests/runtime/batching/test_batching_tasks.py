@@ -116,7 +116,7 @@ def test_the_calls_of_one_tick_are_coalesced(run: Run) -> None:
         return await asyncio.gather(*(batcher.acall(item) for item in range(64)))
 
     assert run(main()) == list(range(0, 128, 2))
-    # the first call ran before the others came
+    # the first call ran before the others arrived
     assert batches.seen == [[0], list(range(1, 64))]
     assert set(batches.threads) == {threading.get_ident()}
 

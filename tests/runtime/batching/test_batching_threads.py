@@ -94,7 +94,7 @@ def test_an_item_of_max_rows_does_not_wait_for_others(pool: ThreadPoolExecutor) 
 
 def test_a_long_item_of_max_rows_does_not_wait_for_others(pool: ThreadPoolExecutor) -> None:
     batches = Batches()
-    batcher = Batcher("doubles", batches, max_rows=4)  # a run that is not measured counts as long
+    batcher = Batcher("doubles", batches, max_rows=4)  # an unmeasured run counts as long
     with batches.held():
         calls = [pool.submit(batcher.call, item, 4) for item in (1, 2)]
         wait_until(lambda: len(batches.seen) == 2)

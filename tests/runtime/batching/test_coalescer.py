@@ -69,7 +69,7 @@ def test_a_graph_that_mixes_rows_is_never_coalesced(
                 alone = feeds["input"] - feeds["input"].mean(axis=0)
                 np.testing.assert_allclose(output, alone, atol=1e-6)
     assert not coalescer.possible
-    assert shared.calls == 6  # its dataflow is proof enough: nothing is tried
+    assert shared.calls == 6  # its dataflow proves independence: no trials
     assert len(caplog.records) == 1
 
 
@@ -271,7 +271,7 @@ def test_users_of_one_session_share_a_batcher(linear: Shared) -> None:
     assert ModelBatcher.of(linear) is first
     del first
     assert linear.batcher is not None
-    assert linear.batcher() is None  # freed with its last user
+    assert linear.batcher() is None  # freed together with its last user
 
 
 def test_tasks_are_coalesced_and_only_a_bad_one_fails(linear: Shared) -> None:

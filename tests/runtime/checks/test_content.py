@@ -86,7 +86,7 @@ def test_a_time_in_the_future_is_not_trusted(
     file: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.utime(file, ns=(2**62, 2**62))
-    later = time.time_ns() + 60 * 10**9  # the time of the inode's last change is settled
+    later = time.time_ns() + 60 * 10**9  # the inode's ctime has settled
     monkeypatch.setattr(time, "time_ns", lambda: later)
     content.files_digest((file,))
     content.files_digest((file,))

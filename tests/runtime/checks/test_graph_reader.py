@@ -41,7 +41,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
 
 @pytest.fixture(autouse=True)
 def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Give each test a memory of its own."""
+    """Give each test its own cache of facts."""
     monkeypatch.setattr(graph_reader, "_known", {})
     monkeypatch.setattr(graph_reader, "_recorded", {})
     yield

@@ -117,7 +117,7 @@ def mutate(message: Any, chance: random.Random) -> bytes:
 
 
 def load_all(folder: Path, number: int) -> None:
-    """Load each mutant; where one crashes the process, its file stays."""
+    """Load each mutant; if one crashes the process, its file stays."""
     chance = random.Random(number)
     known = bases(folder)
     loaded = 0
@@ -158,4 +158,4 @@ def test_no_mutant_crashes_the_process(tmp_path: Path, number: int) -> None:
     assert done.returncode == 0, (
         f"{tmp_path / 'mutant.onnx'}: {done.returncode} {done.stderr[-2000:]}"
     )
-    assert MUTANTS / 10 < int(done.stdout) < MUTANTS  # some load, some are refused
+    assert MUTANTS / 10 < int(done.stdout) < MUTANTS  # some load, some are rejected

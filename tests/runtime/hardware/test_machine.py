@@ -96,7 +96,7 @@ def test_without_nvidia_smi_the_gpus_are_unknown(
     assert machine.nvidia_gpus() is None
 
 
-# CUDA and TensorRT; `libm` stands in for an installed library
+# CUDA and TensorRT; `libm` imitates an installed library
 
 
 def onnxruntime(printed: str = "") -> ModuleType:

@@ -193,7 +193,7 @@ def test_an_interrupt_ends_the_child_too(source: Path, hook: Hook, tmp_path: Pat
         pid = tmp_path / "pid"
         while not (pid.exists() and pid.read_text()):
             assert asking.poll() is None
-        asking.send_signal(signal.SIGINT)  # to the parent alone, as Jupyter may
+        asking.send_signal(signal.SIGINT)  # only to the parent, as Jupyter may do
         assert asking.wait(30) != 0
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid.read_text()), 0)

@@ -1,4 +1,4 @@
-"""Inputs made from a graph alone."""
+"""Dummy inputs made only from a graph."""
 
 from __future__ import annotations
 

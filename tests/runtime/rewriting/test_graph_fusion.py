@@ -272,7 +272,7 @@ def test_a_first_model_that_mixes_samples_is_not_fused(tmp_path: Path, clock: li
         "mean does not give one row per sample"
         in graph_fusion.fuse(paths, ["mean", "b"], [inputs(2, 3)], Options()).reason
     )
-    # one sample gives one row; fuse() therefore tries two as well
+    # one sample yields one row, so fuse() also tries two
     assert graph_fusion.fuse(paths, ["mean", "b"], [inputs(1, 3)], Options()).path is None
 
 

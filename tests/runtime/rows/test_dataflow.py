@@ -146,7 +146,7 @@ def test_declared_output_shapes_are_ignored(tmp_path: Path) -> None:
     path = members.INDEPENDENT["dense"].save(tmp_path / "m.onnx")
     model = graphs.load(path)
     declared = model.graph.output[0].type.tensor_type.shape
-    declared.dim[0].dim_value = 1  # as after an export with an example of one row
+    declared.dim[0].dim_value = 1  # as after an export with a single-row example
     path.write_bytes(model.SerializeToString())
     assert read(path).axes == {"y": 0}
 

@@ -1,4 +1,4 @@
-"""Rules of single operators: the flow of an output, where no run of a whole graph reaches it."""
+"""Rules of single operators: the flow of outputs that no run of a whole graph reaches."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ R = ROWS_DIM
 
 
 def apply(kind: str, *inputs: Flow | None, opset: int = 17, **attributes: Any) -> Flow | None:
-    """Return the flow of an operator's output, None where it is unclear."""
+    """Return the flow of an operator's output, or None if it is unclear."""
     try:
         return RULES[kind](Node(kind, attributes, opset, None), inputs)
     except Unclear:
@@ -46,7 +46,7 @@ def apply(kind: str, *inputs: Flow | None, opset: int = 17, **attributes: Any) -
 
 
 def axis(kind: str, *inputs: Flow | None, opset: int = 17, **attributes: Any) -> int | None:
-    """Return the batch axis of an operator's output, None where it is unclear."""
+    """Return the batch axis of an operator's output, or None if it is unclear."""
     flow = apply(kind, *inputs, opset=opset, **attributes)
     return None if flow is None else flow.axis
 

@@ -200,7 +200,7 @@ def test_answers_are_right_while_models_evict_each_other(tmp_path: Path) -> None
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(ask, range(120)))
     assert sum(shared.calls for shared in held) == 120
-    cache.trim()  # the last sessions ran at once, and none was evicted
+    cache.trim()  # the last sessions ran concurrently, so none was evicted
     assert cache.evictions >= 3
 
 
@@ -238,7 +238,7 @@ def test_a_forked_child_opens_its_own_session(tmp_path: Path) -> None:
     fork = multiprocessing.get_context("fork")
     answers = fork.SimpleQueue()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of threads that the child lacks
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork of a threaded process
         child = fork.Process(target=lambda: answers.put((shared.loaded, shared.run(X)[0].tolist())))
         child.start()
     child.join(60)

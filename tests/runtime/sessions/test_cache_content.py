@@ -66,7 +66,7 @@ def twins(cache: SessionCache, folder: Path, make: Make) -> Shared:
     return first
 
 
-# Files that share a content
+# Files with the same content
 
 
 @kinds
@@ -218,7 +218,7 @@ def test_a_file_replaced_while_it_is_opened_has_the_key_of_the_opened_content(
     last = 7 if times == 2 else 5
     assert answer(shared) == last
     monkeypatch.undo()
-    assert cache.open(path) is shared  # the key is that of the last content
+    assert cache.open(path) is shared  # the key belongs to the last content
 
 
 # Loaded sessions are independent of their files
@@ -314,7 +314,7 @@ def test_a_forked_child_opens_the_unchanged_file(tmp_path: Path, make: Make) -> 
     fork = multiprocessing.get_context("fork")
     answers = fork.SimpleQueue()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of threads that the child lacks
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork of a threaded process
         child = fork.Process(target=lambda: answers.put(answer(shared)))
         child.start()
     child.join(60)

@@ -1,4 +1,4 @@
-"""Fallback: the CPU stands in for a failing device, and every change is reported."""
+"""Fallback: the CPU replaces a failing device, and every change is reported."""
 
 from __future__ import annotations
 

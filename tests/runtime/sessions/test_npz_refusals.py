@@ -1,4 +1,4 @@
-"""Dense: bad files are refused, before they are read where they could do harm."""
+"""Dense: bad files are rejected, and harmful ones before they are read."""
 
 from __future__ import annotations
 

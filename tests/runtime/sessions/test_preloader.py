@@ -92,7 +92,7 @@ def test_a_successor_of_half_of_the_calls_is_not_loaded(
     a, b, c, _ = models
     for follower in (b, c):
         call("p", a, follower)
-        call("p", follower)  # so that a follows neither
+        call("p", follower)  # so a follows neither
     b.close()
     c.close()
     call("p", a)

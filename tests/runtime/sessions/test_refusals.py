@@ -1,4 +1,4 @@
-"""Graphs are accepted or refused by onnxruntime, and a refusal gives its true reason."""
+"""Graphs are accepted or rejected by onnxruntime, and a rejection gives the actual reason."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(path: Path) -> Any:
     return Session(path).run({"x": X})[0]
 
 
-# Graphs that onnxruntime runs and ONNX's own checker refuses
+# Graphs that onnxruntime runs and ONNX's own checker rejects
 
 
 @pytest.mark.parametrize("opset", [11, 13, 14, 16])
@@ -165,7 +165,7 @@ def test_a_scalar_is_ranked(tmp_path: Path) -> None:
     assert not session.inputs[0].fits((1,))
 
 
-# Graphs that onnxruntime refuses
+# Graphs that onnxruntime rejects
 
 
 def node_of(kind: str, inputs: list[str], **rest: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The app that the public conformance suite of MCP asks: its tools, prompts and resources by name.
+"""The app for MCP's public conformance suite: its tools, prompts and resources by name.
 
 What an app of this package can say is written with its own API; the rest, such as prompts and
 questions back to the client, with the server object of the package `mcp` that it exposes.

@@ -1,4 +1,4 @@
-"""The page of an app as it is sent: one file, with a policy that lets it load nothing else."""
+"""The page of an app as sent: one file, with a policy that forbids loading anything else."""
 
 from __future__ import annotations
 

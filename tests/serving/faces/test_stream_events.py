@@ -1,4 +1,4 @@
-"""Streams over a connection: events as they come, late errors, clients that disconnect."""
+"""Streams over a connection: events on arrival, late errors, clients that disconnect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Direct requests: those that are answered without a task get the answers of all others."""
+"""Direct requests: requests answered without a task get the same answers as all others."""
 
 from __future__ import annotations
 

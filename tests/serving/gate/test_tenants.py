@@ -1,4 +1,4 @@
-"""Callers and tenants: code knows its caller, and uses the stores of that tenant alone."""
+"""Callers and tenants: code knows its caller, and uses only that tenant's stores."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ def test_where_no_log_can_be_kept_nothing_is_told(
     with monkeypatch.context() as patch:
         patch.setattr(changes, "start_log", refused)
         two = Storage(path, 8)
-    one = Storage(path, 8)  # which keeps one from now on
+    one = Storage(path, 8)  # which has a change log from now on
     one.put([entry("a")])
     assert two.changed_elsewhere()
     assert told(two) is None

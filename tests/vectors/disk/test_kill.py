@@ -1,8 +1,7 @@
-"""`kill -9` while a store writes: what was acknowledged is there, what was not is there whole or
-not at all.
+"""`kill -9` during writes: acknowledged writes survive, others are complete or absent.
 
-Also while the writer reads its own files, which drops SQLite's locks, and another process opens,
-copies and closes the store all the time."""
+This also holds while the writer reads its own files, which drops SQLite's locks, and another
+process repeatedly opens, copies and closes the store."""
 
 from __future__ import annotations
 
@@ -149,7 +148,7 @@ def check(
             if done:
                 saved = state
             elif saved is None or found(folder / "snapshot") != saved:
-                saved = state  # it was killed after the new version became current
+                saved = state  # killed after the new version became current
         if done:
             state = changed(state, *change)
         else:
@@ -161,7 +160,7 @@ def check(
         assert found(folder / "snapshot") == saved
     with closing(sqlite3.connect(folder / "index.db")) as connection:
         lexical.register_fold(connection)
-        connection.execute(lexical.CHECK)  # the words are those of the texts
+        connection.execute(lexical.CHECK)  # the word index matches the texts
     return state, saved
 
 
@@ -199,5 +198,5 @@ def test_kill_9_loses_nothing_acknowledged_and_mixes_nothing(
         nursery.stdin.close()
     assert nursery.returncode == 0
     assert meddling is None or meddling.returncode == 0
-    assert generation > rounds // 10  # on a machine that is busy with other work, too
+    assert generation > rounds // 10  # even on a busy machine
     assert len(kinds) > 2  # changes of several kinds were cut off

@@ -100,7 +100,7 @@ def test_the_best_come_first(storage: Storage) -> None:
     assert [id for id, _ in hits if id in "03"] == [
         "0",
         "3",
-    ]  # equal scores: in the order of adding
+    ]  # equal scores: in insertion order
     assert storage.lexical("the lamp or the kettle", 2) == hits[:2]
 
 

@@ -1,4 +1,4 @@
-"""A store where nobody can write is opened to be read, and says so when it is written."""
+"""A store in a read-only place opens for reading, and reports that on a write."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ print(len(next(storage.load()).ids))
 def test_a_copy_in_a_read_only_folder_is_searched(path: Path, logged: bool) -> None:
     storage = Storage(path, 8, "cosine")
     storage.put(some())
-    with tempfile.TemporaryDirectory() as name:  # not tmp_path, which only its owner may enter
+    with tempfile.TemporaryDirectory() as name:  # not tmp_path: only its owner may enter
         folder = Path(name)
         storage.copy_to(folder / "index.db")
         storage.close()
@@ -100,7 +100,7 @@ with VectorStore(path=path) as store:
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the modes of files")
 @pytest.mark.parametrize("file_mode", [0o444, 0o644])
 def test_a_closed_store_in_a_folder_that_cannot_be_written_is_searched(file_mode: int) -> None:
-    with tempfile.TemporaryDirectory() as name:  # not tmp_path, which only its owner may enter
+    with tempfile.TemporaryDirectory() as name:  # not tmp_path: only its owner may enter
         folder = Path(name)
         with VectorStore(2, path=folder / "index.db") as store:
             store.add_many(["a", "b"], [[1, 0], [1, 1]], contents=["kettle", "kettles"])
@@ -159,7 +159,7 @@ os.kill(os.getpid(), 9)
 def test_a_killed_store_in_a_folder_that_cannot_be_written_is_searched_or_says_why_not(
     left: str,
 ) -> None:
-    with tempfile.TemporaryDirectory() as name:  # not tmp_path, which only its owner may enter
+    with tempfile.TemporaryDirectory() as name:  # not tmp_path: only its owner may enter
         folder = Path(name)
         if left == "empty log":
             VectorStore(2, path=folder / "index.db").close()

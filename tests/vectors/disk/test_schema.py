@@ -1,4 +1,4 @@
-"""A store's file has exactly the schema of a store, so that nothing changes written entries."""
+"""A store's file has exactly the store schema, so nothing else can change written entries."""
 
 from __future__ import annotations
 
@@ -208,4 +208,4 @@ def test_a_snapshot_with_a_foreign_object_is_refused(path: Path, tmp_path: Path)
         StoreError, match=r"copy\.db: the trigger 'evil' does not belong to a store"
     ):
         VectorStore(path=copy)
-    assert copy.read_bytes()[18:20] == b"\1\1"  # it was not made a file with a log
+    assert copy.read_bytes()[18:20] == b"\1\1"  # it was not converted to a file with a log

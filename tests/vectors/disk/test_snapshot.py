@@ -152,7 +152,7 @@ def test_a_newer_one_replaces_it_while_it_is_open(folder: Path) -> None:
         assert opened.replaced()
     assert sorted(path for path in folder.iterdir() if path.is_dir()) == sorted(versions[-2:])
     if sys.platform != "win32":
-        assert content(opened) == before  # its files have no name any more
+        assert content(opened) == before  # its files are already unlinked
     opened.close()
     newer = Snapshot.open(folder)
     assert newer.storage.contents(["id 0"]) == ["text 3"]
@@ -186,7 +186,7 @@ def test_readers_never_see_a_mix(folder: Path) -> None:
         assert len(set().union(*(reader.result() for reader in readers))) > 1
 
 
-# What is refused, and what is left where writing fails
+# Rejected folders, and the state after a failed write
 
 
 def test_a_folder_without_a_snapshot_is_told(folder: Path) -> None:

@@ -194,7 +194,7 @@ def test_storages_that_share_a_file_see_each_other(path: Path) -> None:
     assert two.changed_elsewhere()
     assert len(whole(two)) == 3
     assert not two.changed_elsewhere()
-    assert len(one.lexical("kettles", 9)) == 3  # which checks the words, and changes nothing
+    assert len(one.lexical("kettles", 9)) == 3  # checks the words without changing anything
     assert not two.changed_elsewhere()
     two.remove(["id 1"])
     assert one.changed_elsewhere()
@@ -386,7 +386,7 @@ def read(path: Path) -> tuple[list[Any], list[tuple[str, float]]]:
         storage.close()
 
 
-# Disks that do not let one write
+# Disks that reject writes
 
 FULL = """
 import resource, signal, sys

@@ -68,7 +68,7 @@ TEXTS = st.one_of(st.text(max_size=300), st.lists(PIECES, max_size=60).map("".jo
 
 
 def words(text: str) -> int:
-    """A tokenizer: two tokens of its own, and one for each word."""
+    """A tokenizer: two special tokens, and one token per word."""
     return 2 + len(text.split())
 
 
@@ -220,7 +220,7 @@ def test_the_cost_of_a_chunk_does_not_grow_with_the_text(kind: str, name: str) -
         assert max(len(chunk.text) // 4 for chunk in chunks) <= 50
         assert (
             sum(len(chunk.text) for chunk in chunks) / len(chunks) > 50
-        )  # a window's end leaves no crumbs
+        )  # the end of a window leaves no tiny chunks
     assert counted[120_000] < 5 * counted[30_000]
 
 
@@ -243,7 +243,7 @@ def test_the_splitter_never_gets_more_than_a_window(
 ) -> None:
     monkeypatch.setattr(
         "semantic_text_splitter.TextSplitter", Spy
-    )  # it holds an interrupt back until it is done
+    )  # it defers an interrupt until it is finished
     monkeypatch.setattr(Spy, "longest", 0)
     Chunker(100).chunks(Document("a.txt", STRETCHES[name] * 5_000))
     assert Spy.longest == 100 * WINDOW_CHARACTERS

@@ -187,7 +187,7 @@ def test_html_is_read_in_the_encoding_that_it_declares(tmp_path: Path, page: byt
 def test_a_tag_that_the_end_cuts_off_is_no_text(end: str) -> None:
     assert (
         html_text("<p>a < b" + end * 100_000).text == "a < b"
-    )  # minutes where each is scanned to the end
+    )  # would take minutes if each were scanned to the end
 
 
 @given(
@@ -283,7 +283,7 @@ def test_a_file_that_is_no_document_is_named_with_the_reason(
 def test_a_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     with path.open("wb") as file:
-        file.truncate(document.MAX_DOCUMENT_BYTES + 1)  # a hole: no bytes on the disk
+        file.truncate(document.MAX_DOCUMENT_BYTES + 1)  # a sparse file: no bytes on disk
     with pytest.raises(
         InputError, match=r"a\.txt has 64\.0 MB, and a document at most 64\.0 MB: split it"
     ):
@@ -445,7 +445,7 @@ def test_a_folder_is_its_documents_by_name_with_their_section(tmp_path: Path) ->
     for name in ("b/deep/c.md", "b/a.txt", "a.html", ".hidden/x.md", ".x.md", "b/c.png", "README"):
         make(tmp_path, name, "x")
     (tmp_path / "gone.md").symlink_to(tmp_path / "nowhere.md")
-    os.mkfifo(tmp_path / "pipe.md")  # reading it would wait for ever
+    os.mkfifo(tmp_path / "pipe.md")  # reading it would block forever
     sources = find_sources(tmp_path)
     found = [
         (file.path.relative_to(tmp_path).as_posix(), file.section, file.named)

@@ -1,4 +1,4 @@
-"""How files become entries: the prompt of a passage, and a folder with files that are none."""
+"""Converting files to entries: the prompt of a passage, and a folder with other files."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_prompt_of_a_passage_takes_its_share_of_a_chunk(root: Path) -> None:
     with VectorStore(embedder=Asymmetric()) as store:
         store.add_documents("a.txt")
         lengths = [len((entry.content or "").split()) for entry in store]
-    assert lengths == [4, 4, 4, 4, 4]  # beside the four words of the prompt
+    assert lengths == [4, 4, 4, 4, 4]  # in addition to the four words of the prompt
 
 
 @pytest.mark.parametrize("size", [1, 4])

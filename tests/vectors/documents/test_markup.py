@@ -142,7 +142,7 @@ def test_tags_without_end_are_looked_at_once(markup: str) -> None:
     assert html_text(f"{markup}end").text in (
         "end",
         "",
-    )  # minutes where each walks over all that are open
+    )  # would take minutes if each walked over all open elements
 
 
 # Markdown

@@ -106,10 +106,13 @@ def test_pages_and_offsets_are_exact(tmp_path: Path) -> None:
         (pdf(IMAGE), "has no text: scanned pages need text recognition first"),
         (
             pdf(lines("A", "A"), characters={"A": "\ue001"}),
-            "2 characters that its fonts do not name",
+            "2 characters that its fonts do not map",
         ),
-        (pdf(lines("A"), characters={"A": "\ufffd"}), "1 character that its fonts do not name"),
-        (pdf(lines("\\(cid:3\\)\\(cid:17\\)")), "characters that its fonts do not name"),
+        (
+            pdf(lines("A"), characters={"A": "\ufffd"}),
+            "1 character that its fonts do not map",
+        ),
+        (pdf(lines("\\(cid:3\\)\\(cid:17\\)")), "characters that its fonts do not map"),
         (
             pdf(*[lines("thewordsofthislinehavelosttheirspaces")] * 4),
             "words without spaces between them",

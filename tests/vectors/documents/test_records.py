@@ -191,7 +191,7 @@ def test_a_store_of_before_takes_its_documents_for_its_own(base: Path) -> None:
     make(base, "docs/returns/a.md", "alpha")
     with VectorStore(embedder=Words()) as new, VectorStore(embedder=Words()) as old:
         new.add_documents("docs")
-        for entry in new:  # without records, as an older version has written it
+        for entry in new:  # without records, as written by an older version
             old.add(entry.id, entry.embedding, entry.metadata, entry.content)
         assert counts(old.add_documents("docs/returns")) == (0, 0, 1, 0, 0)
         assert metadata(old, "section") == {"alpha": "returns"}
@@ -404,7 +404,7 @@ def test_a_store_does_not_say_where_it_was_made(base: Path, indexed: VectorStore
     assert notes is not None
     said = str(notes.read_notes("document "))
     assert "docs/b.csv" in said
-    assert (str(base) in said) == (indexed.path is None)  # one in memory has no place to start from
+    assert (str(base) in said) == (indexed.path is None)  # a store in memory has no base folder
 
 
 def test_a_snapshot_of_an_unchanged_folder_is_left_as_it_is(

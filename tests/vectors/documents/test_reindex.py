@@ -75,7 +75,7 @@ def counts(done: reindex.Reindexed) -> tuple[int, int, int, int, int]:
 
 
 def check(store: VectorStore) -> None:
-    """Every entry is an exact piece of its file, with the embedding of its own text."""
+    """Every entry is an exact piece of its file, with the embedding of its text."""
     texts = {
         source: read_document(source).text
         for source in {entry.metadata["source"] for entry in store}
@@ -255,7 +255,7 @@ def test_texts_that_change_their_files_keep_their_own_embeddings(
         0,
         0,
         1,
-    )  # `One.` was gone when it came again, and once
+    )  # `One.` had been removed before it was added again, once
     check(store)
 
 

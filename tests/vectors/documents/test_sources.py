@@ -34,11 +34,15 @@ OUT = "is a link out of docs"
     [
         ("docs/b.md", "../secret/key.md", OUT),
         ("docs/b.txt", "/etc/passwd", OUT),
-        ("docs/b.md", "../docs2/c.md", OUT),  # a folder whose name begins as the given one's
+        (
+            "docs/b.md",
+            "../docs2/c.md",
+            OUT,
+        ),  # shares a name prefix only
         ("docs/b.md", "chain.md", OUT),
         ("docs/deep/b.md", "../../secret/key.md", OUT),
         ("docs/b.md", "../docs/../secret/key.md", OUT),
-        ("docs/b.md", "out/key.md", OUT),  # by way of a folder that is a link
+        ("docs/b.md", "out/key.md", OUT),  # through a folder that is a link
         ("docs/b.md", "../nowhere.md", OUT),
         ("docs/more", "../secret", OUT),
         ("docs/more", "/", OUT),

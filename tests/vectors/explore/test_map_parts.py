@@ -28,7 +28,7 @@ from conduit_lab.vectors.explore.sample import VectorScale
 
 
 def blobs(count: int, groups: int, dimension: int = 16, spread: float = 0.05) -> FloatArray:
-    """Rows around `groups` far centres, in turn."""
+    """Rows around `groups` distant centres, cyclically."""
     random = np.random.default_rng(3)
     centres = random.standard_normal((groups, dimension)) * 3
     rows = centres[np.arange(count) % groups]

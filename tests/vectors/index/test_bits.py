@@ -17,7 +17,7 @@ DIMENSION = 260  # not a whole number of words
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bits begin where 8-bit codes do, whatever the dimension."""
+    """1-bit codes start at the same size as 8-bit codes, for any dimension."""
     monkeypatch.setattr(accelerators, "_MIN_DIMENSIONS", 1)
     monkeypatch.setattr(accelerators, "BITS_ROWS", INT8_ROWS)
 
@@ -106,7 +106,7 @@ def test_compact_keeps_the_codes(index: Index, rows: FloatArray) -> None:
 
 
 def test_rows_that_bits_cannot_tell_apart_stay_with_the_8_bit_codes() -> None:
-    rows = random(ROWS, 24)  # 24 signs for 20,000 rows without a pattern
+    rows = random(ROWS, 24)  # 24 signs for 20,000 random rows
     index = Index(24)
     index.append(rows)
     index.wait()

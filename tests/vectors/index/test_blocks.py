@@ -15,7 +15,7 @@ from conduit_lab.vectors.index.blocks import Blocks, block_slices, is_mapped
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of 8 rows, so that few rows cross many edges."""
+    """Blocks of 8 rows, so few rows cross many block boundaries."""
     monkeypatch.setattr(blocks, "BLOCK_ROWS", 8)
 
 

@@ -78,14 +78,14 @@ def test_no_rank_is_above_its_bound_whatever_the_data(metric: str, data: st.Data
     )
     scores = rows.scores(every.row, queries, every.query)
     ranks = queries.ranks(scores, every.query)
-    if metric == "l2":  # less what float64 rounds
+    if metric == "l2":  # minus float64 rounding
         ranks -= 2.0**-50 * (np.square(queries.lengths[every.query]) + np.square(scores))
     assert (every.bound >= ranks).all()
     short = bound.looseness(slice(0, n))
     if short is not None:  # nor far below it
         value = bound.values(slice(0, n))[every.query, every.row].astype(np.float64)
         assert (queries.ranks(scores, every.query) >= value - short[every.query]).all()
-    for row in range(n):  # none is lost where its own rank is what is asked for
+    for row in range(n):  # no row is lost if its own rank is the threshold
         least = np.full(len(asked), -np.inf)
         least[every.query[every.row == row]] = ranks[every.row == row]
         assert np.count_nonzero(bound.above(slice(0, n), least).row == row) == len(asked)
@@ -194,7 +194,7 @@ def test_pieces_with_many_replaced_rows_are_coded_anew(indexes: Callable[..., In
 
 
 class Held:
-    """A build that waits in the middle until it is let go."""
+    """A build that pauses in the middle until it is released."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun, self.go = threading.Event(), threading.Event()

@@ -22,7 +22,7 @@ DIMENSION = 96
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A graph is made where 8-bit codes are."""
+    """A graph is built at the same size as 8-bit codes."""
     monkeypatch.setattr(accelerators, "GRAPH_ROWS", INT8_ROWS)
 
 
@@ -127,14 +127,14 @@ def test_a_graph_that_misses_the_stores_own_neighbours_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(hnsw, "_EF_SEARCH", (1,))
-    rows = random(ROWS, 200)  # no pattern: the nearest are hardly nearer than the others
+    rows = random(ROWS, 200)  # random: the nearest rows are hardly nearer than the others
     index = Index(200)
     index.append(rows)
     index.wait()
     assert index.search(rows[:1], 10).plan.startswith("int8 scan")
     assert index.nbytes < ROWS * (
         200 * 4 + 3 * 200
-    )  # codes, and twice those of a piece that is not full
+    )  # codes, and twice the codes of an incomplete piece
     index.close()
 
 

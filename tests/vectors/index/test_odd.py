@@ -19,7 +19,7 @@ CODED = ("cosine", "dot", "l2")
 
 @pytest.fixture
 def indexes() -> Iterator[Callable[..., Index]]:
-    """Make indexes, coded where the metric is, that are closed at the end."""
+    """Create indexes, with codes if the metric supports them, and close them at the end."""
     made: list[Index] = []
 
     def make(rows: FloatArray, metric: str) -> Index:
@@ -34,7 +34,7 @@ def indexes() -> Iterator[Callable[..., Index]]:
 
 
 def check(index: Index, rows: FloatArray, queries: FloatArray, metric: str) -> None:
-    """Compare with the formulas, all rows and a part of them, queries together and alone."""
+    """Compare with the formulas: all rows and some, queries in a batch and separately."""
     some = np.random.default_rng(3).random(len(rows)) < 0.6
     few = np.zeros(len(rows), np.bool_)
     few[[*range(0, len(rows), 100), 3, 4, 5]] = True

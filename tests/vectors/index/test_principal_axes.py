@@ -85,7 +85,7 @@ def test_as_few_as_serve_are_taken() -> None:
     axes = PrincipalAxes.along(flat(2_000))
     assert axes is not None
     assert axes.rotated.shape == (64, DIMENSION + 1)
-    assert PrincipalAxes.along(random(2_000, DIMENSION)) is None  # no pattern: all are needed
+    assert PrincipalAxes.along(random(2_000, DIMENSION)) is None  # random: all axes are needed
     assert PrincipalAxes.along(flat(20)) is None  # too few to tell
 
 

@@ -24,7 +24,7 @@ class QdrantServer(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.asked: list[tuple[str, str, dict[str, str], Any]] = []
         self.refuse: tuple[int, str] | None = None
-        self.refused = ""  # the end of the paths that it refuses
+        self.refused = ""  # suffixes of the paths that it rejects
 
     @property
     def url(self) -> str:

@@ -1,4 +1,4 @@
-"""PostgreSQL alone: connections, transactions, indexes and foreign tables."""
+"""PostgreSQL only: connections, transactions, indexes and foreign tables."""
 
 from __future__ import annotations
 

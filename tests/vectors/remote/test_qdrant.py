@@ -1,4 +1,4 @@
-"""Qdrant alone: URLs and keys, requests, collections of other programs."""
+"""Qdrant only: URLs and keys, requests, collections of other programs."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_the_collection_stands_in_the_url_or_is_the_name(tmp_path: Path) -> None
 def test_a_folder_that_is_open_already_is_named(tmp_path: Path) -> None:
     first = connect_backend(f"qdrant://{tmp_path}/x", DIMENSION)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # the client forgets its lock file
+        warnings.simplefilter("ignore", ResourceWarning)  # the client leaves its lock file open
         with pytest.raises(StoreError, match="already accessed") as raised:
             connect_backend(f"qdrant://{tmp_path}/x", DIMENSION)
         del raised

@@ -1,4 +1,4 @@
-"""Text as PostgreSQL can hold it: it comes back, and compares as it did."""
+"""Text in a form that PostgreSQL can store: it round-trips and compares the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from conduit_lab.vectors.remote.where_sql import decode_text, encode_text
 
-# Mostly the characters that are written as others, or look like it.
+# Mostly characters that are encoded, or look like encoded ones.
 TEXTS = st.text(
     st.sampled_from("\0\1\2\3\4\5\6a") | st.characters(exclude_categories=["Cs"]), max_size=8
 )

@@ -1,4 +1,4 @@
-"""A tenant sees its own stores: as models, as answers and as pages of passages."""
+"""A tenant sees only its own stores: as models, as answers and as pages of passages."""
 
 from __future__ import annotations
 
