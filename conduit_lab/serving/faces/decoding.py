@@ -1,4 +1,4 @@
-"""Decoding: a body that is not JSON becomes a value, by its content type."""
+"""Decoding: convert a non-JSON body to a value, by its content type."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from conduit_lab.serving.file import FORM_TYPE
 RAW_TYPE = "application/octet-stream"
 NPY_TYPE = "application/x-npy"
 ARROW_TYPE = "application/vnd.apache.arrow.stream"
-MAX_ARROW_FACTOR = 16  # times the limit of a body: compressed columns grow when they are read
+MAX_ARROW_FACTOR = 16  # times the body limit: compressed columns expand when read
 
-NUMBER_KINDS = "biuf"  # of dtypes
+NUMBER_KINDS = "biuf"  # dtype kinds
 _NO_NPY = "the body is not a .npy file of one plain dtype: write it with numpy.save"
 _MAX_NPY_HEAD = 4096  # bytes; NumPy writes 128
-# the dict of three entries that NEP 1 demands, in any order
+# the three dict entries required by NEP 1, in any order
 _NPY_ENTRY = re.compile(
     rb"""['"](descr|fortran_order|shape)['"]\s*:\s*"""
     rb"""(['"][<>=|]?[?a-zA-Z]\d{0,4}['"]|True|False|\([\d,\s]*\))\s*"""
@@ -40,9 +40,10 @@ _NPY_HEAD = re.compile(
 
 
 class BodyDecoder(NamedTuple):
-    """Makes a value of a body, its content type with parameters, its endpoint, and the limit.
+    """Decodes a body, given its content type with parameters, its endpoint and the size limit.
 
-    One that `copies` takes time that grows with the body, and runs on a thread for a large one.
+    A decoder that `copies` takes time proportional to the body, and runs on a thread for large
+    ones.
     """
 
     decode: Callable[[bytes, bytes, Endpoint[..., Any], int], Any]
@@ -50,13 +51,13 @@ class BodyDecoder(NamedTuple):
 
 
 def decoder_of(content_type: bytes) -> BodyDecoder | None:
-    """Return the decoder of a content type, None for JSON and for unknown ones."""
+    """Return the decoder of a content type; None for JSON and unknown types."""
     return DECODERS.get(content_type.partition(b";")[0].strip().lower().decode("latin-1"))
 
 
 def _npy(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Array:
-    """Return the array of a `.npy` file without a copy (NEP 1); Python objects are refused."""
-    width = 2 if body[6:7] == b"\1" else 4  # bytes of the header's length
+    """Return the array of a `.npy` file (NEP 1) without a copy; reject Python objects."""
+    width = 2 if body[6:7] == b"\1" else 4  # size of the header length field
     start = 8 + width + int.from_bytes(body[8 : 8 + width], "little")
     if start > _MAX_NPY_HEAD:
         raise InputError(_NO_NPY)
@@ -72,16 +73,16 @@ def _npy(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Arr
     array = np.frombuffer(body, dtype, count, start)
     try:
         return array.reshape(shape, order="F" if in_columns else "C")
-    except ValueError as error:  # more axes, or an axis longer, than NumPy knows
-        raise InputError(f"the body's shape {list(shape)} is none that NumPy can hold") from error
+    except ValueError as error:  # too many axes, or too long an axis, for NumPy
+        raise InputError(f"the body's shape {list(shape)} is not supported by NumPy") from error
 
 
 @lru_cache(maxsize=64)
 def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return the shape, whether columns come first, and the dtype; clients repeat one header.
+    """Parse the shape, Fortran order and dtype; cached, since clients repeat the same header.
 
-    NumPy evaluates the header as a Python literal, which a hostile one ends with errors of the
-    parser's own.
+    NumPy evaluates the header as a Python literal, and a hostile one can raise errors of Python's
+    parser.
     """
     found = _NPY_HEAD.fullmatch(head)
     entries = {} if found is None else dict(_NPY_ENTRY.findall(found[1]))
@@ -95,13 +96,13 @@ def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 
 def _raw(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Array:
-    """Return rows of little-endian float32, in the shape of the parameter or of the model."""
+    """Return little-endian float32 numbers in the shape of the parameter or the model."""
     axes = _axes(endpoint)
     if axes is None or sum(isinstance(axis, str) for axis in axes) > 1:
         raise HttpError(
             415,
             "unsupported_media_type",
-            f"raw numbers need one known shape, and this endpoint states none: send {NPY_TYPE}",
+            f"raw numbers need a known shape, and this endpoint declares none: send {NPY_TYPE}",
         )
     fixed = math.prod(axis for axis in axes if isinstance(axis, int))
     count, rest = divmod(len(body), 4 * fixed) if fixed else (0, 1)
@@ -115,7 +116,7 @@ def _raw(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Arr
 
 
 def _axes(endpoint: Endpoint[..., Any]) -> tuple[int | str, ...] | None:
-    """Return the axes of the one array that the endpoint or its model takes, or None."""
+    """Return the axes of the endpoint's or its model's only array input, or None."""
     arrays = [array_type(hint) for hint in endpoint.signature.types.values()]
     declared = [each.axes for each in arrays if each is not None]
     if declared:
@@ -125,18 +126,18 @@ def _axes(endpoint: Endpoint[..., Any]) -> tuple[int | str, ...] | None:
 
 
 def _arrow(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Any:
-    """Return the table of an Arrow IPC stream: a DataFrame, without pandas a dict of lists."""
+    """Return the table of an Arrow IPC stream: a DataFrame, or a dict of lists without pandas."""
     try:
         import pyarrow as pa
     except ImportError:
         raise HttpError(
-            415, "unsupported_media_type", f"this server reads no Arrow: send {NPY_TYPE} or JSON"
+            415, "unsupported_media_type", f"Arrow is not supported here: send {NPY_TYPE} or JSON"
         ) from None
     batches, size = [], 0
     try:
         with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
             for batch in reader:
-                batch.validate(full=True)  # offsets of the client's that point outside
+                batch.validate(full=True)  # checks the client's offsets
                 batches.append(batch)
                 size += batch.nbytes
                 if size > MAX_ARROW_FACTOR * limit:
@@ -145,7 +146,7 @@ def _arrow(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> A
             return table.to_pandas() if find_spec("pandas") else table.to_pydict()
     except HttpError:
         raise
-    except Exception as error:  # pandas' metadata is the client's too, read without checks
+    except Exception as error:  # the client's pandas metadata is read unchecked
         raise InputError("the body is not a valid Arrow IPC stream") from error
 
 
@@ -153,8 +154,8 @@ def _form(body: bytes, content_type: bytes, endpoint: Endpoint[..., Any], limit:
     return form_fields(body, content_type)
 
 
-# Beside JSON. Of these browsers send forms alone across sites without a preflight: the gate checks
-# the origin of every request.
+# All types but JSON. Of these, browsers send only forms cross-site without a preflight; the gate
+# checks the origin of every request.
 DECODERS: dict[str, BodyDecoder] = {
     NPY_TYPE: BodyDecoder(_npy, copies=False),
     RAW_TYPE: BodyDecoder(_raw, copies=False),
