@@ -1,4 +1,4 @@
-"""The JSON of a request, in the one form that served apps answer in too."""
+"""The JSON of a request, in the same form as answers of served apps."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from conduit_lab.serving import codec
 
 
 def json_body(value: Any, name: str) -> bytes:
-    """Return `value` as JSON for the endpoint `name`; `InputError` where it has no JSON form.
+    """Serialize `value` for the endpoint `name`; raise `InputError` if it has no JSON form.
 
-    The form of a value is that of an app's answers, see `serving/codec.py`.
+    See `serving/codec.py` for the forms.
     """
     try:
         return codec.dumps(value)
     except TypeError as error:
         raise InputError(
-            f"{name}: an argument has {error}: pass text, numbers, lists, dicts or arrays"
+            f"{name}: an argument has {error}: pass strings, numbers, lists, dicts or arrays"
         ) from error
