@@ -13,12 +13,12 @@ from conduit_lab.core.collector import paused_collector
 from conduit_lab.core.errors import ConduitError, ServeError
 from conduit_lab.core.views import figures, html
 
-# of BLAS, which NumPy loads: its threads spin between runs, at twice the CPU time of a request
+# BLAS threads, used by NumPy, spin between runs and double the CPU time of a request
 _BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status; the package's errors print as one line."""
+    """Run one command and return the exit status; print the package's own errors as one line."""
     parser = argparse.ArgumentParser(
         prog="conduit-lab", description=__doc__.partition(":")[0] + "."
     )
@@ -37,20 +37,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="seconds between /readyz answering 503 and the shutdown",
     )
     command.add_argument(
-        "--insecure", action="store_true", help="let others call it at --host without a key"
+        "--insecure", action="store_true", help="allow callers without a key on a public --host"
     )
     command.add_argument(
         "--grace",
         type=float,
         default=10.0,
-        help="seconds for open requests at the shutdown; then streams end with an error event",
+        help="seconds for open requests on shutdown; then streams end with an error event",
     )
-    command.add_argument("--workers", type=int, default=1, help="processes that share the port")
-    command.add_argument("--log", choices=("text", "json"), default="text", help="form of the log")
+    command.add_argument(
+        "--workers", type=int, default=1, help="number of processes that share the port"
+    )
+    command.add_argument("--log", choices=("text", "json"), default="text", help="log format")
     command.set_defaults(run=_serve)
-    command = commands.add_parser("key", help="make a key for callers of a served app")
-    command.add_argument("name", help="who gets it, such as a team or a program")
-    command.add_argument("--tenant", help="the tenant whose stores and usage it sees")
+    command = commands.add_parser("key", help="create a key for callers of a served app")
+    command.add_argument("name", help="the caller's name, such as a team or a program")
+    command.add_argument("--tenant", help="the tenant whose stores and usage the key can access")
     command.add_argument("--requests-per-minute", type=int)
     command.add_argument("--tokens-per-day", type=int)
     command.set_defaults(run=_key)
@@ -63,14 +65,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "check", help="start an exported folder and compare its answers with the recorded ones"
     )
     command.add_argument("folder", type=Path, nargs="?", default=Path())
-    command.add_argument("--url", help="ask the app that runs there, and start none")
+    command.add_argument(
+        "--url", help="use the app running at this address instead of starting one"
+    )
     command.add_argument(
         "--key",
         default=os.environ.get("CONDUIT_LAB_KEY", ""),
-        help="the key for --url; by default that of the variable CONDUIT_LAB_KEY",
+        help="the key for --url, by default the environment variable CONDUIT_LAB_KEY",
     )
     command.add_argument(
-        "--writes", action="store_true", help="with --url, make the calls that write too"
+        "--writes", action="store_true", help="with --url, also make calls that write"
     )
     command.set_defaults(run=_check)
     command = commands.add_parser(
@@ -120,13 +124,13 @@ def _devices(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     if not (options.folder / "app.py").is_file():
-        raise ServeError(f"no app.py in {options.folder}: serve a folder that an export wrote")
+        raise ServeError(f"no app.py in {options.folder}: serve an exported folder")
     if options.workers < 1:
         raise ServeError(f"--workers expected 1 or more, got {options.workers}")
     for variable in _BLAS_THREADS:
         os.environ.setdefault(variable, "1")
-    # imports leave no garbage, and each full pass would read all modules loaded so far
-    with paused_collector():  # until it serves
+    # imports create no garbage, and each full collection would traverse all loaded modules
+    with paused_collector():  # until it is serving
         from conduit_lab.serving.run.process import serve
 
         return serve(
@@ -150,8 +154,8 @@ def _key(options: argparse.Namespace) -> int:
         requests_per_minute=options.requests_per_minute,
         tokens_per_day=options.tokens_per_day,
     )
-    print(f"the key, shown once; give it to its caller:\n  {secret}")
-    print("its hash, for the server's environment, after other keys and a space:")
+    print(f"the key, shown only once; give it to its caller:\n  {secret}")
+    print("its hash, for the server's environment (separate several keys with spaces):")
     print(f"  {KEYS_VARIABLE}='{key.line()}'")
     return 0
 
@@ -160,7 +164,7 @@ def _mcp(options: argparse.Namespace) -> int:
     from conduit_lab.serving.run.stdio import serve_stdio
 
     if not (options.folder / "app.py").is_file():
-        raise ServeError(f"no app.py in {options.folder}: name a folder that an export wrote")
+        raise ServeError(f"no app.py in {options.folder}: pass an exported folder")
     return serve_stdio(options.folder.resolve())
 
 
@@ -202,7 +206,7 @@ def _optimize(options: argparse.Namespace) -> int:
 
 def _lab(options: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "jupyter", "lab", options.notebook]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:  # as in most containers
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # common in containers
         command.append("--allow-root")
     return subprocess.call(command)
 

@@ -1,1 +1,1 @@
-"""Client: a served app as Python objects; the only room that imports httpx."""
+"""Client: a served app as Python objects; only it imports httpx."""

@@ -1,4 +1,4 @@
-"""The error answers of a served app as the package's own exceptions."""
+"""Convert error responses of a served app to the package's exceptions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _KEY_HINTS = {
 
 
 def answer_error(status: int, body: bytes, request_id: str, what: str) -> RemoteError:
-    """Return the exception for an error answer; `what` names the request."""
+    """Return the exception for an error response; `what` names the request."""
     facts = _facts(body)
     message = _text(facts.get("message"), _MAX_MESSAGE_CHARACTERS) or _without_facts(body, what)
     hint = _text(facts.get("hint")) or _KEY_HINTS.get(status, "")
@@ -53,7 +53,7 @@ def answer_error(status: int, body: bytes, request_id: str, what: str) -> Remote
 
 
 def event_error(data: bytes, request_id: str, what: str) -> RemoteError:
-    """Return the exception for the `error` event of a stream, which ends it."""
+    """Return the exception for a stream's final `error` event."""
     try:
         facts = json.loads(data)
     except (ValueError, RecursionError):
@@ -81,7 +81,7 @@ def _facts(body: bytes) -> dict[str, Any]:
 
 
 def _without_facts(body: bytes, what: str) -> str:
-    """Return the message for an answer that is not of this package, such as a proxy's page."""
+    """Return the message for a response of another server, such as a proxy's error page."""
     line = one_line(body[:1000].decode("utf-8", "replace"), _MAX_FACT_CHARACTERS)
     return f"the server answered {line!r}" if line else "the server gave no reason"
 

@@ -1,9 +1,8 @@
-"""Connection: requests to one served app, with its key, over connections that are kept open.
+"""Connection: requests to one served app, with its key, over persistent connections.
 
-Repeated are, at most twice: every request that could not be sent at all, and of those that may run
-twice (`repeatable`) also the ones whose connection was lost, that a full server rejected with
-`retry-after` of a few seconds, or that a proxy answered with 502. An answer in time that says
-anything else, and a timeout, are final.
+At most two retries are made: for every request that was never sent, and for a `repeatable` one also
+if its connection was lost, a full server rejected it with a `retry-after` of a few seconds, or a
+proxy answered 502. Any other response, and a timeout, are final.
 """
 
 from __future__ import annotations
@@ -37,19 +36,19 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10.0
 SILENT_SECONDS = (
-    60.0  # without a byte of a stream, which sends a comment each 15 s, until it is lost
+    60.0  # without data before a stream, which sends a comment every 15 s, counts as lost
 )
 MAX_TRIES = 3
-MAX_RETRY_SECONDS = 5.0  # of a `retry-after` that is waited for
+MAX_RETRY_SECONDS = 5.0  # longest `retry-after` to wait for
 
-_KEPT_SECONDS = 4.0  # less than the 5 s after which uvicorn closes a quiet connection
-_PAUSE_SECONDS = 0.2  # before the second try; each later one waits twice as long
+_KEPT_SECONDS = 4.0  # below uvicorn's keep-alive timeout of 5 s
+_PAUSE_SECONDS = 0.2  # before the second try, doubled for each further one
 
 
 class Connection:
     """The address of a served app and the key for it; thread-safe.
 
-    The key is in no repr and in no error. `timeout` is in seconds, until an answer starts.
+    The key appears in no repr or error. `timeout` is in seconds until a response starts.
     """
 
     def __init__(self, url: str, key: str | None, timeout: float | None) -> None:
@@ -60,7 +59,7 @@ class Connection:
         self.url = checked_url(url)
         self.timeout = timeout
         self._httpx = httpx
-        # the repr of httpx's own class leaves the key out
+        # httpx.Headers hides the key in its repr
         self._headers = httpx.Headers(
             {"user-agent": f"conduit-lab/{__version__}", "accept-encoding": "identity"}
         )
@@ -99,7 +98,7 @@ class Connection:
         repeatable: bool = False,
         accept: str = JSON_CONTENT_TYPE,
     ) -> Any:
-        """Send a request and return the value of its answer; raises a `RemoteError`."""
+        """Send a request and return its decoded response; raises `RemoteError`."""
         what = f"{method} {path}"
         tries = 0
         while True:
@@ -112,7 +111,7 @@ class Connection:
                 if isinstance(error, self._httpx.TimeoutException) and not unsent:
                     raise RemoteDeadlineExceeded(
                         f"{what}: no answer from {self.url} in {self.timeout:g} s: "
-                        "connect(url, timeout=…) sets the seconds, None waits for ever"
+                        "connect(url, timeout=…) sets the seconds, None waits forever"
                     ) from None
                 if last or not (repeatable or unsent):
                     raise self.unreachable(what, error) from None
@@ -181,7 +180,7 @@ class Connection:
         body: RequestBody | None,
         headers: Mapping[str, str],
     ) -> AsyncIterator[httpx.Response]:
-        """Send a request and give its answer, whose body is read as it comes."""
+        """Send a request and yield its streaming response."""
         loop = asyncio.get_running_loop()
         client = self._by_loop.get(loop)
         if client is None:
@@ -200,11 +199,11 @@ class Connection:
             yield response
 
     def unreachable(self, what: str, error: Exception) -> RemoteUnreachable:
-        """Return the error for a connection that could not be made or was lost."""
+        """Return the error for a connection that failed or was lost."""
         return RemoteUnreachable(f"{what}: no whole answer from {self.url}: {first_line(error)}")
 
     def was_never_sent(self, error: Exception) -> bool:
-        """Return whether no byte of the request has left, so that it cannot have had an effect."""
+        """Return whether no byte of the request was sent, so it cannot have had an effect."""
         kinds = self._httpx.ConnectError, self._httpx.ConnectTimeout, self._httpx.PoolTimeout
         return isinstance(error, kinds)
 
@@ -214,7 +213,7 @@ class Connection:
             verify=self._tls,
             timeout=self._httpx.Timeout(seconds, connect=CONNECT_SECONDS),
             limits=self._httpx.Limits(max_connections=None, keepalive_expiry=_KEPT_SECONDS),
-            follow_redirects=False,  # the key would go to another address
+            follow_redirects=False,  # would send the key to another address
         )
 
 
@@ -231,13 +230,13 @@ def _close_all(
         kept.client.close()
     for loop, client in list(by_loop.items()):
         if not loop.is_closed():
-            with suppress(RuntimeError):  # the loop ends now, and its connections with it
+            with suppress(RuntimeError):  # the loop is closing, and its connections with it
                 asyncio.run_coroutine_threadsafe(client.aclose(), loop)
     by_loop.clear()
 
 
 def checked_url(url: str) -> str:
-    """Return the address of an app without a slash at its end; `InputError` for any other text."""
+    """Validate an app's address and strip its trailing slash; else raise `InputError`."""
     try:
         parts = urlsplit(url)
         fits = parts.scheme in ("http", "https") and bool(parts.hostname)
@@ -246,7 +245,7 @@ def checked_url(url: str) -> str:
     except (ValueError, AttributeError, TypeError):
         fits = plain = False
     if not fits or not plain:
-        # not quoted: it may hold a password
+        # not quoted, since it may contain a password
         raise InputError(
             'connect() expects an address such as "https://desk.example.com", without a password '
             "and a query: pass a key as key="
@@ -262,7 +261,7 @@ def _content_type(method: str, body: RequestBody | None) -> dict[str, str]:
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Return the seconds until a rejected request is repeated; None where it is not."""
+    """Return the seconds to wait before a retry, or None for no retry."""
     if response.status_code == 502:
         return _PAUSE_SECONDS
     text = response.headers.get("retry-after", "")

@@ -1,4 +1,4 @@
-"""Contract: one endpoint of a served app, as its OpenAPI document describes it."""
+"""Contract: one endpoint of a served app, as described by its OpenAPI document."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conduit_lab.core.errors import InputError
 from conduit_lab.core.npy import NPY_TYPE, has_npy_form
 
 _EXTENSION = "x-conduit-endpoint"
-_REQUEST = "request"  # the parameter of a body of which nothing is known
+_REQUEST = "request"  # the parameter name for a body without a known structure
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,11 @@ class RequestParts:
 
 @dataclass(frozen=True)
 class Contract:
-    """The name, the place and the Python signature of an endpoint.
+    """The name, path and Python signature of an endpoint.
 
-    `in_path` and `in_query` name the parameters that are no part of the body; those of the latter
-    in `as_json` are sent as JSON texts. The parameter `whole` is the body itself. Where the
-    endpoint `reads_arrays`, the only argument in its body may be sent as an array. A stream may be
-    resumed for `resume` seconds.
+    `in_path` and `in_query` name the parameters outside the body; query parameters in `as_json` are
+    sent as JSON. The parameter `whole` is the entire body. If the endpoint `reads_arrays`, the only
+    argument in its body may be sent as an array. A stream can be resumed for `resume` seconds.
     """
 
     name: str
@@ -51,7 +50,7 @@ class Contract:
     resume: float | None
 
     def message(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> RequestParts:
-        """Return the request of a call; `InputError` where the arguments do not fit."""
+        """Return the request of a call; raise `InputError` if the arguments do not match."""
         try:
             given = dict(self.signature.bind(*args, **kwargs).arguments)
         except TypeError as error:
@@ -59,7 +58,7 @@ class Contract:
         path = self.path
         for name in self.in_path:
             value = str(given.pop(name))
-            if value in ("", ".", ".."):  # a part of a path that proxies resolve
+            if value in ("", ".", ".."):  # path segments that proxies resolve
                 raise InputError(f"{self.name}: {name} expects a part of a path, got {value!r}")
             path = path.replace("{" + name + "}", quote(value, safe=""))
         query = {name: given.pop(name) for name in self.in_query & given.keys()}
@@ -76,7 +75,7 @@ class Contract:
 
 
 def read_contracts(document: Mapping[str, Any]) -> Iterator[Contract]:
-    """Yield the endpoints of an OpenAPI document; other operations are left out."""
+    """Yield the endpoints in an OpenAPI document; skip other operations."""
     for path, operations in _mapping(document.get("paths")).items():
         for method, operation in _mapping(operations).items():
             extension = _mapping(_mapping(operation).get(_EXTENSION))
@@ -131,7 +130,7 @@ def _contract(
 def _body(
     operation: Mapping[str, Any], extension: Mapping[str, Any], document: Mapping[str, Any]
 ) -> tuple[str | None, dict[str, Parameter]]:
-    """Return the name of the parameter that is the whole body, or None; and the parameters."""
+    """Return the name of the parameter that is the whole body, or None, and the parameters."""
     body = resolved(operation.get("requestBody"), document)
     if not body:
         return None, {}
@@ -159,7 +158,7 @@ def _parameter(name: str, schema: Any, required: bool, document: Mapping[str, An
 
 
 def _ordered(parameters: list[Parameter], order: Any) -> list[Parameter]:
-    """Return the parameters in the function's order; from the first default on by keyword alone."""
+    """Order parameters as in the function; required ones after a default are keyword-only."""
     if isinstance(order, list):
         place = {name: number for number, name in enumerate(order)}
         parameters.sort(key=lambda each: place.get(each.name, len(place)))
@@ -173,12 +172,12 @@ def _ordered(parameters: list[Parameter], order: Any) -> list[Parameter]:
 
 
 def _json_schema(holder: Any, document: Mapping[str, Any]) -> Any:
-    """Return the schema of the JSON content of a body or an answer."""
+    """Return the JSON content schema of a request body or response."""
     return _mapping(_content(holder, document).get(JSON_CONTENT_TYPE)).get("schema")
 
 
 def _content(holder: Any, document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the content of a body or an answer by its type."""
+    """Return the content of a request body or response by media type."""
     return _mapping(resolved(holder, document).get("content"))
 
 

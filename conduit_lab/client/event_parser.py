@@ -1,4 +1,4 @@
-"""EventParser: server-sent events, parsed as their bytes arrive (WHATWG HTML, section 9.2.6)."""
+"""EventParser: an incremental parser of server-sent events (WHATWG HTML, section 9.2.6)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 from conduit_lab.core.errors import RemoteError
 
-MAX_EVENT_BYTES = 64 * 2**20  # of one event; one that has no end would fill the memory
+MAX_EVENT_BYTES = 64 * 2**20  # per event, so that an endless one cannot fill memory
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Event(NamedTuple):
-    """One event: its type, its data in UTF-8, and the last ID so far, its own or an earlier one."""
+    """One event: its type, its UTF-8 data, and the last ID received so far."""
 
     type: str
     data: bytes
@@ -22,19 +22,19 @@ class Event(NamedTuple):
 
 
 class EventParser:
-    """Parses the bytes of one response; `retry` has the seconds until a client reconnects."""
+    """Parses the bytes of one response; `retry` is the server's reconnection delay in seconds."""
 
     def __init__(self) -> None:
         self.retry: float | None = None
         self._rest = b""
         self._begun = False
-        self._size = 0  # bytes of the event that is incomplete
+        self._size = 0  # bytes of the incomplete event
         self._id = ""
         self._type = ""
         self._data: list[bytes] = []
 
     def feed(self, data: bytes) -> list[Event]:
-        """Return the events that `data` completes."""
+        """Parse more data and return the completed events."""
         rest = self._rest + data
         if not self._begun:
             if len(rest) < len(_BYTE_ORDER_MARK) and _BYTE_ORDER_MARK.startswith(rest):
@@ -42,7 +42,7 @@ class EventParser:
                 return []
             self._begun = True
             rest = rest.removeprefix(_BYTE_ORDER_MARK)
-        # a CR at the end may be the first half of a CRLF
+        # a trailing CR may be the first half of a CRLF
         ends = rest.endswith(b"\r")
         *lines, self._rest = _LINE_END.split(rest[:-1] if ends else rest)
         self._rest += b"\r" if ends else b""

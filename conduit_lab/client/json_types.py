@@ -1,4 +1,4 @@
-"""Python types for readers, made from JSON Schemas."""
+"""Python types from JSON Schemas, for signatures."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 _PLAIN = {"string": str, "integer": int, "number": float, "boolean": bool, "null": type(None)}
-_MAX_DEPTH = 6  # of schemas in schemas, which may refer to themselves
+_MAX_DEPTH = 6  # of nested schemas, which may be recursive
 _MAX_CHOICES = 50
 _REFERENCE = "#/"
 
 
 def python_type(schema: Any, document: Mapping[str, Any], depth: int = 0) -> Any:
-    """Return the type of the values of `schema`, `Any` where it does not say one.
+    """Return the Python type of the values of `schema`, or `Any` if it is unknown.
 
-    References are looked up in `document`.
+    References are resolved in `document`.
     """
     schema = resolved(schema, document)
     if depth > _MAX_DEPTH or not schema:
@@ -41,7 +41,7 @@ def python_type(schema: Any, document: Mapping[str, Any], depth: int = 0) -> Any
 
 
 def resolved(schema: Any, document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `schema`, or the schema of `document` that it refers to; empty for none."""
+    """Return `schema` with its reference into `document` resolved; empty if there is none."""
     for _ in range(_MAX_DEPTH):
         if not isinstance(schema, dict):
             return {}

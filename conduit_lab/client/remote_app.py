@@ -23,15 +23,14 @@ _EXTENSION = "x-conduit-lab"
 _HASH_CHARACTERS = 16
 
 
-DEFAULT_TIMEOUT = 300.0  # seconds until an answer, which a large model may take
+DEFAULT_TIMEOUT = 300.0  # seconds, enough for a large model
 
 
 class RemoteApp(Viewed):
     """A served app; its endpoints are attributes and in `endpoints`, its stores in `stores`.
 
-    `name` is that of the app, `version` that of its conduit_lab. The description of the app is read
-    when it is connected, or where it is `lazy` at the first use; `refresh` reads it again.
-    Thread-safe. In a `with` block its connections are closed at the end.
+    The app's description is read on connecting, or if `lazy` on first use; `refresh` reads it
+    again. Thread-safe. A `with` block closes its connections at the end.
     """
 
     default_timeout = DEFAULT_TIMEOUT
@@ -43,7 +42,7 @@ class RemoteApp(Viewed):
             self.refresh()
 
     def refresh(self) -> None:
-        """Read again which endpoints and stores there are, such as after a deployment."""
+        """Read the endpoints and stores again, for example after a deployment."""
         self._read = _describe(self._connection)
 
     def _described(self) -> _Description:
@@ -59,7 +58,7 @@ class RemoteApp(Viewed):
 
     @property
     def version(self) -> str:
-        """The version of its conduit_lab."""
+        """The conduit_lab version of the app."""
         return self._described().version
 
     @property
@@ -79,7 +78,7 @@ class RemoteApp(Viewed):
 
     @property
     def timeout(self) -> float | None:
-        """Seconds until an answer must start, or None."""
+        """Seconds within which a response must start, or None."""
         return self._connection.timeout
 
     @property
@@ -89,7 +88,7 @@ class RemoteApp(Viewed):
 
     @property
     def models(self) -> RemoteModels:
-        """The models of the app now, as `GET /v1/info` lists them."""
+        """The current models of the app, from `GET /v1/info`."""
         try:
             info = self._connection.ask("GET", _INFO_PATH, repeatable=True)
         except RemoteUnknownName:
@@ -100,7 +99,7 @@ class RemoteApp(Viewed):
         return RemoteModels(each for each in found or () if isinstance(each, dict))
 
     def close(self) -> None:
-        """Close the connections; a later call opens them again."""
+        """Close the connections; a later call opens new ones."""
         self._connection.close()
 
     def __enter__(self) -> RemoteApp:
@@ -149,7 +148,7 @@ class RemoteApp(Viewed):
 
 
 class _Description(NamedTuple):
-    """A served app as it was when it was read."""
+    """The description of a served app when it was read."""
 
     name: str
     version: str
@@ -201,13 +200,13 @@ def connect(
     timeout: float | None = DEFAULT_TIMEOUT,
     lazy: bool = False,
 ) -> RemoteApp:
-    """Connect to a served app: its endpoints become callables, its stores can be searched.
+    """Connect to a served app, to call its endpoints and search its stores.
 
-    `url` is the app's address, `key` the one that it asks for; it is sent there and nowhere else.
-    A call fails after `timeout` seconds without an answer, None waits for ever; a stream has no
-    limit, but is lost after 60 s without a byte. With `lazy` the app is first asked when it is
-    used. Proxies are those of the environment. Needs the `[client]` extra, which `[lab]` has.
-    Raises `RemoteError` where no app of conduit_lab answers.
+    `url` is the app's address and `key` the key for it, which is sent nowhere else. A call fails
+    after `timeout` seconds without a response, or never with None; a stream has no time limit, but
+    fails after 60 s without data. With `lazy` the first request is made on first use. Proxies are
+    taken from the environment. Needs the `[client]` extra, which `[lab]` includes. Raises
+    `RemoteError` if no conduit_lab app answers.
     """
     if timeout is not None and not 0 < timeout < math.inf:
         raise InputError(f"timeout= expected seconds above 0, or None, got {timeout!r}")

@@ -1,4 +1,4 @@
-"""RemoteEndpoint: an endpoint of a served app, called like the local one."""
+"""RemoteEndpoint: an endpoint of a served app, called like a local one."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _COLUMNS = ("endpoint", "function", "answers")
 class RemoteEndpoint(Viewed, Stage):
     """An endpoint of a served app, with the signature and the docstring of its function.
 
-    A call is one request. It returns the answer's JSON value, in which predictions, hits and
-    answers with sources show as they do locally, or the array that is the answer; of a stream
-    endpoint a `Stream`, which is cancelled on the server with the one here. Raises `InputError`
-    where the arguments do not fit the signature, and a `RemoteError` for a request that failed.
-    `repeatable` says whether a request may run twice: see `with_retries`.
+    A call makes one request and returns the JSON value of the answer, in which predictions, hits
+    and answers with sources are the same objects as locally, or the array sent as the answer. A
+    stream endpoint returns a `Stream`; cancelling it cancels the stream on the server. Raises
+    `InputError` if the arguments do not match the signature, and `RemoteError` for a failed
+    request. If `repeatable`, a request may run twice: see `with_retries`.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class RemoteEndpoint(Viewed, Stage):
         self.__doc__ = contract.doc or f"Answer {self.method} {self.path}."
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Send the request with Python arguments."""
+        """Call the endpoint with Python arguments."""
         if len(args) == 1 and not kwargs:
             return super().__call__(args[0])
         with recorder.span(self.name, "call", self, {"args": args, **kwargs}) as span:
@@ -62,7 +62,7 @@ class RemoteEndpoint(Viewed, Stage):
         return result
 
     def run(self, value: Any) -> Any:
-        """Send the request with one value, as a stage of a composition."""
+        """Call the endpoint with one value, as a stage of a composition."""
         return self._ask((value,), {})
 
     def stream(self, value: Any, /) -> Stream[Any, Any]:
@@ -73,9 +73,9 @@ class RemoteEndpoint(Viewed, Stage):
         return stream
 
     def with_retries(self) -> RemoteEndpoint:
-        """Return this endpoint for a function that may run twice: a lost request is repeated.
+        """Return this endpoint with retries of lost requests, for a function that may run twice.
 
-        Endpoints of `get` are always repeated, and a stream goes on by its endpoint's `resume`.
+        GET endpoints are always retried, and streams are continued with the endpoint's `resume`.
         """
         return RemoteEndpoint(self._contract, self._connection, repeatable=True)
 
@@ -130,7 +130,7 @@ class RemoteEndpoints(Viewed, list[RemoteEndpoint]):
         return list(dict.fromkeys(endpoint.path for endpoint in self))
 
     def table(self) -> Table:
-        """Return the path, the signature and the shape of each."""
+        """Return the path, signature and shape of each."""
         rows = [(f"{e.method} {e.path}", f"{e.name}{shown_signature(e)}", e.shape) for e in self]
         return Table(_COLUMNS, rows)
 

@@ -1,4 +1,4 @@
-"""RemoteStore: a store of a served app, to be searched."""
+"""RemoteStore: a searchable store of a served app."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _COLUMNS = ("store", "entries", "vectors", "metric", "takes text")
 
 
 class RemoteStore(Viewed):
-    """A store of a served app; a search is one request, which is repeated where it gets lost.
+    """A store of a served app; a search is one request, retried if it is lost.
 
-    `entries`, `dimension` and `metric` are those of the time when the app was connected.
+    `entries`, `dimension` and `metric` are as of the last `connect` or `refresh`.
     """
 
     def __init__(self, facts: Mapping[str, Any], connection: Connection) -> None:
@@ -50,8 +50,8 @@ class RemoteStore(Viewed):
     ) -> Any:
         """Return the best `top_k` entries (1 to 1,000), best first, as `VectorStore.search` does.
 
-        `query` is text where the store has an embedder, or an embedding `[dimension]`; a list of
-        either gives a list of `Hits`, one request each. `where` is a filter on metadata.
+        `query` is text, if the store has an embedder, or an embedding `[dimension]`; a list of
+        either returns a list of `Hits`, with one request each. `where` is a metadata filter.
         """
         if _is_batch(query):
             options: dict[str, Any] = {"mode": mode, "exact": exact, "mmr": mmr, "fusion": fusion}
@@ -76,7 +76,7 @@ class RemoteStore(Viewed):
         return self.entries
 
     def __bool__(self) -> bool:
-        return True  # an empty store is one
+        return True  # even if empty
 
     def _view(self) -> View:
         facts = [figures.plural(self.entries, "entry"), *self._cells()[1:3]]
@@ -94,7 +94,7 @@ class RemoteStore(Viewed):
 
 
 class RemoteStores(Viewed, dict[str, RemoteStore]):
-    """The stores of a served app by name; empty where it does not serve them."""
+    """The stores of a served app by name; empty if it does not serve them."""
 
     def __init__(self, connection: Connection) -> None:
         self._place = connection.url
@@ -113,7 +113,7 @@ class RemoteStores(Viewed, dict[str, RemoteStore]):
         if not self.served:
             raise UnknownName(
                 f"the app at {self._place} does not serve its stores: "
-                'make it with App(…, protocols=["stores"])'
+                'create it with App(…, protocols=["stores"])'
             )
         known = ", ".join(self) or "none"
         raise UnknownName(
@@ -122,7 +122,7 @@ class RemoteStores(Viewed, dict[str, RemoteStore]):
         )
 
     def table(self) -> Table:
-        """Return the entries, the dimension and the metric of each."""
+        """Return the entries, dimension and metric of each."""
         rows = [(store.name, *store._cells()) for store in self.values()]
         return Table(_COLUMNS, rows, numeric=("entries",))
 
@@ -131,7 +131,7 @@ class RemoteStores(Viewed, dict[str, RemoteStore]):
 
 
 def _is_batch(query: Any) -> bool:
-    """Return whether `query` is several queries: texts, embeddings, or an array of the latter."""
+    """Return whether `query` is a batch: a list of texts or embeddings, or a 2-D array."""
     if isinstance(query, np.ndarray):
         if query.ndim not in (1, 2):
             raise InputError(

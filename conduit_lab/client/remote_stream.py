@@ -1,4 +1,4 @@
-"""The chunks of a served stream, over as many connections as it takes."""
+"""The chunks of a served stream, across reconnections."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE_SECONDS = 0.2
 _MAX_PAUSE_SECONDS = 2.0
-_START_TRIES = 3  # of a request that could not be sent at all
+_START_TRIES = 3  # of a request that was never sent
 
 
 class RemoteChunks:
-    """Reads one stream of an endpoint; asks again, from the next chunk on, where it may.
+    """Reads one stream of an endpoint, and resumes it at the next chunk if possible.
 
-    A lost connection is made again while the endpoint keeps the stream (`resume` seconds), counted
-    from the loss. Without `resume`, or before the first event, a lost connection is an error.
+    After a lost connection it reconnects for as long as the endpoint keeps the stream (`resume`
+    seconds). Without `resume`, or before the first event, a lost connection is an error.
     """
 
     def __init__(self, connection: Connection, contract: Contract, message: RequestParts) -> None:
@@ -41,7 +41,7 @@ class RemoteChunks:
         self._last_id = ""
 
     async def chunks(self) -> AsyncGenerator[Any, None]:
-        """Yield the chunks; raises a `RemoteError` where the stream does not end well."""
+        """Yield the chunks; raise `RemoteError` if the stream fails or is cancelled."""
         lost_at: float | None = None
         tries = 0
         while True:
@@ -70,7 +70,7 @@ class RemoteChunks:
         return self._connection.was_never_sent(error) and tries < _START_TRIES
 
     async def _events(self) -> AsyncGenerator[Event, None]:
-        """Yield the events of one connection, from the one after the last that was read."""
+        """Yield the events of one connection, starting after the last event read."""
         headers = {"last-event-id": self._last_id} if self._last_id else {}
         async with self._connection.stream(
             self._contract.method,
@@ -80,7 +80,7 @@ class RemoteChunks:
             headers=headers,
         ) as response:
             self._request_id = response.headers.get("x-request-id", "")
-            if response.status_code == 204:  # every chunk has arrived
+            if response.status_code == 204:  # all chunks have been received
                 return
             await self._check(response)
             parser = EventParser()
@@ -106,7 +106,7 @@ def _loads(data: bytes) -> Any:
 
 
 def _skip(data: bytes) -> None:
-    """Leave the dropped chunks out of the stream's log: its readers get `StreamLagged` once."""
+    """Skip dropped chunks in the stream's log, so its readers get one `StreamLagged`."""
     facts = _loads(data)
     resume_at = facts.get("resume_at") if isinstance(facts, dict) else None
     stream = producing()

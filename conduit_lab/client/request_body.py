@@ -1,4 +1,4 @@
-"""The bytes of a request: JSON in the one form that served apps answer in too, or an array."""
+"""The body of a request: JSON in the same form as answers of served apps, or an array."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class RequestBody(NamedTuple):
 
 
 def json_body(value: Any, name: str) -> RequestBody:
-    """Return `value` as JSON for the endpoint `name`; `InputError` where it has no JSON form.
+    """Serialize `value` for the endpoint `name`; raise `InputError` if it has no JSON form.
 
-    The form of a value is that of an app's answers, see `serving/codec.py`.
+    See `serving/codec.py` for the forms.
     """
     try:
         return RequestBody(codec.dumps(value), JSON_CONTENT_TYPE)
     except TypeError as error:
         raise InputError(
-            f"{name}: an argument has {error}: pass text, numbers, lists, dicts or arrays"
+            f"{name}: an argument has {error}: pass strings, numbers, lists, dicts or arrays"
         ) from error
 
 

@@ -1,6 +1,6 @@
-"""JSON values as the objects that show themselves: predictions, hits, answers with sources, media.
+"""JSON values as displayable objects: predictions, hits, answers with sources, media.
 
-Their exact keys identify them; every other value stays as it is.
+They are recognized by their exact keys; any other value is left unchanged.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from conduit_lab.flow.cited_answer import CitedAnswer
 from conduit_lab.models.prediction import Prediction
 from conduit_lab.vectors.hits import Hit, Hits
 
-_MAX_DEPTH = 4  # of values in values; deeper ones stay plain
+_MAX_DEPTH = 4  # of nested values; deeper ones stay plain
 
 _PREDICTION = {"label", "score", "probabilities"}
 _ANSWER = {"response", "sources"}
@@ -23,7 +23,7 @@ _MEDIA = {"type", "base64"}
 
 
 def shown_value(value: Any, depth: int = 0) -> Any:
-    """Return a JSON value in which those with a form of their own have it."""
+    """Return a JSON value with recognized values in it converted to objects."""
     kind = type(value)
     if depth > _MAX_DEPTH or (kind is not dict and kind is not list):
         return value
@@ -55,7 +55,7 @@ def shown_hits(answer: Any, query: Any, name: str) -> Hits:
 
 def _list(values: list[Any], depth: int) -> Any:
     if not values or type(values[0]) not in (dict, list):
-        return values  # a long list of numbers
+        return values  # typically a list of numbers
     if all(type(each) is dict and each.keys() == _HIT and _is_hit(each) for each in values):
         return Hits(map(Hit, values))
     return [shown_value(each, depth + 1) for each in values]

@@ -1,1 +1,1 @@
-"""Faces: one module per protocol; its `routes` returns the routes of the endpoints."""
+"""Faces: one module per protocol, whose `routes` returns its routes."""

@@ -1,4 +1,4 @@
-"""The events of a message in Anthropic's API, and the message that they build."""
+"""The events of a message in Anthropic's API, and the message they add up to."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool
 
 
 class MessageWriter:
-    """Builds one message from the parts of a generation, and the events that report each step.
+    """Builds a message from the parts of a generation, and the events for each step.
 
-    `message` is the whole message once it has finished.
+    `message` is complete after `finish`.
     """
 
     def __init__(self, running: RunningAnswer) -> None:
         self.running = running
         self._begun = False
-        self._texts: list[str] | None = None  # of the open block
+        self._texts: list[str] | None = None  # of the open text block
         self._finish = "stop"
         self.content: list[dict[str, Any]] = []
         self.message: dict[str, Any] = {
@@ -37,7 +37,7 @@ class MessageWriter:
         }
 
     def add(self, part: AnswerPart) -> bytes:
-        """Add the next part and return its events."""
+        """Add a part and return its events."""
         events = self._begin()
         if part.text:
             events += self._open_text()

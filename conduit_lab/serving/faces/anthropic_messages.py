@@ -46,7 +46,7 @@ _ERROR_TYPES = {
 
 
 def routes(app: EndpointHost) -> list[Route]:
-    """Return the routes of the protocol."""
+    """Return the protocol's routes."""
     handlers = {"/v1/messages": create_message, "/v1/messages/count_tokens": count_message_tokens}
     return [
         protocol_route(app, "anthropic", path, handler, error_body=anthropic_error_body)
@@ -55,7 +55,7 @@ def routes(app: EndpointHost) -> list[Route]:
 
 
 def anthropic_error_body(error: HttpError, request_id: str) -> bytes:
-    """Return the body of an error answer."""
+    """Return the body of an error response."""
     default = "invalid_request_error" if error.status < 500 else "api_error"
     kind = _ERROR_TYPES.get(error.status, default)
     return codec.dumps(
@@ -107,7 +107,7 @@ async def count_message_tokens(exchange: Exchange) -> None:
 
 
 def _messages(fields: RequestFields) -> list[dict[str, Any]]:
-    """Return the messages as chat templates expect them, the system's first."""
+    """Return the messages in the form of chat templates, the system message first."""
     messages: list[dict[str, Any]] = []
     if fields.has("system"):
         text = read_content(fields.value("system"), "system")
@@ -118,14 +118,13 @@ def _messages(fields: RequestFields) -> list[dict[str, Any]]:
     if not items or messages[-1]["role"] == "assistant":
         raise FieldError(
             "messages",
-            "messages expects a message of the user at the end: "
-            "the models of this server begin their answers themselves",
+            "messages must end with a user message: prefilled answers are not supported",
         )
     return messages
 
 
 def _message(fields: RequestFields) -> list[dict[str, Any]]:
-    """Return one message as those of a chat template: each tool's result is a message."""
+    """Return one message in the form of chat templates, with a message per tool result."""
     role = fields.one_of("role", ("user", "assistant"), "")
     content = fields.value("content")
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content

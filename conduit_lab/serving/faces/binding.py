@@ -1,4 +1,4 @@
-"""Binding: the body of a request, decoded by its content type, becomes the call of an endpoint."""
+"""Binding: decode a request body by its content type and bind it to an endpoint call."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _FORM = FORM_TYPE.encode()
 async def read_call(
     endpoint: Endpoint[..., Any], scope: Scope, receive: Receive, limit: int
 ) -> tuple[Call, int]:
-    """Read a body of at most `limit` bytes; return the call of `endpoint` and its size.
+    """Read a body of at most `limit` bytes; return the call of `endpoint` and the body size.
 
-    JSON is parsed, any other content type is that of one of the `DECODERS`: else 415. So is an
-    empty body without a content type, unless the endpoint reads none and no browser sends it.
+    The content type is JSON or one of the `DECODERS`; any other is a 415. So is an empty body
+    without a content type, unless the endpoint takes no body and no browser sent it.
     """
     signature = endpoint.signature
     content_type = content_type_of(scope)
@@ -70,15 +70,15 @@ async def read_call(
 def call_of_whole(
     endpoint: Endpoint[..., Any], scope: Scope, context: RequestContext, body: bytes
 ) -> Call | None:
-    """Return the call for a whole body that is JSON or an array; None for one that waits for more.
+    """Bind a complete body that can be decoded at once: small JSON or an array; else return None.
 
-    `read_call` makes the call of those: of a large or empty body, a compressed one, or a form.
+    `read_call` handles the rest: large, empty and compressed bodies, and forms.
     """
     headers, limits, signature = context.headers, context.app.limits, endpoint.signature
     if (
         not 0 < len(body) <= limits.body_bytes
         or b"content-encoding" in headers
-        or len(headers) < len(scope["headers"])  # a name that is repeated
+        or len(headers) < len(scope["headers"])  # repeated names
     ):
         return None
     content_type = headers.get(b"content-type", b"")
@@ -96,9 +96,9 @@ def call_of_whole(
 
 
 def _check_empty(endpoint: Endpoint[..., Any], scope: Scope, is_declared: bool) -> None:
-    """Refuse an empty body that is missing, or that a page of another site may have sent.
+    """Reject an empty body if one is required, or if another site's page may have sent it.
 
-    A browser sends one without a content type anywhere, without asking first.
+    Browsers send an empty body without a content type cross-site, without a preflight.
     """
     signature = endpoint.signature
     if is_declared:
@@ -130,7 +130,7 @@ async def _decoded(
             415, "unsupported_media_type", "this endpoint takes the request itself: send JSON"
         )
     if content_type.startswith(_FORM) and not endpoint.signature.takes_files:
-        raise HttpError(  # a page of another site may send a form without a preflight
+        raise HttpError(  # pages of other sites can send a form without a preflight
             415, "unsupported_media_type", "this endpoint takes no files: send JSON"
         )
     body = await read_json_body(scope, receive, limit, required=False, any_type=True)
@@ -161,7 +161,7 @@ def _bind_decoded(
 
 
 def _encoding(scope: Scope) -> str:
-    """Return the content encoding of a body, "" for none."""
+    """Return the content encoding of a body, or ""."""
     encoding = context_of(scope).headers.get(b"content-encoding", b"")
     text = encoding.decode("latin-1").strip().lower()
     return "" if text == "identity" else text
@@ -170,7 +170,7 @@ def _encoding(scope: Scope) -> str:
 async def bind_on_thread(
     signature: Signature, scope: Scope, body: bytes, depth: int = MAX_JSON_DEPTH
 ) -> Call:
-    """Return the call for a request with a large JSON body, nested at most this deep."""
+    """Bind a large JSON body, nested at most `depth` levels, on a worker thread."""
     return await anyio.to_thread.run_sync(_bind, signature, scope, body, depth)
 
 
@@ -185,10 +185,10 @@ def _bound(signature: Signature, scope: Scope, body: bytes, depth: int) -> Call:
 
 
 def _bind(signature: Signature, scope: Scope, body: bytes, depth: int = MAX_JSON_DEPTH) -> Call:
-    """Bind while the garbage collector pauses.
+    """Bind with the garbage collector paused.
 
-    Each of its passes over the new values, which have no cycles, would hold the GIL for seconds.
-    Where they do not fit, they are freed before it resumes; else its next passes leave them out.
+    Each pass over the new values, which have no cycles, would hold the GIL for seconds. Invalid
+    values are freed before the collector resumes; valid ones are moved out of its way.
     """
     collecting = gc.isenabled()
     gc.disable()

@@ -1,4 +1,4 @@
-"""Decoding: a body that is not JSON becomes a value, by its content type."""
+"""Decoding: convert a non-JSON body to a value, by its content type."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from conduit_lab.serving.file import FORM_TYPE
 RAW_TYPE = "application/octet-stream"
 INLINE_ARRAY_BYTES = 2**18  # copied on the event loop, within some 50 µs
 ARROW_TYPE = "application/vnd.apache.arrow.stream"
-MAX_ARROW_FACTOR = 16  # times the limit of a body: compressed columns grow when they are read
+MAX_ARROW_FACTOR = 16  # times the body limit: compressed columns expand when read
 
 
 class BodyDecoder(NamedTuple):
-    """Makes a value of a body, its content type with parameters, its endpoint, and the limit.
+    """Decodes a body, given its content type with parameters, its endpoint and the size limit.
 
     A body of more than `inline_bytes` is decoded on a thread.
     """
@@ -35,7 +35,7 @@ class BodyDecoder(NamedTuple):
 
 
 def decoder_of(content_type: bytes) -> BodyDecoder | None:
-    """Return the decoder of a content type, None for JSON and for unknown ones."""
+    """Return the decoder of a content type; None for JSON and unknown types."""
     return DECODERS.get(content_type.partition(b";")[0].strip().lower().decode("latin-1"))
 
 
@@ -44,13 +44,13 @@ def _npy(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Arr
 
 
 def _raw(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Array:
-    """Return rows of little-endian float32, in the shape of the parameter or of the model."""
+    """Return little-endian float32 numbers in the shape of the parameter or the model."""
     axes = _axes(endpoint)
     if axes is None or sum(isinstance(axis, str) for axis in axes) > 1:
         raise HttpError(
             415,
             "unsupported_media_type",
-            f"raw numbers need one known shape, and this endpoint states none: send {NPY_TYPE}",
+            f"raw numbers need a known shape, and this endpoint declares none: send {NPY_TYPE}",
         )
     fixed = math.prod(axis for axis in axes if isinstance(axis, int))
     count, rest = divmod(len(body), 4 * fixed) if fixed else (0, 1)
@@ -64,7 +64,7 @@ def _raw(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Arr
 
 
 def _axes(endpoint: Endpoint[..., Any]) -> tuple[int | str, ...] | None:
-    """Return the axes of the one array that the endpoint or its model takes, or None."""
+    """Return the axes of the endpoint's or its model's only array input, or None."""
     arrays = [array_type(hint) for hint in endpoint.signature.types.values()]
     declared = [each.axes for each in arrays if each is not None]
     if declared:
@@ -74,18 +74,18 @@ def _axes(endpoint: Endpoint[..., Any]) -> tuple[int | str, ...] | None:
 
 
 def _arrow(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Any:
-    """Return the table of an Arrow IPC stream: a DataFrame, without pandas a dict of lists."""
+    """Return the table of an Arrow IPC stream: a DataFrame, or a dict of lists without pandas."""
     try:
         import pyarrow as pa
     except ImportError:
         raise HttpError(
-            415, "unsupported_media_type", f"this server reads no Arrow: send {NPY_TYPE} or JSON"
+            415, "unsupported_media_type", f"Arrow is not supported here: send {NPY_TYPE} or JSON"
         ) from None
     batches, size = [], 0
     try:
         with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
             for batch in reader:
-                batch.validate(full=True)  # offsets of the client's that point outside
+                batch.validate(full=True)  # checks the client's offsets
                 batches.append(batch)
                 size += batch.nbytes
                 if size > MAX_ARROW_FACTOR * limit:
@@ -94,7 +94,7 @@ def _arrow(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> A
             return table.to_pandas() if find_spec("pandas") else table.to_pydict()
     except HttpError:
         raise
-    except Exception as error:  # pandas' metadata is the client's too, read without checks
+    except Exception as error:  # the client's pandas metadata is read unchecked
         raise InputError("the body is not a valid Arrow IPC stream") from error
 
 
@@ -102,8 +102,8 @@ def _form(body: bytes, content_type: bytes, endpoint: Endpoint[..., Any], limit:
     return form_fields(body, content_type)
 
 
-# Beside JSON. Of these browsers send forms alone across sites without a preflight: the gate checks
-# the origin of every request.
+# All types but JSON. Of these, browsers send only forms cross-site without a preflight; the gate
+# checks the origin of every request.
 DECODERS: dict[str, BodyDecoder] = {
     NPY_TYPE: BodyDecoder(_npy, INLINE_ARRAY_BYTES),
     RAW_TYPE: BodyDecoder(_raw, INLINE_ARRAY_BYTES),

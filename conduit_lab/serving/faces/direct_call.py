@@ -1,4 +1,4 @@
-"""DirectCall: a call of a value endpoint that needs no task."""
+"""DirectCall: a call of a value endpoint without a task."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from conduit_lab.serving.plan import Plan
 
 
 class DirectCall:
-    """One call that is not traced: its handler runs on the event loop, and a model's batch ends it.
+    """One untraced call: its handler runs on the event loop, and a model's batch completes it.
 
-    It answers as `Plan.run` does. What takes longer, such as a large answer, goes on in a task.
+    Equivalent to `Plan.run`. Anything slower, such as a large answer, continues in a task.
     """
 
     __slots__ = ("_begun", "_call", "_is_answered", "_plan", "_request", "_tally")
@@ -43,18 +43,18 @@ class DirectCall:
         self._request = request
         self._tally = Tally(plan.endpoint.name, plan.app.statistics)
         self._begun = perf_counter()
-        self._is_answered = False  # by the model
+        self._is_answered = False  # the model has called back
 
     def begin(self, size: int) -> None:
-        """Call the handler, then the model if there is one; `size` is the bytes of the request."""
+        """Call the handler, then the model, if any; `size` is the request size in bytes."""
         plan = self._plan
         try:
-            # a context of its own, as a task has: the handler may set variables
+            # its own context, as in a task: the handler may set variables
             value = copy_context().run(self._handle, size)
             if plan.model is not None:
                 self._predict(plan.model, value)
                 return
-        except BaseException as error:  # no task above takes it
+        except BaseException as error:  # no task would catch it
             self._fail(error)
             return
         self._end(value)
@@ -65,7 +65,7 @@ class DirectCall:
         return self._plan.call_here(self._call, size)
 
     def _enter(self) -> None:
-        """Make this context that of the call; it is not used for anything else."""
+        """Set the call's context variables; the context must be the call's own."""
         enter_root(self._plan.app.root)
         begin_patience(SEND_SECONDS)
         begin_tally(self._tally)
@@ -140,7 +140,7 @@ class DirectCall:
     async def _go_on(
         self, value: Any, is_predicted: bool, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Answer from within a task: the rest of the call, as an ASGI app."""
+        """Complete the call in a task, as an ASGI app."""
         plan, tally = self._plan, self._tally
         self._enter()
         try:

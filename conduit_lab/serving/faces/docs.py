@@ -1,4 +1,4 @@
-"""Docs: the page of an app at /docs, and at / for a browser; one file that asks no other host."""
+"""Docs: an app's page at /docs, and at / for browsers; one file without external resources."""
 
 from __future__ import annotations
 
@@ -34,35 +34,35 @@ def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[R
 
 @cache
 def form_script() -> str:
-    """Return the script of the form of an endpoint: it defines `EndpointForm` and `endpointsOf`."""
+    """Return the script of an endpoint form, which defines `EndpointForm` and `endpointsOf`."""
     return joined_modules(*(_FOLDER / name for name in _FORM))
 
 
 def joined_modules(*modules: Path) -> str:
-    """Return the code of modules as one, without their imports and exports."""
+    """Return modules joined to one script, without their imports and exports."""
     texts = (module.read_text("utf-8") for module in modules)
     return "\n".join(_IMPORT.sub("", text).replace("\nexport ", "\n") for text in texts)
 
 
 @cache
 def form_style() -> str:
-    """Return the style of the form of an endpoint."""
+    """Return the style of an endpoint form."""
     return _read("form.css")
 
 
 def page_script() -> str:
-    """Return the script of a page of endpoints: it defines `Page`, and all of `form_script`."""
+    """Return the script of an endpoints page, which defines `Page` and includes `form_script`."""
     return f"{form_script()}\n{joined_modules(_FOLDER / 'page.js')}"
 
 
 def page_style() -> str:
-    """Return the style of a page of endpoints."""
+    """Return the style of an endpoints page."""
     return f"{_read('page.css')}\n{form_style()}"
 
 
 @cache
 def docs_page() -> tuple[bytes, bytes]:
-    """Return the page, which is the same for every app, and its content security policy."""
+    """Return the page, the same for every app, and its content security policy."""
     script = f"{page_script()}\n{joined_modules(_FOLDER / 'served.js')}"
     style = page_style()
     page = (
@@ -97,7 +97,7 @@ class _DocsFace:
 
 
 class _FrontFace(_DocsFace):
-    """The page for a browser; a program that asks for JSON gets a 404."""
+    """Serves the page to browsers; clients that do not accept HTML get a 404."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         accepts = b",".join(value for name, value in scope["headers"] if name == b"accept")

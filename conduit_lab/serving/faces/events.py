@@ -1,4 +1,4 @@
-"""Events: endpoints that answer with a stream of server-sent events, and its resume."""
+"""Events: endpoints that answer with resumable streams of server-sent events."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[R
 
 
 class _EventFace:
-    """An ASGI app that answers one endpoint: a POST with a JSON body, or a GET with a query."""
+    """An ASGI app that serves one endpoint: POST with a JSON body, or GET with a query."""
 
     def __init__(self, app: EndpointHost, endpoint: Endpoint[..., Any]) -> None:
         self._app = app
         self._endpoint = endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] == "HEAD":  # the headers of a GET, without its generation
+        if scope["method"] == "HEAD":  # the headers of a GET, without running it
             await send_empty(send, 200, SseFormat.headers)
             return
         endpoint = self._endpoint
         admit_stream(context_of(scope))
         if last_event_id := _last_event_id(scope):
             found = endpoint.resumes.find(last_event_id)
-            if found is None:  # the client has it all; 204 ends a browser's reconnects
+            if found is None:  # the client has everything; 204 stops a browser from reconnecting
                 await send_empty(send, 204)
                 return
             stream_id, stream, start = found
@@ -57,7 +57,7 @@ class _EventFace:
         call, size = await self._bind(scope, receive)
         stream, record = await begin_stream(self._app, endpoint, call, size, receive)
         headers = record_headers(record) if record.fallbacks or record.on_cpu else []
-        stream_id = token_hex(16)  # not the logged request ID: it gives access to the chunks
+        stream_id = token_hex(16)  # secret, unlike the logged request ID
         endpoint.resumes.hold(stream_id, stream)
         if endpoint.resumes.seconds is not None:
             context_of(scope).server.held_streams.add(stream)
@@ -105,12 +105,12 @@ class _EventFace:
             if stream.readers == 0:
                 open_streams.discard(stream)
             context = context_of(scope)
-            if stream.error is not None and context.started:  # else the gate answers with it
+            if stream.error is not None and context.started:  # else the gate answers
                 log_failure(stream.error, http_error(stream.error), context)
                 drop_tracebacks(stream.error)
 
 
 def _last_event_id(scope: Scope) -> str:
-    """Return the ID of the last event that a client which reconnects has; empty for a new one."""
+    """Return the last event ID of a reconnecting client; empty for a new one."""
     values = (value for name, value in scope["headers"] if name == b"last-event-id")
     return next(values, b"").decode("latin-1")

@@ -1,4 +1,4 @@
-"""Exchange: one request of a protocol and its answer, as the protocol's handler sees it."""
+"""Exchange: one protocol request and its response, the interface of a protocol's handler."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ Handler = Callable[["Exchange"], Awaitable[None]]
 
 
 class Exchange:
-    """One request of a protocol and its answer.
+    """One protocol request and its response.
 
-    `path` has the path parameters, and `record` everything that the call has touched so far. The
-    handler calls one of the `send` methods, or raises: an exception becomes an error answer in the
-    protocol's own form. Work that it waits for is cancelled when the client disconnects.
+    `path` has the path parameters, and `record` everything the call has touched so far. The handler
+    calls one of the `send` methods, or raises: an exception becomes an error response in the
+    protocol's format. Awaited work is cancelled when the client disconnects.
     """
 
     __slots__ = ("_paced", "_receive", "_scope", "_size", "app", "context", "record")
@@ -82,12 +82,12 @@ class Exchange:
 
     @property
     def headers(self) -> Headers:
-        """The headers; their names are compared without case."""
+        """The headers, with case-insensitive names."""
         return Headers(scope=self._scope)
 
     @property
     def base_url(self) -> str:
-        """The address of the app, without a slash: its public one, or as the client wrote it."""
+        """The app's address without a trailing slash: its public URL, or the one requested."""
         if self.app.public_url:
             return self.app.public_url
         scope, host = self._scope, self.headers.get("host", "")
@@ -95,7 +95,7 @@ class Exchange:
         return f"{scope['scheme']}://{host}{root}" if _HOST.fullmatch(host) else root
 
     async def body(self) -> bytes:
-        """Read the body, of whatever type it is declared; 413 above its limit."""
+        """Read the body of any content type; 413 if it is too large."""
         limit = self.app.limits.body_bytes
         body = await read_json_body(
             self._scope, self._receive, limit, required=False, any_type=True
@@ -104,7 +104,7 @@ class Exchange:
         return body
 
     async def json(self) -> Any:
-        """Read the body as a JSON value; 400, 413 or 415 where it is none."""
+        """Read the body as a JSON value; 400, 413 or 415 if that fails."""
         limit = self.app.limits.body_bytes
         body = await read_json_body(self._scope, self._receive, limit, required=True)
         self._size = len(body)
@@ -113,24 +113,24 @@ class Exchange:
         return codec.loads(body)
 
     async def run(self, function: Callable[..., _R], *args: Any, of: str) -> _R:
-        """Return `function(*args)`, called as the handler of an endpoint is.
+        """Run `function(*args)` like an endpoint's handler, on the loop or on a thread.
 
-        `of` is the name of the model or store that works.
+        `of` is the name of the model or store in use.
         """
         return await self._paced.run(of, self._size, self._receive, function, *args)
 
     async def hop(self, function: Callable[..., _R], *args: Any) -> _R:
-        """Return `function(*args)`, called on a worker thread: its time grows with the request."""
+        """Run `function(*args)`, whose time grows with the request, on a worker thread."""
         return await self.wait(self.app.handler_threads.run(function, *args))
 
     async def wait(self, work: Coroutine[Any, Any, _R]) -> _R:
-        """Await `work`; it is cancelled when the client disconnects."""
+        """Await `work`; cancel it when the client disconnects."""
         return await while_connected(self._receive, work)
 
     async def start(self, function: Callable[..., _S], *args: Any, of: str, streamed: bool) -> _S:
-        """Start a stream as `run` runs a function; 429 where too many are `streamed` to clients.
+        """Start a stream, paced like `run`; 429 if it is `streamed` and too many streams are open.
 
-        Its producer waits with a full log until the stream is read.
+        Until the stream has a reader, its producer waits once the log is full.
         """
         if streamed:
             admit_stream(self.context)
@@ -138,9 +138,9 @@ class Exchange:
             return await self.run(function, *args, of=of)
 
     async def call(self, endpoint: Endpoint[..., Any], call: Call) -> Any:
-        """Return the answer to a call of an endpoint, as a request to its path gets it.
+        """Return the answer to an endpoint call, as for a request to its path.
 
-        That of a stream endpoint is its running stream; 429 where too many are open.
+        The answer of a stream endpoint is its running stream; 429 if too many are open.
         """
         if endpoint.shape == "stream":
             admit_stream(self.context)
@@ -148,7 +148,7 @@ class Exchange:
         return answer
 
     async def result(self, stream: Stream[Any, Any]) -> Any:
-        """Wait for the result of a stream; it is cancelled when the client disconnects."""
+        """Wait for the result of a stream; cancel it when the client disconnects."""
         open_streams = self.context.server.open_streams
         open_streams.add(stream)
         try:
@@ -162,7 +162,7 @@ class Exchange:
             open_streams.discard(stream)
 
     async def send(self, value: Any, status: int = 200, headers: RawHeaders | None = None) -> None:
-        """Answer with a JSON value."""
+        """Send a JSON value."""
         body = codec.dumps(value) if is_small(value) else await self.hop(codec.dumps, value)
         await send_json(
             self.context.send, status, body, [*(headers or ()), *self.fallback_headers()]
@@ -171,7 +171,7 @@ class Exchange:
     async def send_stream(
         self, stream: Stream[Any], format: EventFormat, headers: RawHeaders | None = None
     ) -> None:
-        """Answer with the chunks of a stream; it is cancelled when the client disconnects."""
+        """Send the chunks of a stream; cancel it when the client disconnects."""
         open_streams = self.context.server.open_streams
         reader = stream.hold(0)
         open_streams.add(stream)
@@ -191,7 +191,7 @@ class Exchange:
                 drop_tracebacks(stream.error)
 
     def fallback_headers(self) -> RawHeaders:
-        """Return the headers that name the fallbacks and devices of the call; count them."""
+        """Return the fallback and device headers of the call, and count its fallbacks."""
         record = self.record
         self.context.server.fallbacks += bool(record.fallbacks)
         return record_headers(record) if record.fallbacks or record.on_cpu else []
@@ -206,17 +206,17 @@ def protocol_route(
     methods: Sequence[str] = ("POST",),
     error_body: ErrorBody,
 ) -> Route:
-    """Return the route of one handler of a protocol, whose errors have the form of `error_body`.
+    """Return the route of a protocol handler, with errors formatted by `error_body`.
 
-    A POST is a call: a span named after the protocol and the path, and a row of the app's
-    statistics. Other methods only read.
+    A POST is a call, with a span named after protocol and path, and a row in the app's statistics.
+    Other methods only read.
     """
     calls = ServedCalls(app, f"{protocol} {path}") if tuple(methods) == ("POST",) else None
     return Route(path, _ProtocolFace(app, handler, error_body, calls), methods=list(methods))
 
 
 class _ProtocolFace:
-    """An ASGI app that gives each request to a handler as an `Exchange`."""
+    """An ASGI app that calls a handler with an `Exchange` per request."""
 
     def __init__(
         self,

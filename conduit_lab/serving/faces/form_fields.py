@@ -1,4 +1,4 @@
-"""form_fields: the parts of a multipart form (RFC 7578): texts, and files with their names."""
+"""form_fields: the strings and files of a multipart form (RFC 7578)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _MAX_NAME_CHARACTERS = 255
 
 
 class FormFields(dict[str, Any]):
-    """The fields of a form: a text or a `File` each, or a list where a name is repeated."""
+    """The fields of a form: a string or `File` each, or a list for a repeated name."""
 
 
 def form_fields(body: bytes, content_type: bytes) -> FormFields:
-    """Return the fields of a multipart body; `InputError` where it is none."""
+    """Parse a multipart body; raise `InputError` if it is invalid."""
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"")
     if not 0 < len(boundary) <= 70:  # RFC 2046
@@ -33,12 +33,12 @@ def form_fields(body: bytes, content_type: bytes) -> FormFields:
     except FormParserError as error:
         raise InputError("the body is not a valid multipart form") from error
     if not parts.is_whole:
-        raise InputError("the multipart form is cut off before its last boundary")
+        raise InputError("the multipart form is truncated before its last boundary")
     return parts.form
 
 
 class _Parts:
-    """Collects the parts of a form as the parser finds them."""
+    """Collects the parts of a form from parser callbacks."""
 
     def __init__(self, body: bytes) -> None:
         self.form = FormFields()
@@ -104,4 +104,4 @@ def _text(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise InputError("the texts of a form expect UTF-8") from None
+        raise InputError("form fields must be UTF-8") from None

@@ -1,4 +1,4 @@
-"""Health: `/healthz` says that the process answers, `/readyz` whether it takes new requests."""
+"""Health: `/healthz` reports that the process is alive, `/readyz` that it accepts requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conduit_lab.serving.gate.context import context_of
 
 
 def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[Route]:
-    """Return the routes of the health checks; `endpoints` are not asked."""
+    """Return the routes of the health checks; `endpoints` is unused."""
     return [
         Route("/healthz", _Healthz(), methods=["GET"]),
         Route("/readyz", _Readyz(), methods=["GET"]),

@@ -1,8 +1,8 @@
 """The Open Inference Protocol, version 2: the app's models for clients such as tritonclient.
 
-https://github.com/kserve/open-inference-protocol, with the extensions for binary tensors and
-classification of Triton's. A model's inputs and outputs are those of its graph; see
-`inference_model.py` for labels. Nothing loads, unloads or uploads a model over HTTP.
+https://github.com/kserve/open-inference-protocol, with Triton's extensions for binary tensors and
+classification. A model's inputs and outputs are those of its graph; see `inference_model.py` for
+labels. Models cannot be loaded, unloaded or uploaded over HTTP.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _ANY_METHOD = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
 def routes(app: EndpointHost) -> list[BaseRoute]:
-    """Return the routes of the protocol; `/v2/models/…` names a model of `app.models`."""
+    """Return the protocol's routes; `/v2/models/…` names a model of `app.models`."""
     found: list[Route] = []
 
     def add(path: str, handler: Handler, *methods: str) -> None:
@@ -68,19 +68,19 @@ def routes(app: EndpointHost) -> list[BaseRoute]:
 
 
 def inference_error(error: HttpError, request_id: str) -> bytes:
-    """Return the protocol's error: its text."""
+    """Return the body of an error response."""
     return json.dumps({"error": error.message}).encode()
 
 
 async def _unknown(known: Sequence[Route], room: str, exchange: Exchange) -> None:
-    """Answer unknown routes with the error form of this protocol: 404 or 405."""
+    """Answer unknown routes with 404 or 405 in the protocol's error format."""
     path = f"{room}/{exchange.path['rest']}"
     methods = {
         method for route in known if route.path_regex.match(path) for method in route.methods or ()
     }
     if methods:
         allowed = ", ".join(sorted(methods))
-        message = f"this path does not answer {exchange.method}: use {allowed}"
+        message = f"this path does not support {exchange.method}: use {allowed}"
         raise HttpError(405, "method_not_allowed", message, {"allow": allowed})
     raise HttpError(404, "not_found", f"nothing is served at this path below {room}")
 
@@ -150,7 +150,7 @@ async def _infer(exchange: Exchange) -> None:
 
 
 async def _model(exchange: Exchange) -> InferenceModel:
-    """Return the model that the path names; 404 for an unknown one or another version."""
+    """Return the model named in the path; 404 for an unknown model or version."""
     name, version = exchange.path["model"], exchange.path.get("version", VERSION)
     try:
         model = exchange.app.models[str(name)]
@@ -166,14 +166,14 @@ async def _model(exchange: Exchange) -> InferenceModel:
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
-    """The outputs for one request, to be written as its answer."""
+    """The outputs of one request, serialized by `parts`."""
 
     model: InferenceModel
     request: InferenceRequest
     outputs: Outputs
 
     def parts(self) -> list[bytes | memoryview]:
-        """Return the JSON of the answer and the binary data of each binary output after it."""
+        """Return the response JSON, followed by the data of each binary output."""
         requested = self.request.outputs or [
             Requested(spec.name, self.request.binary)
             for spec in self.model.outputs
@@ -188,7 +188,7 @@ class _Answered:
 
     def _output(self, requested: Requested, data: list[bytes | memoryview]) -> dict[str, Any]:
         if requested.name not in self.outputs.arrays:
-            raise InputError(f"the model gave no output {requested.name!r} for this input")
+            raise InputError(f"the model returned no output {requested.name!r} for this input")
         array = self.outputs.arrays[requested.name]
         if requested.classes:
             array = classified(array, requested.classes, self.outputs.labels)
@@ -206,7 +206,7 @@ class _Answered:
 
 
 async def _send(exchange: Exchange, parts: Sequence[bytes | memoryview]) -> None:
-    """Send the JSON and then each output from its own memory."""
+    """Send the JSON, then each output without copying it."""
     is_binary = len(parts) > 1
     kind = b"application/octet-stream" if is_binary else b"application/json"
     length = b"%d" % sum(map(len, parts))

@@ -1,4 +1,4 @@
-"""InferenceModel: a model as named tensors in and out, which is how the protocol sees it."""
+"""InferenceModel: a model with named input and output tensors, as the protocol requires."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ LABEL, PROBABILITIES = "label", "probabilities"
 
 
 class Outputs(NamedTuple):
-    """The array of each output by name, and the names of the classes of a classifier."""
+    """The output arrays by name, and the class names of a classifier."""
 
     arrays: dict[str, Array]
     labels: Sequence[str] = ()
 
 
 class InferenceModel:
-    """The tensors of one open model: its `inputs`, its `outputs`, and the `labels` of its classes.
+    """The tensors of one open model: its `inputs`, its `outputs`, and its class `labels`.
 
-    A classifier gives the probabilities, under their name in the graph, and the chosen label of
-    each row as BYTES: under the name of the graph's own label, else `label`.
+    A classifier outputs the probabilities under their name in the graph, and the chosen label of
+    each row as BYTES, under the name of the graph's label output, else `label`.
     """
 
     def __init__(self, model: Model | Embedder | TextClassifier) -> None:
@@ -71,7 +71,7 @@ class InferenceModel:
         return TensorSpec(label, "str", ("batch",)), scores
 
     async def infer(self, arrays: Mapping[str, Array]) -> Outputs:
-        """Return every output for one request; requests at the same time are batched together."""
+        """Return every output for one request; concurrent requests are batched together."""
         value: Any = arrays
         if len(self.inputs) == 1:
             value = arrays[self.inputs[0].name]
@@ -96,12 +96,12 @@ class InferenceModel:
 
 
 def inference_model(model: Any) -> InferenceModel:
-    """Return a model's tensors; `HttpError` 404 for a kind of model that has none."""
+    """Return a model's tensors; raise `HttpError` 404 for a kind of model without tensors."""
     if isinstance(model, Model | Embedder | TextClassifier):
         return InferenceModel(model)
     raise HttpError(
         404,
         "no_tensors",
-        f"model {model.name!r} is a {type(model).__name__}, whose inputs are no tensors: ask "
-        "another protocol of this server for it",
+        f"model {model.name!r} is a {type(model).__name__}, whose inputs are not tensors: "
+        "use another protocol of this server",
     )

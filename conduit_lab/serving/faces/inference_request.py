@@ -1,4 +1,4 @@
-"""The body of an inference request: JSON, and the binary data of tensors after it."""
+"""The body of an inference request: JSON, followed by binary tensor data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BODY_TYPES = ("application/json", "application/octet-stream")
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """One output that a request asks for; the best `classes` of each row where above 0."""
+    """One requested output; if `classes` is above 0, the best classes of each row."""
 
     name: str
     binary: bool = False
@@ -34,7 +34,7 @@ class Requested:
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """One request: an array by input name, and its outputs; empty for all, `binary` or not."""
+    """One request: arrays by input name, and requested `outputs`; empty for all of them."""
 
     id: str
     arrays: dict[str, Array]
@@ -45,7 +45,7 @@ class InferenceRequest:
 def read_request(
     body: bytes, headers: Headers, model: InferenceModel, limit: int
 ) -> InferenceRequest:
-    """Return the request in a body, whose inflated size is at most `limit` bytes.
+    """Parse a request body of at most `limit` bytes after decompression.
 
     Raises `InputError` for a tensor that does not fit the model, and `HttpError` 413 or 415.
     """
@@ -60,7 +60,7 @@ def read_request(
         raise InputError("the body expects a JSON object with inputs")
     identity = request.get("id", "")
     if not isinstance(identity, str) or len(identity) > MAX_ID_CHARACTERS:
-        raise InputError(f"id expects a text of at most {MAX_ID_CHARACTERS} characters")
+        raise InputError(f"id expects a string of at most {MAX_ID_CHARACTERS} characters")
     parameters = _parameters(request, "the request")
     return InferenceRequest(
         identity,
@@ -71,9 +71,9 @@ def read_request(
 
 
 def _check_type(headers: Headers) -> None:
-    """Refuse a body that a page of another site could send without a preflight.
+    """Reject a body that pages of other sites could send without a preflight.
 
-    tritonclient declares no type; a browser that declares none still names its origin.
+    tritonclient sends no content type; a browser without one still sends its origin.
     """
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in _BODY_TYPES or (not kind and "origin" not in headers):
@@ -99,7 +99,7 @@ def _json_length(headers: Headers, size: int) -> int:
 
 
 def _arrays(given: Any, data: memoryview, model: InferenceModel) -> dict[str, Array]:
-    """Return the array of every input; `data` is the binary data of all, in their order."""
+    """Return the array of every input; `data` is the binary data of all, in order."""
     specs = {spec.name: spec for spec in model.inputs}
     expected = f"model {model.model.name!r} expects the inputs {', '.join(specs)}"
     if not isinstance(given, list) or len(given) != len(specs):
@@ -130,7 +130,7 @@ def _arrays(given: Any, data: memoryview, model: InferenceModel) -> dict[str, Ar
 
 
 def _outputs(given: Any, model: InferenceModel) -> list[Requested]:
-    """Return the requested outputs; at most those that the model has, each once."""
+    """Return the requested outputs, each of them a model output, without duplicates."""
     if given is None:
         return []
     names = [spec.name for spec in model.outputs]
@@ -138,7 +138,7 @@ def _outputs(given: Any, model: InferenceModel) -> list[Requested]:
     if not isinstance(given, list):
         raise InputError(f"{expected}; requested no list of outputs")
     requested: dict[str, Requested] = {}
-    for output in given:  # ends at the first that is unknown or there twice
+    for output in given:  # stops at the first unknown or repeated one
         name = output.get("name") if isinstance(output, dict) else None
         if not isinstance(name, str) or name not in names or name in requested:
             again = " twice" if isinstance(name, str) and name in requested else ""

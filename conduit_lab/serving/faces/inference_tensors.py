@@ -1,7 +1,7 @@
-"""Tensors of the Open Inference Protocol: JSON or binary data to arrays, and arrays back.
+"""Tensors of the Open Inference Protocol: conversion between arrays and JSON or binary data.
 
-Binary data is little-endian and row-major; an element of BYTES is its length as a uint32 and then
-its bytes (the protocol's binary tensor data extension).
+Binary data is little-endian and row-major; an element of BYTES is its length as uint32, followed by
+its bytes (the binary tensor data extension).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from conduit_lab.core.errors import InputError
 from conduit_lab.core.spec import Array, TensorSpec
 from conduit_lab.core.text import clip
 
-# the protocol's names of the dtypes of specs; BF16 is missing, since NumPy has no such dtype
+# the protocol's datatype names; no BF16, since NumPy lacks that dtype
 DATATYPES = {
     "bool": "BOOL",
     "uint8": "UINT8",
@@ -33,17 +33,17 @@ DATATYPES = {
     "float64": "FP64",
     "str": "BYTES",
 }
-_MAX_SHOWN_CHARACTERS = 80  # of a client's own words in an error
+_MAX_SHOWN_CHARACTERS = 80  # of client values in errors
 _LENGTH = struct.Struct("<I")
 
 
 def tensor_shape(spec: TensorSpec) -> list[int]:
-    """Return the shape of a spec as the protocol writes it: -1 for a free axis."""
+    """Return a spec's shape in the protocol's form, with -1 for a free axis."""
     return [axis if isinstance(axis, int) else -1 for axis in spec.shape]
 
 
 def check_tensor(spec: TensorSpec, tensor: dict[str, Any]) -> tuple[int, ...]:
-    """Return the shape that a request gives for an input; `InputError` unless it fits `spec`."""
+    """Return the shape of a request's input tensor; raise `InputError` unless it fits `spec`."""
     shape, datatype = tensor.get("shape"), tensor.get("datatype")
     expected = f"input {spec.name!r} expects {DATATYPES[spec.dtype]} {tensor_shape(spec)}"
     if datatype != DATATYPES[spec.dtype]:
@@ -56,13 +56,13 @@ def check_tensor(spec: TensorSpec, tensor: dict[str, Any]) -> tuple[int, ...]:
 
 
 def from_json(spec: TensorSpec, shape: tuple[int, ...], data: Any) -> Array:
-    """Return the array of nested or flat JSON values; `InputError` unless each fits the dtype.
+    """Convert nested or flat JSON values to an array; raise `InputError` unless all fit the dtype.
 
-    Numbers are rounded to the float type of `spec`; one that it cannot hold is refused.
+    Floats are rounded to the dtype of `spec`; a number that overflows it is rejected.
     """
     if not isinstance(data, list):
         raise InputError(f"input {spec.name!r} expects its data as a list, got {_shown(data)}")
-    values = np.array(data, object)  # of dtype object: one long text would widen all elements
+    values = np.array(data, object)  # a string dtype would pad every element
     if values.shape != shape and not (values.ndim == 1 and values.size == math.prod(shape)):
         raise InputError(
             f"input {spec.name!r} has the shape {list(shape)}, which is "
@@ -83,7 +83,7 @@ def from_json(spec: TensorSpec, shape: tuple[int, ...], data: Any) -> Array:
 
 
 def _numbers(spec: TensorSpec, values: Array) -> Array:
-    """Return Python numbers as an array of the dtype of `spec`."""
+    """Convert Python numbers to an array with the dtype of `spec`."""
     dtype = np.dtype(spec.dtype)
     try:
         with np.errstate(over="ignore"):
@@ -102,7 +102,7 @@ def _numbers(spec: TensorSpec, values: Array) -> Array:
 
 
 def from_binary(spec: TensorSpec, shape: tuple[int, ...], data: memoryview) -> Array:
-    """Return the array of binary data, a view of it where that is aligned."""
+    """Return binary data as an array, without a copy if it is aligned."""
     count = math.prod(shape)
     if spec.dtype == "str":
         return _texts(spec, count, data).reshape(shape)
@@ -117,12 +117,12 @@ def from_binary(spec: TensorSpec, shape: tuple[int, ...], data: memoryview) -> A
     array = np.frombuffer(data, dtype)
     if spec.dtype == "bool" and array.view(np.uint8).max() > 1:
         raise InputError(f"input {spec.name!r} expects BOOL elements, which are the bytes 0 and 1")
-    # onnxruntime's kernels load aligned; the JSON before the data may have any length
+    # onnxruntime's kernels need aligned data, and the JSON before it may have any length
     return np.require(array.reshape(shape), requirements="A")
 
 
 def _texts(spec: TensorSpec, count: int, data: memoryview) -> Array:
-    """Return UTF-8 texts, each after its length."""
+    """Parse length-prefixed UTF-8 strings."""
     if count > len(data) // _LENGTH.size:  # before anything is allocated
         raise _wrong_texts(spec, count)
     texts = np.empty(count, object)
@@ -148,18 +148,18 @@ def _texts(spec: TensorSpec, count: int, data: memoryview) -> Array:
 
 def _wrong_texts(spec: TensorSpec, count: int) -> InputError:
     return InputError(
-        f"the binary data of input {spec.name!r} is not that of {count} BYTES elements, each "
-        "after its length in four bytes"
+        f"the binary data of input {spec.name!r} is not that of {count} BYTES elements, "
+        "each prefixed by its length in four bytes"
     )
 
 
 def datatype_of(array: Array) -> str:
-    """Return the protocol's name of an array's dtype."""
+    """Return the protocol's name for an array's dtype."""
     return "BYTES" if array.dtype.kind in "OUT" else DATATYPES[array.dtype.name]
 
 
 def to_binary(array: Array) -> bytes | memoryview:
-    """Return the binary data of an output, the array's own memory where that has the order."""
+    """Return the binary data of an output, without a copy if the memory layout matches."""
     if array.dtype.kind in "OUT":
         texts = [text.encode(errors="replace") for text in array.ravel().tolist()]
         return b"".join(part for text in texts for part in (_LENGTH.pack(len(text)), text))
@@ -168,13 +168,13 @@ def to_binary(array: Array) -> bytes | memoryview:
 
 
 def _little(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the little-endian form of a dtype: itself on most machines."""
+    """Return the little-endian form of a dtype, which is the dtype itself on most machines."""
     little = dtype.newbyteorder("<")
-    return dtype if dtype == little else little  # identity lets a model skip its checks
+    return dtype if dtype == little else little  # models skip checks for the identical dtype object
 
 
 def classified(array: Array, count: int, labels: Sequence[str]) -> Array:
-    """Return the `count` largest scores of each row as texts `score:class:label`, best first."""
+    """Return the `count` largest scores of each row as "score:class:label" strings, best first."""
     if array.ndim < 1 or array.dtype.kind not in "iuf":
         raise InputError("the classification parameter expects an output of numbers")
     best = np.argsort(-array.astype(np.float64), axis=-1, kind="stable")[..., :count]
@@ -189,7 +189,7 @@ def classified(array: Array, count: int, labels: Sequence[str]) -> Array:
 
 
 def _shown(value: Any) -> str:
-    """Return a client's own value for an error, of bounded length."""
+    """Return a client's value for an error message, clipped."""
     if isinstance(value, list) and len(value) > _MAX_SHOWN_CHARACTERS:
         return f"a list of {len(value)}"
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
 """The Model Context Protocol: an app's endpoints, tools and stores for agents, at `/mcp`.
 
-Streamable HTTP of the revision 2026-07-28, whose requests need no session, and of the older ones
-with the `initialize` handshake. The package `mcp` is imported when the first request needs it.
+Streamable HTTP in the stateless revision 2026-07-28, and in older ones with the `initialize`
+handshake. The package `mcp` is imported on demand.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
     from conduit_lab.serving.faces.mcp_journal import SessionManager
     from conduit_lab.serving.faces.mcp_server import AppServer
 
-MAX_SESSIONS = 1000  # of clients of the older revisions
+MAX_SESSIONS = 1000  # of clients with older revisions
 SESSION_IDLE_SECONDS = 15 * 60.0
-_CHANGE_SECONDS = 1.0  # between two looks at the endpoints
-_READY_SECONDS = 0.5  # between two looks at a server that may be stopping
+_CHANGE_SECONDS = 1.0  # polling interval for changed endpoints
+_READY_SECONDS = 0.5  # polling interval for a stopping server
 _COMMENT: Message = {"type": "http.response.body", "body": b":\n\n", "more_body": True}
 
 _sessions: WeakKeyDictionary[ServerState, _Sessions] = WeakKeyDictionary()
 
 
 def routes(app: EndpointHost) -> list[BaseRoute]:
-    """Return the route of the protocol."""
+    """Return the protocol's route."""
     return [Route(MCP_PATH, _McpFace(), methods=["GET", "POST", "DELETE"])]
 
 
 @asynccontextmanager
 async def lifespan(app: EndpointHost, state: ServerState) -> AsyncIterator[None]:
-    """Hold the sessions of one running server."""
+    """Manage the MCP sessions of one running server."""
     server = mcp_server(app)
     from mcp.server.transport_security import TransportSecuritySettings
 
@@ -72,7 +72,7 @@ async def lifespan(app: EndpointHost, state: ServerState) -> AsyncIterator[None]
 
 
 def mcp_server(app: EndpointHost) -> AppServer:
-    """Return the app's `MCPServer` of the package `mcp`, to which prompts may be added."""
+    """Return the app's `MCPServer` (of the package `mcp`), to which prompts can be added."""
     if app.mcp is None:
         try:
             from conduit_lab.serving.faces.mcp_server import AppServer
@@ -86,10 +86,10 @@ def mcp_server(app: EndpointHost) -> AppServer:
 
 
 class _McpFace:
-    """An ASGI app that hands the requests of one path to the sessions of their server."""
+    """An ASGI app that passes requests to the MCP sessions of their server."""
 
     def __init__(self) -> None:
-        self.error_body = mcp_error  # the gate's, before this face has the request
+        self.error_body = mcp_error  # for errors of the gate, before this face runs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = context_of(scope)
@@ -99,11 +99,11 @@ class _McpFace:
             raise HttpError(
                 503,
                 "not_started",
-                "MCP was not enabled when this server started: start it again, with its lifespan",
+                "MCP was not enabled when this server started: restart it, with its lifespan",
             )
         if scope["method"] == "POST":
             receive = await checked_receive(scope, receive, context.app.limits.body_bytes)
-        # uvicorn keeps the whitespace at the end of a value (RFC 9110, section 5.5)
+        # uvicorn keeps trailing whitespace of header values (RFC 9110, section 5.5)
         scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
         if _is_listening(scope):
             await _listen(sessions, context, scope, receive)
@@ -112,7 +112,7 @@ class _McpFace:
 
 
 class _Sessions:
-    """The sessions of one server, and how many requests listen to it."""
+    """The sessions of one server, and the number of listening requests."""
 
     __slots__ = ("listeners", "manager")
 
@@ -122,11 +122,11 @@ class _Sessions:
 
 
 async def _announce_changes(app: EndpointHost, server: AppServer, sessions: _Sessions) -> None:
-    """Tell the clients that listen when endpoints or tools have changed."""
+    """Notify listening clients when endpoints or tools have changed."""
     known = app.endpoints
     while True:
         await anyio.sleep(_CHANGE_SECONDS)
-        if app.endpoints is not known:  # a new list for each change
+        if app.endpoints is not known:  # each change creates a new list
             known = app.endpoints
             if sessions.listeners:
                 await server.announce_tools()
@@ -135,9 +135,9 @@ async def _announce_changes(app: EndpointHost, server: AppServer, sessions: _Ses
 async def _listen(
     sessions: _Sessions, context: RequestContext, scope: Scope, receive: Receive
 ) -> None:
-    """Answer a request that listens until its client or its server ends it.
+    """Serve a listening request until its client disconnects or its server stops.
 
-    It holds no slot of those that are worked on, and its number is bounded.
+    It holds no slot; the number of listening requests has its own limit.
     """
     limit = context.app.limits.concurrent_streams
     if limit is not None and sessions.listeners >= limit:
@@ -166,19 +166,19 @@ async def _listen(
 
 
 def _is_listening(scope: Scope) -> bool:
-    """Return whether a request waits for news of the server, for as long as both live."""
+    """Return whether a request listens for server notifications indefinitely."""
     return scope["method"] == "GET" or (b"mcp-method", b"subscriptions/listen") in scope["headers"]
 
 
 async def _end_with_server(context: RequestContext, listening: anyio.CancelScope) -> None:
-    """Cancel a listening request once its server takes no new ones."""
+    """Cancel a listening request once its server stops accepting requests."""
     while context.server.ready:  # noqa: ASYNC110 - another thread may set it
         await anyio.sleep(_READY_SECONDS)
     listening.cancel()
 
 
 def mcp_error(error: HttpError, request_id: str) -> bytes:
-    """Return a JSON-RPC error for a request that was not read."""
+    """Return a JSON-RPC error for a request rejected before it was parsed."""
     code = ERROR_CODES.get(error.kind, -32603)
     facts = {"code": code, "message": error.message, "data": {"request_id": request_id}}
     return json.dumps({"jsonrpc": "2.0", "id": None, "error": facts}).encode()

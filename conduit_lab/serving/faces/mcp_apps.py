@@ -1,7 +1,7 @@
-"""MCP Apps: pages that a host shows beside the answer of a tool (the extension of SEP-1865).
+"""MCP Apps: pages that a host shows with the result of a tool (SEP-1865).
 
-Each page is one self-contained HTML document without outside hosts; a client that does not show
-them gets the same answer as text.
+Each page is a self-contained HTML document without external resources; clients that do not show
+pages get the same result as text.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from mcp.server.mcpserver.resources import TextResource
 EXPLORER_PAGE = "ui://conduit-lab/explorer.html"
 STREAM_PAGE = "ui://conduit-lab/stream.html"
 
-_FOLDER = files(__package__).joinpath("mcp_pages")  # in an export's proof inside the wheel
+_FOLDER = files(__package__).joinpath("mcp_pages")  # inside the wheel during an export's proof
 _PAGES = {EXPLORER_PAGE: "A map of a store's entries", STREAM_PAGE: "The text of a stream"}
 
 
 class AppPages(Extension):
-    """The pages of every app that speaks MCP."""
+    """The pages of every app that serves MCP."""
 
     identifier = EXTENSION_ID
 
@@ -45,7 +45,7 @@ class AppPages(Extension):
 
 @cache
 def page_html(uri: str) -> str:
-    """Return the document of a page, with its style and script inside."""
+    """Return the HTML of a page, with its style and script inlined."""
     text = _FOLDER.joinpath(uri.rpartition("/")[2]).read_text("utf-8")
     for part in ("page.css", "bridge.js"):
         text = text.replace(f"/*{part}*/", _FOLDER.joinpath(part).read_text("utf-8"))
@@ -53,5 +53,5 @@ def page_html(uri: str) -> str:
 
 
 def shown_on(uri: str) -> dict[str, Any]:
-    """Return the metadata of a tool whose answers a page shows."""
+    """Return the metadata of a tool whose results are shown on a page."""
     return {"ui": {"resourceUri": uri}}

@@ -1,4 +1,4 @@
-"""The HTTP request of a message of MCP, and the rights of its caller."""
+"""The HTTP request of an MCP message, and the permissions of its caller."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _request: ContextVar[RequestContext | None] = ContextVar("mcp_request", default=
 async def remember_request(
     ctx: ServerRequestContext[Any, Any], call_next: CallNext
 ) -> HandlerResult:
-    """Handle one message with its request at hand; there is none on the standard streams."""
+    """Handle one message with its HTTP request as context; over stdio there is none."""
     request: Any = ctx.request
     context = None if request is None else context_of(request.scope)
     token = _request.set(context)
@@ -35,31 +35,31 @@ async def remember_request(
 
 
 async def no_disconnect() -> Message:
-    """Wait for ever, in place of an ASGI `receive`: the package `mcp` cancels a call itself."""
+    """Wait forever, as an ASGI `receive`: the package `mcp` handles disconnects itself."""
     await anyio.sleep_forever()
     return {"type": "http.disconnect"}
 
 
 def count_fallbacks(record: CallRecord) -> None:
-    """Count the fallbacks that a call used, where it came by HTTP."""
+    """Count the fallbacks of a call made over HTTP."""
     context = _request.get()
     if context is not None:
         context.server.fallbacks += bool(record.fallbacks)
 
 
 def stores_of_caller(app: EndpointHost) -> Mapping[str, VectorStore]:
-    """Return the stores that the caller of this message may see."""
+    """Return the stores visible to the caller of this message."""
     context = _request.get()
     return app.stores if context is None else visible_stores(context)
 
 
 def endpoints_of_caller(app: EndpointHost) -> Sequence[Endpoint[..., Any]]:
-    """Return the endpoints that the caller of this message may see."""
+    """Return the endpoints visible to the caller of this message."""
     context = _request.get()
     return app.endpoints if context is None else visible_endpoints(context)
 
 
 def caller_name() -> str:
-    """Return the name of the key of this message's caller, empty without keys."""
+    """Return the key name of this message's caller; empty without keys."""
     context = _request.get()
     return "" if context is None or context.caller is None else context.caller.name

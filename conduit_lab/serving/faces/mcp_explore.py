@@ -1,4 +1,4 @@
-"""ExploreTool: the map of a store as a tool of MCP, with a page that shows it."""
+"""ExploreTool: the map of a store as an MCP tool, with a page that shows it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ MAX_POINTS = 1500
 MAX_FOUND = 10
 _MAX_CONTENT_CHARACTERS = 1000
 
-Maps = dict[str, tuple[VectorStore, int, Explorer]]  # by the store's name, with its version
+Maps = dict[str, tuple[VectorStore, int, Explorer]]  # by store name, with the store and its version
 
 
 class ExploreTool:
-    """The map of one store: its clusters, and the places of a search on it.
+    """The map of one store: its clusters, and the positions of search hits.
 
-    `maps` keeps the maps of an app until their stores change: a map takes longer than a search.
+    `maps` caches an app's maps until their stores change, since a map takes longer than a search.
     """
 
     def __init__(self, store: VectorStore, maps: Maps, paced: PacedCalls) -> None:
@@ -118,7 +118,7 @@ class ExploreTool:
 
 
 def _parts(places: Any) -> list[list[float]]:
-    """Return places of the picture, 0 to 1 from its upper left corner, as short numbers."""
+    """Return positions from 0 to 1, from the upper left corner, rounded."""
     parts: list[list[float]] = np.round(places, 4).tolist()
     return parts
 

@@ -1,4 +1,4 @@
-"""InputRound: the input requests of a task, and the answers so far (SEP-2322 and SEP-2663)."""
+"""InputRound: the input requests of a task, and the answers received (SEP-2322, SEP-2663)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _response: TypeAdapter[Any] = TypeAdapter(InputResponse)
 
 
 class InputRound:
-    """The requests of one result that needs input, answered one by one or together.
+    """The input requests of one result, answered one by one or together.
 
-    Any thread may answer; the event loop of its task waits.
+    Any thread may answer; only the task's event loop waits.
     """
 
     def __init__(self, result: InputRequiredResult) -> None:
@@ -28,19 +28,19 @@ class InputRound:
         self._end_when_whole()
 
     async def answers(self) -> dict[str, Any]:
-        """Wait until nothing is pending, and return the answers by the keys of the requests."""
+        """Wait until all requests are answered; return the answers by request key."""
         await self._whole.wait()
         return self._answers
 
     def answer(self, given: Mapping[str, Any]) -> None:
-        """Take the answers to pending requests; others are ignored, as the protocol says."""
+        """Accept answers to pending requests; ignore others, as the protocol requires."""
         known = {key: value for key, value in given.items() if key in self.pending}
         try:
             self._answers |= {key: _response.validate_python(known[key]) for key in known}
         except ValidationError:
             keys = ", ".join(known)
             raise MCPError(
-                code=INVALID_PARAMS, message=f"the answers to {keys} are none of the protocol"
+                code=INVALID_PARAMS, message=f"the answers to {keys} are not valid input responses"
             ) from None
         for key in known:
             self.pending.pop(key, None)

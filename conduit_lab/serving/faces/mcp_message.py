@@ -1,6 +1,6 @@
-"""The body of an MCP request, checked before the package `mcp` reads it.
+"""Validation of an MCP request body, before the package `mcp` reads it.
 
-The package answers a body that is no message with the text of its validation library.
+The package answers an invalid message with the text of its validation library.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from conduit_lab.serving import codec
 from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.gate.body import read_json_body
 
-# JSON-RPC 2.0, section 5.1, by the type of an error; every other one is an internal error
+# JSON-RPC 2.0, section 5.1, by error type; any other is an internal error
 ERROR_CODES = {"parse_error": -32700, "bad_input": -32600, "invalid_request": -32600}
 
 
 async def checked_receive(scope: Scope, receive: Receive, limit: int) -> Receive:
-    """Read one JSON-RPC message and return a `receive` that gives its body again.
+    """Read and check one JSON-RPC message; return a `receive` that replays its body.
 
-    Raises an `HttpError` for a body that is none.
+    Raises `HttpError` for an invalid body.
     """
     body = await read_json_body(scope, receive, limit, required=True)
     try:
@@ -41,7 +41,7 @@ async def checked_receive(scope: Scope, receive: Receive, limit: int) -> Receive
 
 
 def _is_message(value: Any) -> bool:
-    """Return whether a value is a request, a notification, or an answer of JSON-RPC 2.0."""
+    """Return whether a value is a JSON-RPC 2.0 request, notification or response."""
     if not isinstance(value, dict) or value.get("jsonrpc") != "2.0":
         return False
     number = value.get("id")

@@ -1,4 +1,4 @@
-"""The resources of an app for MCP: its stores, and the entries of each."""
+"""MCP resources of an app: its stores and their entries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _JSON = "application/json"
 
 
 def store_resources(app: EndpointHost) -> list[Resource]:
-    """Return a resource per store: its facts."""
+    """Return a resource per store, with its facts."""
     return [
         Resource(
             uri=STORE_SCHEME + name,
@@ -34,7 +34,7 @@ def store_resources(app: EndpointHost) -> list[Resource]:
 
 
 def entry_templates(app: EndpointHost) -> list[ResourceTemplate]:
-    """Return a template per store: the entry of an ID."""
+    """Return a resource template per store, for its entries by ID."""
     return [
         ResourceTemplate(
             uri_template=f"{STORE_SCHEME}{name}/{{id}}",

@@ -1,4 +1,4 @@
-"""The schema of the structured content that MCP carries for a JSON value."""
+"""The JSON Schema of MCP structured content for a JSON value."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from conduit_lab.serving.tool import RESULT
 
 
 def object_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of the objects that `as_object` makes of the values of `schema`."""
+    """Return the schema of `as_object(value)` for the values of `schema`."""
     if schema.get("type") == "object":
         return schema
     target = schema.get("$ref", "").rpartition("/")[2]

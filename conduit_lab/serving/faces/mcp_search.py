@@ -1,4 +1,4 @@
-"""SearchTool: the search of a store as a tool of MCP."""
+"""SearchTool: the search of a store as an MCP tool."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _OUTPUT = {
                     "score": {"type": "number"},
                     "content": {"type": ["string", "null"]},
                     "metadata": {"type": "object"},
-                    "uri": {"type": "string", "description": "the resource of the entry"},
+                    "uri": {"type": "string", "description": "the entry's resource"},
                 },
                 "required": ["id", "score", "content", "metadata", "uri"],
             },
@@ -45,12 +45,12 @@ _OUTPUT = {
 
 
 def entry_uri(store: str, entry: str) -> str:
-    """Return the URI of an entry."""
+    """Return the resource URI of an entry."""
     return f"{STORE_SCHEME}{store}/{quote(entry, safe='')}"
 
 
 class SearchTool:
-    """The search of one store, by the meaning of a text."""
+    """Semantic search of one store."""
 
     def __init__(self, store: VectorStore, paced: PacedCalls) -> None:
         self._store = store
@@ -63,7 +63,7 @@ class SearchTool:
         count = {"type": "integer", "minimum": 1, "maximum": MAX_TOOL_HITS, "default": DEFAULT_HITS}
         where = {
             "type": "object",
-            "description": 'a filter of the metadata, such as {"section": {"$in": ["returns"]}}',
+            "description": 'a metadata filter, such as {"section": {"$in": ["returns"]}}',
         }
         return Tool(
             name=self.name,
@@ -85,7 +85,7 @@ class SearchTool:
     async def call(
         self, arguments: dict[str, Any], context: Context[Any, Any] | None
     ) -> CallToolResult:
-        """Search the store; `InputError` for a wrong argument."""
+        """Search the store; raise `InputError` for an invalid argument."""
         query, top_k, where = _checked(arguments)
         return await self._paced.run(
             self.name, len(query), no_disconnect, self._found, query, top_k, where
@@ -103,7 +103,7 @@ class SearchTool:
 def _checked(arguments: dict[str, Any]) -> tuple[str, int, Any]:
     query, top_k = arguments.get("query"), arguments.get("top_k", DEFAULT_HITS)
     if not isinstance(query, str) or not 0 < len(query) <= MAX_TOOL_QUERY_CHARACTERS:
-        raise InputError(f"query expects a text of 1 to {MAX_TOOL_QUERY_CHARACTERS} characters")
+        raise InputError(f"query expects a string of 1 to {MAX_TOOL_QUERY_CHARACTERS} characters")
     if type(top_k) is not int or not 0 < top_k <= MAX_TOOL_HITS:
         raise InputError(f"top_k expects an integer from 1 to {MAX_TOOL_HITS}")
     where = arguments.get("where")

@@ -1,4 +1,4 @@
-"""AppServer: the server object of the package `mcp`, with the tools and resources of an app."""
+"""AppServer: the `mcp` package's server object, with the tools and resources of an app."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from conduit_lab.serving.served_calls import ServedCalls
 
 
 class AppServer(MCPServer[Any]):
-    """An `MCPServer` whose tools are the endpoints and tools of an app, and its resources stores.
+    """An `MCPServer` with an app's endpoints and tools as tools, and its stores as resources.
 
-    They are looked up per request, so one that is registered later is live at once. Tools, prompts
-    and resources that are added with the decorators of `MCPServer` are served beside them.
+    They are looked up per request, so later registrations take effect immediately. Tools, prompts
+    and resources added with `MCPServer` decorators are served too.
     """
 
     def __init__(self, app: EndpointHost) -> None:
@@ -43,7 +43,7 @@ class AppServer(MCPServer[Any]):
         super().__init__(
             app.name, version=__version__, log_level="WARNING", extensions=[self.tasks, AppPages()]
         )
-        # the class configures the root logger, which belongs to the program
+        # undo the class's configuration of the root logger
         root.handlers[:] = handlers
         root.setLevel(level)
         self.middleware.append(remember_request)
@@ -56,21 +56,21 @@ class AppServer(MCPServer[Any]):
 
     @property
     def lowlevel(self) -> Server[Any]:
-        """The server that its transports run."""
+        """The low-level server run by transports."""
         return self._lowlevel_server
 
     def _input_schema(self, name: str) -> Mapping[str, Any] | None:
-        """Return the schema by which headers that repeat arguments are checked (SEP-2243)."""
+        """Return the schema for checking headers that repeat arguments (SEP-2243)."""
         added = None if self._added_schema is None else self._added_schema(name)
         tool = self._app_tools.get(name) if added is None else None
         return added if tool is None else tool.described().input_schema
 
     async def announce_tools(self) -> None:
-        """Tell the clients that subscribed to it that the list of tools has changed."""
+        """Notify subscribed clients that the list of tools has changed."""
         await self._subscriptions.publish(ToolsListChanged())
 
     async def list_tools(self) -> list[Tool]:
-        """Return the tools of the app and those that were added."""
+        """Return the app's tools and the added ones."""
         added = await super().list_tools()
         names = {tool.name for tool in added}
         return [*added, *(tool for tool in self._app_tools.listed() if tool.name not in names)]
@@ -78,7 +78,7 @@ class AppServer(MCPServer[Any]):
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
-        """Call a tool; an error of one of the app's is a result that says so."""
+        """Call a tool; an error in one of the app's tools becomes an error result."""
         tool = None if self._tool_manager.get_tool(name) is not None else self._app_tools.get(name)
         added = super().call_tool
 
@@ -98,18 +98,18 @@ class AppServer(MCPServer[Any]):
             return failed_result(error, tool)
 
     async def list_resources(self) -> list[Resource]:
-        """Return the stores of the app and the resources that were added."""
+        """Return the app's stores and the added resources."""
         return [*await super().list_resources(), *mcp_resources.store_resources(self._app)]
 
     async def list_resource_templates(self) -> list[ResourceTemplate]:
-        """Return a template per store, for its entries, and those that were added."""
+        """Return a template per store, for its entries, and the added templates."""
         added = await super().list_resource_templates()
         return [*added, *mcp_resources.entry_templates(self._app)]
 
     async def read_resource(
         self, uri: Any, context: Context[Any, Any] | None = None
     ) -> Iterable[ReadResourceContents] | InputRequiredResult:
-        """Read a store, an entry of it, or a resource that was added."""
+        """Read a store, one of its entries, or an added resource."""
         added = super().read_resource
 
         async def read(

@@ -1,6 +1,6 @@
-"""Tasks: calls of tools that take long, which a client asks for instead of waiting.
+"""Tasks: long-running tool calls that a client polls instead of waiting.
 
-The extension `io.modelcontextprotocol/tasks` of MCP (SEP-2663), for clients that declare it.
+The MCP extension `io.modelcontextprotocol/tasks` (SEP-2663), for clients that declare it.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from conduit_lab.serving.faces.mcp_input import InputRound
 from conduit_lab.serving.tool import MCP_REVISION
 
 TASK_AFTER_SECONDS = 1.0  # a call that takes longer becomes a task
-TASK_SECONDS = 15 * 60.0  # until a task is forgotten
-MAX_TASKS = 256  # running, and ended but not forgotten
+TASK_SECONDS = 15 * 60.0  # until a task is discarded
+MAX_TASKS = 256  # running, or ended but not yet discarded
 _POLL_SECONDS = 1.0
 _TERMINAL = frozenset({"completed", "failed", "cancelled"})
 
-# where the running call reports its progress
+# progress of the current call
 progress_of_call: ContextVar[CallProgress | None] = ContextVar("progress_of_call", default=None)
 
 _Ctx = ServerRequestContext[Any, Any]
@@ -46,24 +46,24 @@ _Call = Callable[[_Ctx, CallToolRequestParams], Awaitable[Any]]
 
 
 class CallProgress:
-    """The progress of one call: sent to the client, or kept for it once the call is a task."""
+    """The progress of one call: sent to the client, or stored once the call is a task."""
 
     __slots__ = ("is_task", "message", "needs")
 
     def __init__(self) -> None:
         self.is_task = False
         self.message = ""
-        self.needs: InputRound | None = None  # that its task asks for now
+        self.needs: InputRound | None = None  # the input its task is waiting for
 
 
 class TaskParams(RequestParams):
-    """The parameters of a method about one task."""
+    """Parameters of a method on one task."""
 
     task_id: str
 
 
 class UpdateParams(TaskParams):
-    """The parameters of an answer to a task's input requests."""
+    """Parameters with answers to a task's input requests."""
 
     input_responses: dict[str, Any] = Field(default_factory=dict)
 
@@ -84,7 +84,7 @@ class _Task:
     def _end(self, job: asyncio.Task[Any]) -> None:
         self.updated = _now()
         if not job.cancelled():
-            job.exception()  # it is read by `described`
+            job.exception()  # marks it as retrieved
 
     @property
     def status(self) -> str:
@@ -96,19 +96,19 @@ class _Task:
 
     @property
     def pending(self) -> dict[str, Any]:
-        """The requests that its client has not answered, by their keys."""
+        """The unanswered input requests by key."""
         needs = self.progress.needs
         return {} if needs is None else needs.pending
 
     def cancel(self) -> None:
-        """Cancel the call on its event loop, which may be that of another server."""
+        """Cancel the call on its event loop, which may be another server's."""
         if self.status not in _TERMINAL:
             self.is_cancelled = True
             self.updated = _now()
             self.job.get_loop().call_soon_threadsafe(self.job.cancel)
 
     def described(self) -> dict[str, Any]:
-        """Return its fields as the protocol writes them."""
+        """Return its fields in the protocol's form."""
         fields: dict[str, Any] = {
             "taskId": self.id,
             "status": self.status,
@@ -122,7 +122,7 @@ class _Task:
         return fields
 
     def outcome(self) -> dict[str, Any]:
-        """Return its result or its error where it has ended with one, or its input requests."""
+        """Return its result, its error, or its input requests; empty while it is working."""
         if self.status == "input_required":
             return {"inputRequests": dict(self.pending)}
         if self.status == "completed":
@@ -137,12 +137,12 @@ class _Task:
 
 
 class Tasks(Extension):
-    """The tasks of one app, in the memory of its process; a task belongs to the caller's key."""
+    """The tasks of one app, in process memory; a task belongs to its caller's key."""
 
     identifier = "io.modelcontextprotocol/tasks"
 
     def __init__(self, call: _Call) -> None:
-        self._call = call  # a tool, with the answers to its input requests
+        self._call = call  # calls a tool again, with answers to its input requests
         self._tasks: dict[str, _Task] = {}
 
     def methods(self) -> Sequence[MethodBinding]:
@@ -157,7 +157,7 @@ class Tasks(Extension):
     async def intercept_tool_call(
         self, params: CallToolRequestParams, ctx: _Ctx, call_next: CallNext
     ) -> HandlerResult:
-        """Return the result of a call, or the task that it becomes where it takes long."""
+        """Return the result of a call, or a task if the call takes long."""
         if not self._is_declared(ctx):
             return await call_next(ctx)
         progress = CallProgress()
@@ -181,7 +181,7 @@ class Tasks(Extension):
     async def _run(
         self, params: CallToolRequestParams, ctx: _Ctx, call_next: CallNext, progress: CallProgress
     ) -> Any:
-        """Call a tool; as a task, call it again with each round of answers that it asks for."""
+        """Call a tool; in a task, call it again with each round of answers it requests."""
         result = await call_next(ctx)
         while isinstance(result, InputRequiredResult) and progress.is_task:
             progress.needs = InputRound(result)
@@ -191,14 +191,14 @@ class Tasks(Extension):
         return result
 
     def stop(self) -> None:
-        """Cancel the tasks of the event loop that runs, whose server stops."""
+        """Cancel the tasks on the running event loop, whose server is stopping."""
         loop = asyncio.get_running_loop()
         for task in self._tasks.values():
             if task.job.get_loop() is loop:
                 task.job.cancel()
 
     def _has_room(self) -> bool:
-        """Forget tasks whose time is over; return whether there may be one more."""
+        """Discard expired tasks; return whether there is room for another."""
         for task in list(self._tasks.values()):
             if monotonic() - task.began > TASK_SECONDS:
                 task.cancel()
@@ -216,12 +216,12 @@ class Tasks(Extension):
         named = None if request is None else request.headers.get("mcp-name")
         if named is not None and named != params.task_id:
             raise MCPError(
-                code=HEADER_MISMATCH, message="the header mcp-name differs from the body's taskId"
+                code=HEADER_MISMATCH, message="the mcp-name header differs from the body's taskId"
             )
         self._has_room()
         task = self._tasks.get(params.task_id)
         if task is None or task.owner != caller_name():
-            raise MCPError(code=INVALID_PARAMS, message="there is no task of this ID")
+            raise MCPError(code=INVALID_PARAMS, message="there is no task with this ID")
         return task
 
     async def _get(self, ctx: _Ctx, params: TaskParams) -> dict[str, Any]:

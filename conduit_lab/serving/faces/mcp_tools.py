@@ -1,4 +1,4 @@
-"""The tools of an app for MCP: its endpoints, and a search per store."""
+"""MCP tools of an app: its endpoints, and a search and a map per store."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from conduit_lab.serving.plan import serve_call
 from conduit_lab.serving.tool import MAX_TOOL_NAME_CHARACTERS, Tool, as_object
 
 MAX_ANSWER_CHUNKS = 10_000
-MAX_ANSWER_BYTES = 2**20  # of the chunks of one answer
+MAX_ANSWER_BYTES = 2**20  # of all chunks in one answer
 _MAX_PROGRESS_CHARACTERS = 200
 _MAX_DESCRIPTION_CHARACTERS = 4000
 
@@ -47,7 +47,7 @@ _log = logging.getLogger("conduit_lab")
 
 
 class AppTool(Protocol):
-    """One tool that an app has of its own."""
+    """A tool provided by an app itself."""
 
     name: str
 
@@ -57,11 +57,11 @@ class AppTool(Protocol):
     async def call(
         self, arguments: dict[str, Any], context: Context[Any, Any] | None
     ) -> CallToolResult:
-        """Return the result of one call; errors are those of the handler."""
+        """Return the result of one call; raise the handler's errors."""
 
 
 class AppTools:
-    """The tools of an app by name, as they are now."""
+    """The current tools of an app by name."""
 
     def __init__(self, app: EndpointHost) -> None:
         self._app = app
@@ -69,7 +69,7 @@ class AppTools:
         self._paced = PacedCalls(app.handler_threads)
 
     def listed(self) -> list[types.Tool]:
-        """Return the description of each tool."""
+        """Return the descriptions of all tools."""
         return [tool.described() for tool in self._by_name().values()]
 
     def get(self, name: str) -> AppTool | None:
@@ -92,9 +92,9 @@ class AppTools:
 
 
 def tool_names(endpoints: Sequence[Endpoint[..., Any]]) -> list[str]:
-    """Return a name per endpoint: that of its function, or of its path where others share it.
+    """Return a name per endpoint: its function's name, or if that is shared, one from its path.
 
-    A tool keeps its own.
+    A tool keeps its own name.
     """
     own = [each.path if isinstance(each, Tool) else _named(each.name) for each in endpoints]
     names: list[str] = []
@@ -114,7 +114,7 @@ def _named(text: str) -> str:
 
 
 class EndpointTool:
-    """An endpoint as a tool: its signature gives the schemas, and a call runs the endpoint."""
+    """An endpoint as a tool, with schemas derived from its signature."""
 
     def __init__(self, name: str, endpoint: Endpoint[..., Any], app: EndpointHost) -> None:
         self.name = name
@@ -122,12 +122,12 @@ class EndpointTool:
         self._app = app
 
     def described(self) -> types.Tool:
-        """Return its name, description and schemas; a stream gives an object with its chunks."""
+        """Return its name, description and schemas; a stream's result is an object with chunks."""
         endpoint = self.endpoint
         signature = endpoint.signature
         answer = signature.answer_schema()
         if answer is not None and answer.get("format") in ("binary", "base64"):
-            answer = None  # a file is content of its own kind
+            answer = None  # files are returned as media content
         if endpoint.shape == "stream":
             answer = None if answer is None else _chunks_schema(answer)
         given = {"type": "object"} if signature.request is not None else signature.schema()
@@ -150,9 +150,9 @@ class EndpointTool:
     async def call(
         self, arguments: dict[str, Any], context: Context[Any, Any] | None
     ) -> CallToolResult:
-        """Run the endpoint as a request to its path does.
+        """Run the endpoint as for a request to its path.
 
-        The deadline of the app is that of a client which cannot have a task in place of the answer.
+        The app's deadline applies unless the client supports tasks.
         """
         call = self._bind(arguments)
         seconds = self._app.limits.deadline if progress_of_call.get() is None else None
@@ -179,7 +179,7 @@ class EndpointTool:
 
 
 def failed_result(error: Exception, tool: AppTool) -> CallToolResult:
-    """Return an error as the result of a call of a tool; its reason is logged, or the caller's."""
+    """Return the error result of a tool call; log the error if it is a server fault."""
     endpoints = [tool.endpoint] if isinstance(tool, EndpointTool) else []
     answer = http_error(body_mistake(error, endpoints) or error)
     if answer is None or answer.status >= 500:
@@ -194,7 +194,7 @@ def failed_result(error: Exception, tool: AppTool) -> CallToolResult:
 
 
 async def _collect(stream: Stream[Any], context: Context[Any, Any] | None) -> dict[str, Any]:
-    """Return the chunks of a stream, up to a bound, and report each as progress."""
+    """Return the chunks of a stream, up to a limit, and report each as progress."""
     chunks: list[Any] = []
     size = 0
     async for chunk in stream:
@@ -220,7 +220,7 @@ def _text(value: Any) -> str:
 
 
 def result_of(answer: Any) -> CallToolResult:
-    """Return an answer as text and as structured content; a file, such as an image, as it is."""
+    """Return an answer as text and structured content, or a file, such as an image, as media."""
     if (found := _media(answer)) is not None:
         return CallToolResult(content=[found])
     value = codec.loads(codec.dumps(answer))
@@ -230,7 +230,7 @@ def result_of(answer: Any) -> CallToolResult:
 
 
 def _media(answer: Any) -> types.ContentBlock | None:
-    """Return encoded bytes, or an object that draws itself as PNG, as content; None for others."""
+    """Return encoded bytes, or an object with a PNG form, as media content; None for others."""
     if type(answer) in PLAIN or isinstance(answer, np.ndarray):
         return None
     found = media(answer)

@@ -1,4 +1,4 @@
-"""Metrics: `/metrics` in the Prometheus text format, `/v1/info` about the app and its parts."""
+"""Metrics: `/metrics` in the Prometheus text format, and `/v1/info` about the app."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _Samples = Iterable[tuple[_Labels, float]]
 
 
 def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[Route]:
-    """Return the routes of the metrics and of the facts about the app."""
+    """Return the routes of `/metrics` and `/v1/info`; `endpoints` is unused."""
     return [
         Route("/metrics", _Metrics(app), methods=["GET"]),
         Route("/v1/info", _Info(app), methods=["GET"]),
@@ -58,7 +58,7 @@ class _Info:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # on a thread: the number of a store's entries may be read from its file
+        # on a thread, since counting a store's entries may read its file
         stores = visible_stores(context_of(scope))
         endpoints = visible_endpoints(context_of(scope))
         facts = await anyio.to_thread.run_sync(app_info, self._app, stores, endpoints)
@@ -72,9 +72,8 @@ def app_info(
 ) -> dict[str, Any]:
     """Return the app's versions, models, limits, the `visible` stores and `served` endpoints.
 
-    It holds no path, key or address.
-
-    The hash of a model is that of its content, None until it is open.
+    No paths, keys or addresses are included. The hash of a model is its content hash, None until it
+    is open.
     """
     models = [
         {
@@ -89,7 +88,7 @@ def app_info(
     stores = [
         {
             "name": store.name,
-            "entries": len(store) if store.url is None else None,  # a server would be asked
+            "entries": len(store) if store.url is None else None,  # would query a server
             "dimension": store.dimension,
             "metric": store.metric,
         }
@@ -107,7 +106,7 @@ def app_info(
         "models": models,
         "stores": stores,
         "endpoints": endpoints,
-        # numbers alone: other limits may hold keys and hosts
+        # only numbers: others may contain keys and hosts
         "limits": {k: v for k, v in limits.items() if v is None or isinstance(v, int | float)},
     }
 
@@ -125,9 +124,9 @@ def _versions() -> dict[str, str]:
 
 
 def metrics_text(app: EndpointHost, server: ServerState) -> str:
-    """Return the metrics of one server and of the process's models, as Prometheus text."""
+    """Return the metrics of one server and of the process's models as Prometheus text."""
     text = _Text()
-    requests = dict(server.requests)  # the loop may add to them meanwhile
+    requests = dict(server.requests)  # copied, since the loop may add entries
     text.add(
         "requests_total",
         "counter",
@@ -137,21 +136,21 @@ def metrics_text(app: EndpointHost, server: ServerState) -> str:
             for (method, route, status), number in requests.items()
         ),
     )
-    text.histogram("request_seconds", "Seconds from a request to the start of its answer.", server)
+    text.histogram("request_seconds", "Seconds from a request to its response start.", server)
     rejected = sum(number for (*_, status), number in requests.items() if status == 429)
     for name, kind, meaning, value in (
-        ("requests_in_flight", "gauge", "Requests being answered now.", server.in_flight),
+        ("requests_in_flight", "gauge", "Requests in progress.", server.in_flight),
         ("requests_rejected_total", "counter", "Requests answered with 429.", rejected),
-        ("ready", "gauge", "Whether the server takes new requests.", int(server.ready)),
-        ("uptime_seconds", "gauge", "Seconds since its start.", monotonic() - server.started_at),
-        ("open_streams", "gauge", "Streams being sent now.", len(server.open_streams)),
-        ("stream_chunks_total", "counter", "Chunks of ended streams.", server.stream_chunks),
-        ("fallbacks_total", "counter", "Answers of a fallback.", server.fallbacks),
-        ("prompt_tokens_total", "counter", "Tokens of prompts.", server.prompt_tokens),
+        ("ready", "gauge", "Whether the server accepts requests.", int(server.ready)),
+        ("uptime_seconds", "gauge", "Seconds since startup.", monotonic() - server.started_at),
+        ("open_streams", "gauge", "Streams being sent.", len(server.open_streams)),
+        ("stream_chunks_total", "counter", "Chunks of finished streams.", server.stream_chunks),
+        ("fallbacks_total", "counter", "Requests answered by a fallback.", server.fallbacks),
+        ("prompt_tokens_total", "counter", "Prompt tokens.", server.prompt_tokens),
         ("generated_tokens_total", "counter", "Generated tokens.", server.generated_tokens),
-        ("memory_bytes", "gauge", "Weights of all models in memory.", sessions.size),
-        ("memory_budget_bytes", "gauge", "Their limit.", sessions.budget),
-        ("evictions_total", "counter", "Models evicted to stay below it.", sessions.evictions),
+        ("memory_bytes", "gauge", "Bytes of model weights in memory.", sessions.size),
+        ("memory_budget_bytes", "gauge", "Limit of the model weights in memory.", sessions.budget),
+        ("evictions_total", "counter", "Models evicted from memory.", sessions.evictions),
     ):
         text.add(name, kind, meaning, [({}, value)])
     _add_models(text, app)
@@ -169,7 +168,7 @@ def _add_models(text: _Text, app: EndpointHost) -> None:
     text.add(
         "model_bytes",
         "gauge",
-        "Weights of a model in memory; 0 where it was evicted.",
+        "Bytes of a model's weights in memory; 0 if evicted.",
         (
             ({"model": name, "device": each.state}, each.size if each.loaded else 0)
             for name, each in held
@@ -177,23 +176,23 @@ def _add_models(text: _Text, app: EndpointHost) -> None:
     )
     columns: tuple[tuple[str, str, str, Callable[[Shared], float]], ...] = (
         ("model_runs_total", "counter", "Runs of a model.", lambda each: each.calls),
-        ("model_rows_total", "counter", "Samples of its runs.", lambda each: each.rows),
-        ("model_seconds_total", "counter", "Seconds of its runs.", lambda each: each.seconds),
-        ("model_on_cpu_total", "counter", "Runs on the CPU instead.", lambda each: each.fallbacks),
+        ("model_rows_total", "counter", "Samples in runs of a model.", lambda each: each.rows),
+        ("model_seconds_total", "counter", "Seconds of model runs.", lambda each: each.seconds),
+        ("model_on_cpu_total", "counter", "Runs moved to the CPU.", lambda each: each.fallbacks),
     )
     for name, kind, meaning, value in columns:
         text.add(name, kind, meaning, [({"model": model}, value(each)) for model, each in held])
     text.add(
         "model_queue_rows",
         "gauge",
-        "Samples that wait for a batch.",
+        "Samples waiting for a batch.",
         [({"model": each.name}, batcher_rows(each)) for each in app.models],
     )
     text.batches("model_batch_rows", "Samples per run of a model.", held)
 
 
 class _Text:
-    """The lines of the metrics, one group per name."""
+    """The lines of the metrics, grouped by name."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -242,6 +241,6 @@ def _line(name: str, labels: _Labels, value: float) -> str:
 
 
 def _escaped(text: str) -> str:
-    # a lone surrogate of a model's name has no UTF-8
+    # lone surrogates in a model's name cannot be encoded
     text = text.encode("utf-8", "replace").decode()
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

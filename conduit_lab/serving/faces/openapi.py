@@ -1,4 +1,4 @@
-"""OpenAPI 3.1 of an app's endpoints, at /openapi.json."""
+"""The OpenAPI 3.1 document of an app, at /openapi.json."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from conduit_lab.serving.gate.tenants import visible_endpoints
 from conduit_lab.serving.signature import Parameter
 
 OPENAPI_PATH = "/openapi.json"
-MAX_DOCUMENT_EXAMPLES = 5  # per endpoint, the newest
-MAX_EXAMPLE_CHARACTERS = 4000  # of a request or an answer; a longer one is left out
+MAX_DOCUMENT_EXAMPLES = 5  # per endpoint, newest first
+MAX_EXAMPLE_CHARACTERS = 4000  # of a request; longer ones are left out
 
 _MAX_SUMMARY_CHARACTERS = 60
-_MAX_DOCUMENTS = 8  # that are kept
+_MAX_DOCUMENTS = 8  # cached
 _CONVERTOR = re.compile(r"\{(\w+)(?::\w+)?\}")
 _VALUE_KEYWORDS = frozenset({"default", "const", "enum", "examples"})
 _SCHEMAS = "#/components/schemas/"
 _ERROR_ANSWERS = {code: {"$ref": "#/components/responses/Error"} for code in ("4XX", "5XX")}
 _ERROR = {
     "type": "object",
-    "description": "An error. Its request ID finds it in the server's log.",
+    "description": "An error. Look up its request ID in the server's log.",
     "properties": {
         "error": {
             "type": "object",
             "properties": {
                 "status": {"type": "integer"},
-                "type": {"type": "string", "description": "A short name that programs may test."},
+                "type": {"type": "string", "description": "A short name for programs to test."},
                 "message": {"type": "string"},
                 "hint": {"type": "string", "description": "The next step."},
                 "request_id": {"type": "string"},
@@ -55,8 +55,8 @@ _ERROR = {
 }
 _STREAM_NOTICE = {
     "type": "object",
-    "description": "The data of an event `error` (type, message), which ends a stream that failed, "
-    "`lagged` (missed, resume_at), which counts dropped chunks, or `end` (chunks).",
+    "description": "The data of an `error` event (type, message), which ends a failed stream, of a "
+    "`lagged` event (missed, resume_at), which reports dropped chunks, or of `end` (chunks).",
     "properties": {
         "type": {"type": "string"},
         "message": {"type": "string"},
@@ -68,19 +68,19 @@ _STREAM_NOTICE = {
 
 
 def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[Route]:
-    """Return the route of the document; `endpoints` are those of the caller."""
+    """Return the route of the document; `endpoints` is unused, since they depend on the caller."""
     return [page(Route(OPENAPI_PATH, _OpenApiFace(app), methods=["GET"]))]
 
 
 class _OpenApiFace:
-    """An ASGI app that answers with the document, made once for the endpoints of each tenant.
+    """An ASGI app that serves the document, cached per tenant.
 
-    That of an app with recorded calls is made for each request, since it shows the newest.
+    For an app that records calls it is built per request, to include the newest.
     """
 
     def __init__(self, app: EndpointHost) -> None:
         self._app = app
-        self._made: dict[tuple[str, str | None], bytes] = {}  # by prefix of the app, and tenant
+        self._made: dict[tuple[str, str | None], bytes] = {}  # by mount prefix and tenant
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = context_of(scope)
@@ -89,7 +89,7 @@ class _OpenApiFace:
         body = self._made.get(key)
         if body is None:
             shown = visible_endpoints(context)
-            # on a thread: recorded calls are awaited
+            # on a thread, since it may wait for calls being recorded
             body = await anyio.to_thread.run_sync(self._document, shown, prefix)
             if not self._app.records and len(self._made) < _MAX_DOCUMENTS:
                 self._made[key] = body
@@ -105,17 +105,17 @@ def openapi(
     """Return the OpenAPI 3.1 document of an app's endpoints, served below `prefix`.
 
     Each operation has `x-conduit-endpoint`: the name, shape and main method of its endpoint, the
-    seconds in which a stream can be resumed, the parameters in their order, and the one that takes
-    the whole body, or the request. `x-conduit-examples` are its recorded calls.
+    seconds for which a stream can be resumed, the parameters in order, and the parameter that takes
+    the whole body or the request. `x-conduit-examples` are its recorded calls.
     """
     components = _Components()
     paths: dict[str, Any] = {}
     for endpoint in endpoints:
-        if endpoint.shape == "tool":  # it has no path: MCP describes it
+        if endpoint.shape == "tool":  # without a path, described over MCP
             continue
         described = _DescribedEndpoint(endpoint, components, _examples(app, endpoint))
         item = paths.setdefault(_CONVERTOR.sub(r"{\1}", endpoint.path), {})
-        for method in endpoint.methods:  # the first one of a path and method answers
+        for method in endpoint.methods:  # the first endpoint of a path and method wins
             item.setdefault(method.lower(), described.operation(method))
     _number_operations(paths)
     document: dict[str, Any] = {
@@ -131,7 +131,7 @@ def openapi(
             "schemas": {**components.schemas, "Error": _ERROR, "StreamNotice": _STREAM_NOTICE},
             "responses": {
                 "Error": {
-                    "description": "The request was refused, or failed",
+                    "description": "The request was rejected or failed",
                     "content": _json({"$ref": f"{_SCHEMAS}Error"}),
                 }
             },
@@ -187,7 +187,7 @@ class _DescribedEndpoint:
             operation["x-conduit-examples"] = self._examples
         if endpoint.resumes.seconds is not None:
             operation["responses"]["204"] = {
-                "description": "The stream of the header last-event-id has ended"
+                "description": "The stream named in the header last-event-id has ended"
             }
         if method != "GET" and (body := self._body()):
             operation["requestBody"] = body
@@ -228,7 +228,7 @@ class _DescribedEndpoint:
         return {"required": self._endpoint.signature.takes_body, "content": content}
 
     def _array_types(self) -> Sequence[str]:
-        """Return the content types beside JSON, of an endpoint that answers with one array."""
+        """Return the additional content types of an endpoint that answers with one array."""
         dtype = self._answer.get("x-dtype")
         gives = None if self._endpoint.then is None else self._endpoint.then.gives
         if isinstance(gives, tuple) and len(gives) == 1:
@@ -255,21 +255,21 @@ class _DescribedEndpoint:
             "required": ["data"],
         }
         description = (
-            "Server-sent events, of which the schema describes one. The data is a chunk as JSON; "
-            "an event `error`, `lagged` or `end` has a notice about the stream in its place."
+            "Server-sent events; the schema describes one event. The data is a chunk as JSON, "
+            "or in an `error`, `lagged` or `end` event a notice about the stream."
         )
         return {"description": description, "content": {"text/event-stream": {"schema": event}}}
 
 
 class _Components:
-    """The schemas that are shared by reference; two that differ have different names."""
+    """Schemas shared by reference; schemas that differ get different names."""
 
     def __init__(self) -> None:
         self.schemas: dict[str, Any] = {}
-        self._sources: dict[str, Any] = {}  # as their signatures have them
+        self._sources: dict[str, Any] = {}  # the original definitions
 
     def hoisted(self, schema: Any, definitions: Mapping[str, Any]) -> Any:
-        """Return a schema whose references lead to the components."""
+        """Return a schema with its references pointing to the components."""
         names: dict[str, str] = {}
         for name, each in definitions.items():
             names[name] = self._free_name(name, each)
@@ -304,7 +304,7 @@ def _with_references(schema: Any, names: Mapping[str, str]) -> Any:
 
 
 def _in_url(parameter: Parameter) -> dict[str, Any]:
-    """Return a parameter of the path or the query, which cannot be null."""
+    """Return a path or query parameter, which cannot be null."""
     schema = dict(parameter.schema)
     if "anyOf" in schema:
         kept = [each for each in schema["anyOf"] if each != {"type": "null"}]
@@ -319,7 +319,7 @@ def _in_url(parameter: Parameter) -> dict[str, Any]:
         "in": "path" if in_path else "query",
         "required": in_path or parameter.required,
     }
-    if parameter.place == "whole":  # the fields of the object, each by its name
+    if parameter.place == "whole":  # one query parameter per field
         return {**facts, "style": "form", "explode": True, "schema": {"type": "object", **schema}}
     if parameter.texts == "json" and not in_path:
         return {**facts, "content": _json(schema)}
@@ -335,7 +335,7 @@ def _bytes_of(content_type: str) -> dict[str, Any]:
 
 
 def _form_schema(parameter: Parameter) -> Any:
-    """Return the schema of a parameter as a part of a form."""
+    """Return a parameter's schema as a form part."""
     if not is_of_file(parameter.schema):
         return parameter.schema
     part = {"type": "string", "contentMediaType": OCTETS}
@@ -345,7 +345,7 @@ def _form_schema(parameter: Parameter) -> Any:
 
 
 def _examples(app: EndpointHost, endpoint: Endpoint[..., Any]) -> list[Any]:
-    """Return the newest recorded calls of an endpoint with a short request, the newest first."""
+    """Return the newest recorded calls of an endpoint that have a short request, newest first."""
     recorded = [each for each in getattr(app, "examples", ()) if _is_of(each, endpoint)]
     return [
         {
@@ -363,7 +363,7 @@ def _is_of(example: Any, endpoint: Endpoint[..., Any]) -> bool:
 
 
 def _number_operations(paths: Mapping[str, Any]) -> None:
-    """Make the IDs of operations unique: two functions may have one name."""
+    """Make operation IDs unique, since functions may share a name."""
     seen: set[str] = set()
     for item in paths.values():
         for operation in item.values():

@@ -1,4 +1,4 @@
-"""PassageIndex: finds the entry of a store by the hash of its text, or of the text's beginning."""
+"""PassageIndex: find a store's entry by the hash of its text or of a prefix of it."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ if TYPE_CHECKING:
     from conduit_lab.vectors.entry import Entry
 
 _HASH_BYTES = 16  # of SHA-256
-_KEY_BYTES = 8  # of the hash, in the index; a match is checked with all of it
-_MAX_ENTRIES = 1_000_000  # of one store; the passages of later ones have no page
+_KEY_BYTES = 8  # prefix of the hash in the index; matches are verified with the full hash
+_MAX_ENTRIES = 1_000_000  # per store; passages of later entries have no page
 _MAX_ENDS = 1_000  # per entry
-_IDLE_PER_BUILD = 10.0  # seconds until the next build, per second that the last one took
+_IDLE_PER_BUILD = 10.0  # minimum pause between builds, per second of the last build
 
 
 def passage_hash(text: str) -> str:
-    """Return the content hash of a passage: 32 hex digits of SHA-256 over its UTF-8."""
+    """Return the content hash of a passage: 32 hex digits of the SHA-256 of its UTF-8."""
     return sha256(text.encode("utf-8", "replace")).digest()[:_HASH_BYTES].hex()
 
 
 class PassageIndex:
-    """Finds entries of one store by the hash of their content, or of a beginning of it.
+    """Finds entries of one store by the hash of their content, or of a prefix of it.
 
-    A `Rag` cuts a passage that does not fit at the end of a sentence, so the beginnings up to each
-    sentence end are indexed too; one that is cut inside a sentence is not found. The index is built
-    at the first look-up, and again at one that fails after the store has changed.
+    A `Rag` truncates a passage that does not fit at a sentence end, so prefixes up to each sentence
+    end are indexed too; a passage truncated inside a sentence is not found. The index is built on
+    the first lookup, and rebuilt when a lookup fails after the store has changed.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards all below
-        self._version: Any = self  # of the store; its own before the first build
+        self._lock = threading.Lock()  # guards everything below
+        self._version: Any = self  # of the store; a sentinel before the first build
         self._keys = np.zeros(0, np.uint64)  # sorted
-        self._rows = np.zeros(0, np.int64)  # the index in `_ids` of each key
+        self._rows = np.zeros(0, np.int64)  # index in `_ids` per key
         self._ids: list[str] = []
-        self._build_after = 0.0  # of the monotonic clock
+        self._build_after = 0.0  # monotonic time
 
     @staticmethod
     def of(store: Any) -> PassageIndex:
-        """Return the index of a store, one per store of the process."""
+        """Return the index of a store, shared in this process."""
         with _indexes_lock:
             return _indexes.setdefault(store, PassageIndex())
 
     def find(self, store: Any, digest: str) -> Entry | None:
-        """Return the entry of `store` whose content, or a beginning of it, has this hash."""
+        """Return the entry of `store` with this hash of its content or of a prefix, or None."""
         with self._lock:
             entry = self._found(store, digest)
             version = getattr(store, "version", None)
@@ -92,7 +92,7 @@ _indexes_lock = threading.Lock()
 
 
 def _hashes(text: str) -> Iterator[bytes]:
-    """Yield the hash of a text, and of each beginning of it that ends where a sentence does."""
+    """Yield the hash of each prefix up to a sentence end, and of the whole text."""
     digest, done = sha256(), 0
     for found in islice(SENTENCE_END.finditer(text), _MAX_ENDS):
         if found.end() > done:

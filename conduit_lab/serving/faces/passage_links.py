@@ -1,4 +1,4 @@
-"""Passage links: the URL of a cited passage, `/sources/{hash}#start-end`, and its page's route."""
+"""Passage links: URLs of cited passages, `/sources/{hash}#start-end`, and their route."""
 
 from __future__ import annotations
 
@@ -32,14 +32,13 @@ def citation_url(
     *,
     caller: Key | None = None,
 ) -> str:
-    """Return the URL at which the passage of `source` is shown, a source of a `Rag`'s answer.
+    """Return the URL of the page that shows `source`, a source of a `Rag`'s answer.
 
-    `base_path` is the address of the app: "" for its own root, or the prefix or the whole URL that
-    clients reach it under. `start` and `end` are offsets in the source's text that the page marks,
-    in characters; by default all of the text. The same text has the same path after a restart.
-    `caller` is the key of the request that is answered (`RequestContext.caller`), if the app has
-    keys: the link then has the rights of that key for this page, for some days, since a browser
-    that follows it sends none.
+    `base_path` is the app's address: "" for its root, or the prefix or URL under which clients
+    reach it. `start` and `end` are the character offsets of the span to highlight, by default the
+    whole text. The same text has the same path after a restart. `caller` is the key of the current
+    request (`RequestContext.caller`) if the app has keys: the link then grants that key's access to
+    this page for some days, since browsers send no key.
     """
     text = str(source.get("text", ""))
     begin = 0 if start is None else start
@@ -49,13 +48,13 @@ def citation_url(
 
 
 def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[Route]:
-    """Return the route of the cited passages of an app that serves a `Rag`."""
+    """Return the route of the passage pages if the app serves a `Rag`."""
     rags = [each for each in endpoints if isinstance(each, RagEndpoint)]
     return [page(Route("/sources/{hash}", _PassageFace(rags), methods=["GET"]))] if rags else []
 
 
 class _PassageFace:
-    """An ASGI app that answers with the page of one passage."""
+    """An ASGI app that serves the pages of cited passages."""
 
     def __init__(self, rags: Sequence[RagEndpoint[Any]]) -> None:
         self._rags = rags
@@ -63,7 +62,7 @@ class _PassageFace:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         digest = scope["path_params"]["hash"]
         if not _HASH.fullmatch(digest):
-            raise HttpError(404, "not_found", "no passage has this address")
+            raise HttpError(404, "not_found", "there is no passage at this address")
         stores = _readable_stores(context_of(scope), self._rags)
         found = await anyio.to_thread.run_sync(_find, stores, digest)
         status, page = (200, found) if found else (404, missing_page())
@@ -74,7 +73,7 @@ class _PassageFace:
 
 
 def _readable_stores(context: RequestContext, rags: Sequence[RagEndpoint[Any]]) -> list[Any]:
-    """Return the stores whose passages the caller may read, of those of the served `Rag`s."""
+    """Return the stores of the served `Rag`s that are visible to the caller."""
     stores = {id(each.rag.store): each.rag.store for each in rags}.values()
     return [store for store in stores if may_see(context, store)]
 
@@ -84,7 +83,7 @@ def _find(stores: Sequence[Any], digest: str) -> bytes | None:
     from conduit_lab.vectors.store import VectorStore
 
     for store in stores:
-        if not isinstance(store, VectorStore):  # nothing else gives its entries
+        if not isinstance(store, VectorStore):  # other stores cannot list their entries
             continue
         entry = PassageIndex.of(store).find(store, digest)
         if entry is not None:

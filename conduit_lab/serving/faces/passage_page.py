@@ -1,4 +1,4 @@
-"""The page of a cited passage: one self-contained HTML file, with the cited span marked."""
+"""The page of a cited passage: a self-contained HTML file that highlights the cited span."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pre { border-top: 1px solid rgba(128,128,128,.35); font: inherit; margin: 0; pad
 mark { background: light-dark(#cfe3f1, #123f5c); color: inherit; padding: 2px 0;
   scroll-margin: 40vh; }
 """
-# Offsets count characters, while JavaScript's strings count UTF-16 units.
+# Offsets count characters, but JavaScript strings are indexed by UTF-16 code units.
 _SCRIPT = """
 function show() {
   const pre = document.querySelector("pre");
@@ -69,21 +69,21 @@ PAGE_HEADERS = (
 
 
 def passage_page(store: str, entry: Entry) -> bytes:
-    """Return the page of an entry of `store`; the URL's fragment `#start-end` marks a span."""
+    """Return the page of an entry of `store`; the URL fragment `#start-end` highlights a span."""
     title = heading_of(entry.metadata) or entry.id
     facts = [store, *metadata_facts(_own(entry.metadata), "")]
     text = clip(entry.content or "", _MAX_PASSAGE_CHARACTERS)
-    # a browser drops one line break at the start of a <pre>
+    # browsers drop a leading line break in <pre>
     return _page(title, " · ".join(facts), f"<pre>\n{escape(text)}</pre><script>{_SCRIPT}</script>")
 
 
 def missing_page() -> bytes:
-    """Return the page of a passage that no store holds."""
-    return _page("This passage is not here", "It was changed or removed since it was cited.", "")
+    """Return the page for a missing passage."""
+    return _page("Passage not found", "It has been changed or removed since it was cited.", "")
 
 
 def _own(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the first metadata that are one line each."""
+    """Return the first scalar metadata values."""
     flat = [each for each in metadata.items() if not isinstance(each[1], dict | list)]
     return dict(flat[:_MAX_FACTS])
 

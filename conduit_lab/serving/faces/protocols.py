@@ -1,4 +1,4 @@
-"""The protocols of an app by name, each imported when an app asks for it."""
+"""The protocols of an app by name, imported on demand."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from conduit_lab.serving.server_state import ServerState
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
-# The module of each protocol. It has `routes(app)`, which returns the routes of the protocol, and
-# may have `lifespan(app, state)`, an async context manager around the life of each server.
+# The module of each protocol. It has `routes(app)`, which returns the protocol's routes, and
+# optionally `lifespan(app, state)`, an async context manager entered by each server.
 PROTOCOLS: dict[str, str] = {
     "openai": "conduit_lab.serving.faces.openai.openai_routes",
     "anthropic": "conduit_lab.serving.faces.anthropic_messages",
@@ -31,7 +31,7 @@ PROTOCOLS: dict[str, str] = {
 
 
 def check_protocols(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of known protocols; `EndpointError` for any other name."""
+    """Return unique protocol names; raise `EndpointError` for an unknown one."""
     for name in names:
         if name not in PROTOCOLS:
             known = ", ".join(PROTOCOLS)
@@ -42,14 +42,14 @@ def check_protocols(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def protocol_routes(app: EndpointHost) -> list[BaseRoute]:
-    """Return the routes of the protocols of an app, in the order in which it names them."""
+    """Return the routes of an app's protocols, in the order of its protocol names."""
     return [route for name in app.spoken for route in _module(name).routes(app)]
 
 
 def protocol_lifespans(
     app: EndpointHost, state: ServerState
 ) -> list[AbstractAsyncContextManager[None]]:
-    """Return the lifespans of the protocols of an app, to be entered by one server."""
+    """Return the lifespans of an app's protocols, to be entered by one server."""
     modules = [_module(name) for name in app.spoken]
     return [module.lifespan(app, state) for module in modules if hasattr(module, "lifespan")]
 

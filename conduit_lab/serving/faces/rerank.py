@@ -1,4 +1,4 @@
-"""Rerank: `/v1/rerank`, the API of Cohere and Jina, on the app's rerankers."""
+"""Rerank: `/v1/rerank`, the API of Cohere and Jina, with the app's rerankers."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _MAX_QUERY_CHARACTERS = 100_000
 
 
 def routes(app: EndpointHost) -> list[Route]:
-    """Return the route of the protocol."""
+    """Return the protocol's route."""
     return [protocol_route(app, "rerank", "/v1/rerank", rerank, error_body=openai_error_body)]
 
 
 async def rerank(exchange: Exchange) -> None:
-    """Answer POST /v1/rerank: the documents by their relevance to the query, from 0 to 1."""
+    """Answer POST /v1/rerank: rank documents by relevance to the query, from 0 to 1."""
     fields = RequestFields(await exchange.json())
     rerankers = models_of(exchange.app, Reranker)
     if not fields.has("model") and len(rerankers) == 1:

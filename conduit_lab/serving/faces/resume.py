@@ -1,4 +1,4 @@
-"""Resume: streams that wait a few seconds for their client, and its place in them."""
+"""Resume: keep streams for reconnecting clients, and find a client's position in them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from conduit_lab.core.streams.stream import Stream
 from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.faces.formats import END
 
-MAX_ABANDONED = 1000  # streams without a client per endpoint, each with its log
-_MAX_DIGITS = 18  # of a chunk's number; int() refuses thousands of them
+MAX_ABANDONED = 1000  # per endpoint: streams without a client, each with its log
+_MAX_DIGITS = 18  # of a chunk number; int() rejects thousands of digits
 
 
 class Resumes:
-    """The streams of one endpoint, each kept until `seconds` after its last client has left.
+    """The streams of one endpoint, each kept until `seconds` after its last client disconnected.
 
-    A stream that still runs then is cancelled. With `seconds` None it ends with its last client.
-    Clients resume within one process: several workers do not share streams.
+    A stream still running then is cancelled. If `seconds` is None, it is cancelled with its last
+    client. Worker processes do not share streams.
     """
 
     def __init__(self, seconds: float | None) -> None:
         self.seconds = seconds
-        self._lock = threading.Lock()  # guards all below
+        self._lock = threading.Lock()  # guards everything below
         self._held: dict[str, Stream[Any]] = {}
-        self._callers: dict[str, Caller | None] = {}  # who began each
-        self._left_at: dict[str, float] = {}  # of streams without a client, the oldest first
-        self._bookmarks: dict[str, Bookmark] = {}  # keep the chunks of those for the client
+        self._callers: dict[str, Caller | None] = {}  # the caller that started each stream
+        self._left_at: dict[str, float] = {}  # streams without a client, oldest first
+        self._bookmarks: dict[str, Bookmark] = {}  # keep the chunks for their clients
 
     @property
     def streams(self) -> list[Stream[Any]]:
@@ -40,23 +40,23 @@ class Resumes:
             return list(self._held.values())
 
     def hold(self, stream_id: str, stream: Stream[Any]) -> None:
-        """Keep a stream under its ID from now on."""
+        """Keep a stream under its ID."""
         if self.seconds is not None:
             with self._lock:
                 self._held[stream_id] = stream
                 self._callers[stream_id] = current_caller()
 
     def arrive(self, stream_id: str) -> None:
-        """Record that a client of a stream reads it."""
+        """Record that a client is reading a stream."""
         with self._lock:
             self._bookmarks.pop(stream_id, None)
 
     def leave(self, stream_id: str, reader: Reader[Any]) -> None:
-        """Record that a client of a stream has left; the oldest of too many such streams ends."""
+        """Record a client's disconnect; of too many abandoned streams drop the oldest."""
         if self.seconds is None:
             reader.leave()
             return
-        bookmark = Bookmark(reader.stream)  # before the reader closes: no chunk is dropped between
+        bookmark = Bookmark(reader.stream)  # before the reader closes: drops no chunk
         reader.close()
         if reader.stream.readers:
             return
@@ -68,14 +68,14 @@ class Resumes:
             oldest = next(iter(self._left_at)) if len(self._left_at) > MAX_ABANDONED else None
         if oldest is not None:
             self._drop(oldest)
-        loop = package_loop()  # the server's own may end before
+        loop = package_loop()  # the server's own loop may end first
         loop.call_soon_threadsafe(loop.call_later, self.seconds, self._expire, stream_id, now)
 
     def find(self, last_event_id: str) -> tuple[str, Stream[Any], int] | None:
-        """Return (stream ID, stream, number of the next chunk) for the ID of a client's last event.
+        """Return (stream ID, stream, number of the next chunk) for a client's last event ID.
 
-        None where the client has every chunk. Raises an `HttpError` 410 where the stream is gone,
-        another caller began it, or its log no longer keeps the next chunk.
+        None if the client has every chunk. Raises `HttpError` 410 if the stream is gone or belongs
+        to another caller, or if its log has dropped the next chunk.
         """
         stream_id, _, place = last_event_id.rpartition(":")
         if place == END:
@@ -104,16 +104,16 @@ class Resumes:
     def _gone(self) -> str:
         if self.seconds is None:
             return (
-                "this endpoint keeps no streams for a client that reconnects "
+                "this endpoint keeps no streams for reconnecting clients "
                 "(ml_stream(..., resume=seconds)): send the request again"
             )
         return (
-            f"there is no such stream: a stream is kept {self.seconds:g} s after its client left; "
+            f"there is no such stream: streams are kept for {self.seconds:g} s after a disconnect; "
             "send the request again"
         )
 
     def _expire(self, stream_id: str, left_at: float) -> None:
-        with self._lock:  # a client may have arrived, or arrived and left again
+        with self._lock:  # a client may have reconnected since
             expired = self._left_at.get(stream_id) == left_at
         if expired:
             self._drop(stream_id)

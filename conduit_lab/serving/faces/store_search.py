@@ -1,4 +1,4 @@
-"""Store search: the stores of an app over HTTP, read only.
+"""Store search: read-only access to the stores of an app over HTTP.
 
 `GET /v1/stores` lists them; `POST /v1/stores/{name}/search` searches one.
 """
@@ -18,16 +18,16 @@ from conduit_lab.serving.faces.exchange import Exchange, protocol_route
 from conduit_lab.serving.gate.tenants import visible_stores
 from conduit_lab.vectors.store import VectorStore
 
-MAX_SEARCH_HITS = 1_000  # per request; each brings its content
+MAX_SEARCH_HITS = 1_000  # per request; each includes its content
 MAX_SEARCH_CHARACTERS = 32_768
-MAX_SEARCH_NUMBERS = 65_536  # of an embedding
+MAX_SEARCH_NUMBERS = 65_536  # in an embedding
 
 _OPTIONS = ("top_k", "where", "mode", "exact", "mmr", "fusion")
 _FIELDS = ("query", *_OPTIONS)
 
 
 def routes(app: EndpointHost) -> list[BaseRoute]:
-    """Return the routes of the list and of the search."""
+    """Return the routes that list and search stores."""
     return [
         protocol_route(app, "stores", "/v1/stores", _list, methods=("GET",), error_body=error_body),
         protocol_route(app, "stores", "/v1/stores/{name}/search", _search, error_body=error_body),
@@ -76,7 +76,7 @@ def _answer(store: VectorStore, body: Any) -> dict[str, Any]:
 
 
 def _checked(body: Any) -> tuple[str | np.ndarray[Any, Any], dict[str, Any]]:
-    """Return the query and the options of a search; the store checks the latter's values."""
+    """Return the query and options of a search; other option values are checked by the store."""
     if not isinstance(body, dict):
         raise InputError(f"the body expects an object with query, got {type(body).__name__}")
     for name in body:
@@ -86,8 +86,8 @@ def _checked(body: Any) -> tuple[str | np.ndarray[Any, Any], dict[str, Any]]:
     options = {name: body[name] for name in _OPTIONS if name in body}
     top_k, where = options.get("top_k", 1), options.get("where")
     if type(top_k) is not int or not 1 <= top_k <= MAX_SEARCH_HITS:
-        raise InputError(f"top_k expects a whole number from 1 to {MAX_SEARCH_HITS}, got {top_k!r}")
-    if where is not None and not isinstance(where, dict):  # a mask needs the rows of the store
+        raise InputError(f"top_k expects an integer from 1 to {MAX_SEARCH_HITS}, got {top_k!r}")
+    if where is not None and not isinstance(where, dict):  # not a mask of rows
         raise InputError('where expects a filter such as {"section": "returns"}, got another type')
     if type(options.get("exact", False)) is not bool:
         raise InputError("exact expects true or false")

@@ -1,4 +1,4 @@
-"""StreamPlan: how a stream endpoint starts the stream of a call, for a client that reads it now."""
+"""StreamPlan: start the stream of a stream endpoint's call for a waiting client."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def begin_stream(
 ) -> tuple[Stream[Any], CallRecord]:
     """Start the stream of a call; return it with its call record.
 
-    `size` is the bytes of its request.
+    `size` is the request size in bytes.
     """
     if endpoint.plan is None:
         endpoint.plan = StreamPlan(app, endpoint)
@@ -36,11 +36,11 @@ async def begin_stream(
 
 
 class StreamPlan:
-    """Starts the streams of one endpoint: a generator here, any other handler as a value's is.
+    """Starts the streams of one endpoint: generators directly, other handlers like value handlers.
 
-    An async generator runs on the running loop. A stream is traced as `App(trace=)` says; inside
-    the call of a protocol it joins the trace of that, or is counted with it. Until its client reads
-    it, its producer waits with a full log. It is cancelled where the start is.
+    An async generator runs on the running loop. `App(trace=)` selects the traced streams; inside a
+    protocol's call a stream joins that trace, or is counted with it. Until the client reads, the
+    producer waits once the log is full. Cancelling the start cancels the stream.
     """
 
     __slots__ = ("_app", "_endpoint", "_paced", "_sampler")
@@ -92,9 +92,9 @@ class StreamPlan:
 
 
 class _Counted:
-    """A stream without a span: it counts at its end, and has a span if it fails.
+    """A stream without a span: counted at its end, with a span only if it fails.
 
-    Inside the call of a protocol that has none, it counts with that, whose failure has the span.
+    Inside an untraced protocol call it is counted with that call, which has the span on failure.
     """
 
     __slots__ = ("_app", "_begun", "_call", "_endpoint", "_is_outermost", "tally")
@@ -110,7 +110,7 @@ class _Counted:
         self.tally = Tally(endpoint.name, app.statistics) if outer is None else outer
 
     def end(self, error: BaseException | None) -> None:
-        """Count the stream, which has ended."""
+        """Count the finished stream."""
         if self._is_outermost:
             self.tally.ended = True
             if error is not None:

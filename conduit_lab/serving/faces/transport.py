@@ -1,4 +1,4 @@
-"""The transport of a stream: batched writes, heartbeats, and a cut of clients that stop reading."""
+"""Stream transport: batched writes, heartbeats, and disconnection of clients that stop reading."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from conduit_lab.serving.faces.formats import EventFormat
 from conduit_lab.serving.faces.write_pace import join_loop, leave_loop, pause_seconds
 
 HEARTBEAT_SECONDS = 15.0
-PRELUDE_SECONDS = 0.05  # without a chunk until the headers and the prelude are sent on their own
-SEND_SECONDS = 30.0  # a client that takes nothing for this long is cut
+PRELUDE_SECONDS = 0.05  # without a chunk, before headers and prelude are sent alone
+SEND_SECONDS = 30.0  # a client that reads nothing for this long is disconnected
 
-_LAST_EVENT_SECONDS = 0.5  # for the last event of a stream that the server's stop cuts
-_MAX_BATCH_CHUNKS = 512  # per write: as long as one client may hold the event loop
-_HEAVY_CHUNK_BYTES = 2**16  # from here a chunk is encoded on a thread
-_MAX_UNSENT_BYTES = 2**18  # in the kernel, for one client of a resumable stream
-_MAX_BUFFERED_BYTES = 2**14  # in the server: below, uvicorn takes a write without a wait
-_FAILED = "the stream failed; the server's log says why"
+_LAST_EVENT_SECONDS = 0.5  # for the last event of a stream cut by the shutdown
+_MAX_BATCH_CHUNKS = 512  # per write, to bound the time that one client holds the event loop
+_HEAVY_CHUNK_BYTES = 2**16  # chunks above this size are encoded on a thread
+_MAX_UNSENT_BYTES = 2**18  # kernel send buffer of a client of a resumable stream
+_MAX_BUFFERED_BYTES = 2**14  # server's write buffer; below this, uvicorn's write does not block
+_FAILED = "the stream failed; the server's log has the reason"
 
 _log = logging.getLogger("conduit_lab")
 
@@ -52,11 +52,11 @@ async def send_stream(
 ) -> None:
     """Send the reader's chunks until its stream ends or the client disconnects.
 
-    All pending chunks go out in one write. The headers precede the first chunk, or follow the
-    request by `PRELUDE_SECONDS`; a stream that fails before them raises its own error, for an
-    answer with the status of that. At the end `leave` gets the reader; by default a stream
-    without other readers is cancelled. Of a `resumable` stream half a log is kept behind the last
-    chunk that was sent. `name` is that of the log: a stream's own may be a client's words.
+    All pending chunks are sent in one write. The headers are sent with the first chunk, or after
+    `PRELUDE_SECONDS` without one; a stream that fails before then raises its error, so the response
+    can have its status. At the end `leave` is called with the reader; by default it cancels a
+    stream without other readers. For a `resumable` stream half of the log is kept for chunks
+    already sent. `name` is used in the log, since a stream's own name may come from a client.
     """
     trail = Trail(reader.stream, reader.index) if resumable else None
     try:
@@ -69,14 +69,14 @@ async def send_stream(
 
 
 class StreamFailure(NamedTuple):
-    """Why a stream did not end well, as its client may know it."""
+    """The reason why a stream failed or was cancelled, as reported to its client."""
 
     kind: str
     message: str
 
 
 def stream_failure(stream: Channel[Any]) -> StreamFailure | None:
-    """Return why an ended stream failed or was cancelled; None where it ended well."""
+    """Return why an ended stream failed or was cancelled, or None."""
     if stream.state == "failed":
         known = None if stream.error is None else http_error(stream.error)
         if known is not None:
@@ -91,11 +91,10 @@ class _Client:
     """One client of a stream.
 
     Its own task writes the pending chunks, then parks. While it is parked, the task of an async
-    generator on the same loop writes each chunk as it comes (`push`), so that a chunk costs no
-    wakeup. Where a loop has many clients, fast chunks wait up to 33 ms, for one write by the
-    client's task.
-    `since` is the time of the last write, or the start of one that the client has not taken yet.
-    One timer per client checks it, at no cost per chunk.
+    generator on the same loop writes each new chunk itself (`push`), which saves a wakeup per
+    chunk. With many clients on a loop, fast chunks are delayed up to 33 ms and written together by
+    the client's task. `since` is the time of the last write, or of the start of a blocked one. One
+    timer per client checks it, at no cost per chunk.
     """
 
     def __init__(
@@ -114,25 +113,25 @@ class _Client:
         self.receive = receive
         self.send = send
         self.trail = trail
-        self.headers: list[tuple[bytes, bytes]] | None = headers  # None once they are sent
+        self.headers: list[tuple[bytes, bytes]] | None = headers  # None once sent
         self.connection = _connection(receive)
         self.waiter = Waiter()
         self.gone = False
         self.quiet = False
-        self.is_fast = False  # chunks came before the last write was long enough ago
-        self.pending = False  # chunks that `push` has left to the client's task
+        self.is_fast = False  # chunks arrived before the next write was due
+        self.pending = False  # chunks left by `push` to the client's task
         self.sending = False
         self.cut = False
-        self.watch: asyncio.Task[None] | None = None  # for its disconnect
+        self.watch: asyncio.Task[None] | None = None  # waits for the disconnect
         self.failure: Exception | None = None
         self.unsendable: Exception | None = None  # of a chunk that `push` could not encode
-        self.unsent = b""  # the chunks before it
+        self.unsent = b""  # the encoded chunks before that one
         self.loop = asyncio.get_running_loop()
         self.since = monotonic()
         self.prelude = format.prelude
 
     async def serve(self) -> None:
-        """Send the whole stream; return at its end, or once the client has left or was cut."""
+        """Send the stream; return at its end, or when the client is disconnected."""
         if self.trail is not None:
             _bound_unsent(self.connection)
         self.task = cast("asyncio.Task[None]", asyncio.current_task())
@@ -146,7 +145,7 @@ class _Client:
                 self.task.uncancel()
             elif self.headers is not None:
                 raise
-            elif self.sending:  # the server stops, and its grace is over; the client does not read
+            elif self.sending:  # shutdown, and the client is not reading
                 await self._abort()
                 return
             else:
@@ -159,7 +158,7 @@ class _Client:
             self.timer.cancel()
             if self.watch is not None:
                 self.watch.cancel()
-        message = "stream %r: a client that took nothing for %.3g s was cut"
+        message = "stream %r: disconnected a client that read nothing for %.3g s"
         _log.warning(message, self.name, SEND_SECONDS)
         await self._abort()
 
@@ -167,9 +166,9 @@ class _Client:
         reader = self.reader
         stream = reader.stream
         if stream._loop is self.loop and not reader.ready():
-            await asyncio.sleep(0)  # the generator's task begins: it may have a chunk at once
+            await asyncio.sleep(0)  # let the generator's task start: it may have a chunk at once
         while not self.gone:
-            finished = stream.finished  # read before the chunks: none before the end is missed
+            finished = stream.finished  # read before taking chunks, so that none is missed
             index = reader.index
             self.pending = False
             try:
@@ -190,12 +189,12 @@ class _Client:
                     return
                 await self._write(body)
                 if self.trail is not None:
-                    # uvicorn waits before a write until the one before has gone out
+                    # uvicorn's write waits until the previous one has been sent
                     await self._write(b"")
                     if not self.gone and not _is_closing(self.connection):
                         self.trail.advance(reader.index)
                 if len(chunks) == _MAX_BATCH_CHUNKS:
-                    await asyncio.sleep(0)  # a write that is taken at once yields to no other task
+                    await asyncio.sleep(0)  # an unblocked write does not yield to other tasks
             elif finished:
                 if self.headers is not None and not stream.count:
                     self._raise_failure()
@@ -210,12 +209,12 @@ class _Client:
                     await self._write(self.format.heartbeat)
 
     async def _end_with(self, body: bytes, error: Exception) -> None:
-        """Send `body` and the end of a stream whose next chunk has no form."""
+        """Send `body`, and end a stream whose next chunk is not serializable."""
         _log.error("stream %r has a chunk that cannot be sent: %s", self.name, error)
         await self._write(body + self.format.error("stream_failed", _FAILED), last=True)
 
     async def _park(self) -> None:
-        """Wait until there is something to do for this task, and the next write is due."""
+        """Wait until this task has something to do and the next write is due."""
         stream = self.reader.stream
         if self.is_fast:
             await self._pause()
@@ -235,7 +234,7 @@ class _Client:
             raise self.failure
 
     async def _pause(self) -> bool:
-        """Wait until the next write is due; return whether it was not."""
+        """Wait until the next write is due; return whether it had to wait."""
         left = self.since + pause_seconds() - monotonic()
         if left <= 0 or self.headers is not None or self.reader.stream.finished:
             return False
@@ -251,7 +250,7 @@ class _Client:
         )
 
     def push(self) -> Awaitable[None] | None:
-        """Begin to write the pending chunks, or leave them to the client's task."""
+        """Start writing the pending chunks, or leave them to the client's task."""
         if self.pending or self.sending:
             return None
         now = monotonic()
@@ -267,11 +266,11 @@ class _Client:
             if unsent < _MAX_BUFFERED_BYTES and not _is_heavy(chunks):
                 body, self.unsendable = self._encode(chunks, index)
                 if self.unsendable is not None:
-                    self.unsent = body  # the client's task ends the stream
+                    self.unsent = body  # sent by the client's task, which ends the stream
                     index = reader.index
                 else:
                     if self.trail is not None and not unsent:
-                        self.trail.advance(index)  # the chunks before have gone out
+                        self.trail.advance(index)  # earlier chunks have been sent
                     self.since = now
                     self.sending = True
                     return self._write_pushed(body)
@@ -283,7 +282,7 @@ class _Client:
         return None
 
     def wake(self) -> None:
-        """Notice that the stream has ended."""
+        """Wake up the client's task at the end of the stream."""
         self.waiter()
 
     async def _write_pushed(self, body: bytes) -> None:
@@ -293,15 +292,15 @@ class _Client:
                 await self.send(message)
             else:
                 await self._write(body)
-        except Exception as error:  # of the connection, not of the generator that awaits this
+        except Exception as error:  # a connection error must not reach the generator
             self.failure = error
             self.pending = True
         self.sending = False
-        if self.gone or self.quiet or self.pending:  # since this write began
+        if self.gone or self.quiet or self.pending:  # changed since this write started
             self.waiter.resume()
 
     def _raise_failure(self) -> None:
-        """Raise why the stream has ended before its first chunk, if it did not end well."""
+        """Raise the error of a stream that failed or was cancelled before its first chunk."""
         stream = self.reader.stream
         if stream.error is not None:
             raise stream.error
@@ -309,7 +308,7 @@ class _Client:
             raise HttpError(503, "stream_cancelled", "the stream was cancelled on the server")
 
     def _encode(self, chunks: list[Any], index: int) -> tuple[bytes, Exception | None]:
-        """Return the bytes of `chunks` up to the first without a form, and the error of that."""
+        """Encode `chunks` up to the first unserializable one; return the bytes and its error."""
         parts = []
         encode = self.format.chunk
         try:
@@ -320,7 +319,7 @@ class _Client:
         return b"".join(parts), None
 
     def _last(self) -> bytes:
-        """Return the last bytes of the stream."""
+        """Return the end of the stream."""
         stream = self.reader.stream
         if (failure := stream_failure(stream)) is not None:
             return self.format.error(failure.kind, failure.message)
@@ -346,14 +345,14 @@ class _Client:
         self.waiter.resume()
 
     async def _abort(self) -> None:
-        """Close the connection now: uvicorn would first wait for the client to read."""
+        """Close the connection immediately; uvicorn would first wait for the client to read."""
         if self.connection is not None:
             self.connection.abort()
-            await asyncio.sleep(0)  # uvicorn notices
+            await asyncio.sleep(0)  # let uvicorn process it
 
     def _check(self) -> None:
-        """Cut a client that takes nothing, or wake the pump for a heartbeat; then set the timer."""
-        if self.watch is None:  # a short stream needs none
+        """Disconnect a client that stopped reading, or trigger a heartbeat; restart the timer."""
+        if self.watch is None:  # not needed for short streams
             self.watch = self.loop.create_task(self._watch())
         spent = monotonic() - self.since
         if self.sending:
@@ -372,26 +371,26 @@ class _Client:
 
 
 def _connection(receive: Receive) -> Any:
-    """Return uvicorn's transport of the connection; None under another server."""
+    """Return the connection's transport under uvicorn, or None."""
     return getattr(getattr(receive, "__self__", None), "transport", None)
 
 
 def _is_closing(connection: Any) -> bool:
-    """Return whether the connection is lost: then writes return at once, with nothing sent."""
+    """Return whether the connection is lost, so writes are discarded."""
     return connection is not None and connection.is_closing()
 
 
 def _bound_unsent(connection: Any) -> None:
-    """Bound the bytes that the kernel holds for the client: they are lost when it disconnects."""
+    """Limit the kernel's send buffer, whose content is lost on a disconnect."""
     if connection is not None:
-        with suppress(OSError):  # the client has left
+        with suppress(OSError):  # already disconnected
             connection.get_extra_info("socket").setsockopt(
                 socket.SOL_SOCKET, socket.SO_SNDBUF, _MAX_UNSENT_BYTES
             )
 
 
 def _is_heavy(chunks: list[Any]) -> bool:
-    """Return whether the chunks are to be encoded on a thread."""
+    """Return whether to encode the chunks on a thread."""
     if len(chunks) == 1 and is_plain_chunk(chunks[0]):
         return False
     return not all(map(is_plain_chunk, chunks)) and max(map(weight, chunks)) > _HEAVY_CHUNK_BYTES

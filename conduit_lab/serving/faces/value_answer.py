@@ -1,4 +1,4 @@
-"""The answer to a call: encoded, and sent with headers about the call."""
+"""The response to a call: its encoded value, and headers about the call."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def send_value(
 ) -> None:
     """Send the value of a call, encoded on a thread unless it is `small`.
 
-    It is JSON, or the bytes of an array for a client that asks for those.
+    It is sent as JSON, or as array bytes if the client accepts them.
     """
     encode: Callable[[Any], bytes] = codec.dumps
     about: RawHeaders = [_JSON]
@@ -51,6 +51,6 @@ async def send_value(
 
 
 def call_headers(record: CallRecord, server: ServerState) -> RawHeaders:
-    """Return the headers that say how a call was answered; its server counts its fallbacks."""
+    """Return the fallback and device headers of a call, and count its fallbacks."""
     server.fallbacks += bool(record.fallbacks)
     return record_headers(record)

@@ -1,4 +1,4 @@
-"""Values: endpoints that answer a request with one JSON value."""
+"""Values: endpoints that answer with one value."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[R
 
 
 class _ValueFace:
-    """An ASGI app that answers one endpoint.
+    """An ASGI app that serves one endpoint.
 
-    Few, longer functions: every request takes this path.
+    Every request takes this path, so it has few, longer functions.
     """
 
     def __init__(self, app: EndpointHost, endpoint: Endpoint[..., Any]) -> None:
@@ -36,7 +36,7 @@ class _ValueFace:
         self._endpoint = endpoint
         self._signature = endpoint.signature
         self._has_body = endpoint.method != "GET"
-        if endpoint.plan is None:  # measured from its first request on, in each server
+        if endpoint.plan is None:  # shared by all servers of the app
             endpoint.plan = Plan(app, endpoint)
         self._plan: Plan = endpoint.plan
 
@@ -51,7 +51,7 @@ class _ValueFace:
         await send_value(plan.threads, result, small, record, scope, receive, send)
 
     def begin(self, request: DirectRequest, body: bytes) -> bool:
-        """Answer a request without a task; return whether that is possible."""
+        """Answer a request without a task, if possible; return whether it did."""
         plan, scope = self._plan, request.scope
         if self._has_body:
             size = len(body)

@@ -1,14 +1,14 @@
-"""Write pace: how often the clients of one event loop are written to.
+"""Write pace: the interval between writes to each client of an event loop.
 
-A write costs ten times what a chunk does, so the more clients a loop has, the more chunks of a fast
-stream share a write.
+A write costs ten times as much as a chunk, so the more clients a loop has, the more chunks of a
+fast stream share a write.
 """
 
 from __future__ import annotations
 
 import threading
 
-# Of a loop's writes to all its clients. benchmarks/serving_streams.py
+# Of one loop to all its clients. benchmarks/serving_streams.py
 WRITES_PER_SECOND = 2000
 MIN_PAUSE_SECONDS = 2e-3
 MAX_PAUSE_SECONDS = 33e-3  # two frames of a display: text still flows
@@ -20,17 +20,17 @@ def join_loop() -> None:
 
 
 def leave_loop() -> None:
-    """Count a client of the running loop no longer."""
+    """Uncount a client of the running loop."""
     _here.clients -= 1
 
 
 def pause_seconds() -> float:
-    """Return how long after a write to a client the next one is due, from 2 to 33 ms."""
+    """Return the minimum time between two writes to a client, from 2 to 33 ms."""
     return min(max(_here.clients / WRITES_PER_SECOND, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS)
 
 
 class _Here(threading.local):
-    """The clients of the loop of this thread."""
+    """The number of clients of this thread's event loop."""
 
     clients = 0
 

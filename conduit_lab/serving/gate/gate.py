@@ -189,7 +189,7 @@ class Gate:
         routes = [route for route in self._router.routes if isinstance(route, Route)]
         here = [route.methods or () for route in routes if route.matches(scope)[0] != Match.NONE]
         allowed = ", ".join(sorted({method for methods in here for method in methods}))
-        message = f"this path does not answer {scope['method']}: use {allowed}"
+        message = f"this path does not support {scope['method']}: use {allowed}"
         return HttpError(405, "method_not_allowed", message, {"allow": allowed})
 
     def _nothing_here(self, context: RequestContext, scope: Scope) -> str:

@@ -59,8 +59,8 @@ class HeadLines(NamedTuple):
 class RequestCycle:
     """One request of a connection and its response; replaces uvicorn's class.
 
-    At half its cost: the response head is written together with the start of the body, as the ASGI
-    spec requires, headers are checked in one pass, and a complete request needs no event.
+    It costs half as much: the response head is written together with the start of the body, as the
+    ASGI spec requires, headers are checked in one pass, and a complete request needs no event.
     """
 
     __slots__ = (

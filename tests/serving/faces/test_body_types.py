@@ -197,7 +197,7 @@ def part(name: str, text: bytes = b"1", extra: str = "") -> bytes:
     ("body", "kind", "words"),
     [
         (part("a") + b"--b--\r\n", "multipart/form-data", "a boundary of 1 to 70"),
-        (part("a"), "multipart/form-data; boundary=b", "cut off"),
+        (part("a"), "multipart/form-data; boundary=b", "truncated"),
         (b"nothing", "multipart/form-data; boundary=b", "not a valid multipart form"),
         (part("a", b"\xff") + b"--b--\r\n", "multipart/form-data; boundary=b", "UTF-8"),
         (

@@ -534,7 +534,7 @@ def test_a_server_that_started_without_the_protocol_says_so(lab: Lab, asking: As
 
     answer = client.post("/mcp", json={})
     assert answer.status_code == 503
-    assert "start it again" in answer.json()["error"]["message"]
+    assert "restart it" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])

@@ -298,7 +298,7 @@ def test_a_call_whose_client_leaves_is_abandoned_within_the_bound(
             refused = asked(desk, path, bodies.get(path), state)
             await refused.task
             told = b"".join(each.get("body", b"") for each in refused.messages)
-            assert b"too many calls run on" in told
+            assert b"too many calls are still running" in told
             go.set()
             await until(lambda: desk.handler_threads.abandoned == 0)
             again = asked(desk, path, bodies.get(path), state)

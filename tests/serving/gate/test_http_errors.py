@@ -128,7 +128,7 @@ def test_another_method_is_a_405_with_allow(echo: App, asking: Ask) -> None:
     answer = asking(echo).get("/echo")
     assert answer.status_code == 405
     assert answer.headers["allow"] == "POST"
-    assert answer.json()["error"]["message"] == "this path does not answer GET: use POST"
+    assert answer.json()["error"]["message"] == "this path does not support GET: use POST"
 
 
 def test_allow_names_every_method_of_the_path(echo: App, asking: Ask) -> None:

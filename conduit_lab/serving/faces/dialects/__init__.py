@@ -1,1 +1,1 @@
-"""Dialects: the streams of an app as the event streams that chat front ends read."""
+"""Dialects: the streams of an app in the event formats of chat front ends."""

@@ -1,4 +1,4 @@
-"""AG-UI 1.0: the events of an agent's run, for its front ends (npm `@ag-ui/client`).
+"""AG-UI 1.0: the events of an agent run, for front ends (npm `@ag-ui/client`).
 
 https://docs.ag-ui.com/concepts/events
 """
@@ -27,7 +27,7 @@ from conduit_lab.serving.faces.language.event_lines import data_event
 
 
 def routes(app: EndpointHost) -> list[Route]:
-    """Return the routes of the protocol, below /agui."""
+    """Return the protocol's routes, below /agui."""
     return _DIALECT.routes(app)
 
 
@@ -47,7 +47,7 @@ def _message_text(message: Mapping[str, Any], where: str) -> str:
 
 
 class RunFormat:
-    """The events of one run: one step, named after its endpoint, that writes one message."""
+    """The events of one run, which has one step, named after its endpoint, and one message."""
 
     headers: Sequence[tuple[bytes, bytes]] = SseFormat.headers
     heartbeat = SseFormat.heartbeat
@@ -59,7 +59,7 @@ class RunFormat:
             "STEP_STARTED", self._step
         )
         self._source_url = answered.source_url
-        self._message: dict[str, str] | None = None  # the one that is written now
+        self._message: dict[str, str] | None = None  # the open message
         self._has_sources = False
 
     def chunk(self, number: int, chunk: Any) -> bytes:
@@ -91,7 +91,7 @@ class RunFormat:
         return self._event("CUSTOM", {"name": "lagged", "value": place})
 
     def error(self, kind: str, message: str) -> bytes:
-        """Return the end of a run that failed."""
+        """Return the last events of a failed run."""
         return self._message_end() + self._event("RUN_ERROR", {"message": message, "code": kind})
 
     def end(self, count: int) -> bytes:

@@ -27,7 +27,7 @@ _OWN_FIELDS = {"id", "messages", "trigger", "messageId"}
 
 
 def routes(app: EndpointHost) -> list[Route]:
-    """Return the routes of the protocol, below /aisdk."""
+    """Return the protocol's routes, below /aisdk."""
     return _DIALECT.routes(app)
 
 
@@ -39,13 +39,13 @@ def _read(value: Any) -> ChatTurn:
 
 
 def _message_text(message: Mapping[str, Any], where: str) -> str:
-    # the other parts of an earlier answer are not sent to a model again
+    # other parts of earlier answers are not passed to the model
     skip = message.get("role") == "assistant"
     return read_text_parts(message.get("parts"), f"{where}.parts", skip=skip)
 
 
 class UiMessageFormat:
-    """The events of one answer: text, sources, files and data as the parts of one message."""
+    """The events of one answer: text, sources, files and data as parts of a message."""
 
     headers: Sequence[tuple[bytes, bytes]] = (
         *SseFormat.headers,
@@ -56,7 +56,7 @@ class UiMessageFormat:
     def __init__(self, turn: ChatTurn, answered: Answered) -> None:
         self.prelude = data_event({"type": "start"})
         self._source_url = answered.source_url
-        self._texts = 0  # text parts begun so far
+        self._texts = 0  # text parts started so far
         self._in_text = False
         self._has_sources = False
 
@@ -84,7 +84,7 @@ class UiMessageFormat:
         return self._text_end() + data_event({"type": "data-lagged", "data": place})
 
     def error(self, kind: str, message: str) -> bytes:
-        """Return an error part; nothing marks the stream as whole."""
+        """Return an error part, without a finish marker."""
         return self._text_end() + data_event({"type": "error", "errorText": message})
 
     def end(self, count: int) -> bytes:
@@ -111,7 +111,7 @@ class UiMessageFormat:
         return end
 
     def _sources(self, sources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Return a part per source: a link where the app has a page of it, else a document."""
+        """Return a part per source: a link if the app has a page for it, else a document."""
         parts: list[dict[str, Any]] = []
         for link in source_links(sources, self._source_url):
             about = {"sourceId": link.id, "title": link.title}

@@ -1,4 +1,4 @@
-"""ChunkContent: a chunk of any stream as chat front ends show it."""
+"""ChunkContent: the content of a stream chunk for chat front ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from conduit_lab.vectors.found_card import heading_of
 
 
 class SourceLink(NamedTuple):
-    """A source of an answer; `url` is that of its page, None where the app serves none."""
+    """A source of an answer; `url` is its page, or None if the app serves none."""
 
     id: str
     title: str
@@ -28,7 +28,7 @@ class ChunkContent(NamedTuple):
 
 
 def chunk_content(chunk: Any) -> ChunkContent:
-    """Return the content of a chunk; a value that is no text, file or source is data."""
+    """Return the content of a chunk; any value but text, a file or sources is data."""
     if isinstance(chunk, str):
         return ChunkContent(str(chunk))
     if isinstance(chunk, dict):
@@ -48,7 +48,7 @@ def chunk_content(chunk: Any) -> ChunkContent:
 def source_links(
     sources: Sequence[Mapping[str, Any]], url_of: Callable[[Mapping[str, Any]], str] | None
 ) -> list[SourceLink]:
-    """Return the links of sources; without `url_of`, for sources of no `Rag`, no URL."""
+    """Return the links of sources, without URLs if `url_of` is None."""
     links = []
     for place, source in enumerate(sources):
         name = str(source.get("id", place))

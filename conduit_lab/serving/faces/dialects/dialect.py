@@ -1,4 +1,4 @@
-"""Dialect: one protocol of chat front ends, for every stream endpoint and generator of an app."""
+"""Dialect: one chat front end protocol, for every stream endpoint and generator of an app."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from conduit_lab.serving.rag_endpoint import RagEndpoint
 
 
 class ChatTurn(NamedTuple):
-    """The request of a chat front end: the `messages` so far, each a role and its text.
+    """The request of a chat front end: the `messages` so far, each with a role and text.
 
-    `fields` are the further values that it sent, `ids` those that the events repeat.
+    `fields` are additional values, `ids` those to repeat in events.
     """
 
     messages: list[dict[str, str]]
@@ -40,32 +40,32 @@ class ChatTurn(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The last text of the user."""
+        """The text of the last user message."""
         for message in reversed(self.messages):
             if message["role"] == "user":
                 return message["content"]
-        raise InputError("expected a message of the user, got none")
+        raise InputError("expected a user message, got none")
 
 
 class Answered(NamedTuple):
-    """The endpoint or model of an answer: its `name`, and the URL of the page of a source."""
+    """The endpoint or model of an answer: its `name`, and a function from a source to its URL."""
 
     name: str
     source_url: Callable[[Mapping[str, Any]], str] | None = None
 
 
 class Dialect(NamedTuple):
-    """One protocol: where its routes begin, how it reads a request, how it writes a stream."""
+    """One protocol: its route prefix, its request parser, and its event format."""
 
     prefix: str
     read: Callable[[Any], ChatTurn]
     format: Callable[[ChatTurn, Answered], EventFormat]
 
     def routes(self, app: EndpointHost) -> list[Route]:
-        """Return a route per stream endpoint, per `Rag` and per `Generator` of an app.
+        """Return a route per stream endpoint, `Rag` and `Generator` of an app.
 
-        An endpoint is asked at the prefix and its path, a `Rag` at the path of its whole answer, a
-        generator at the prefix and its name.
+        Each is served below the prefix: an endpoint at its path, a `Rag` at the path of its whole
+        answer, a generator at its name.
         """
         handlers: dict[str, Handler] = {}
         for endpoint in app.endpoints:
@@ -113,11 +113,11 @@ class Dialect(NamedTuple):
 
 
 def bind_turn(endpoint: Endpoint[..., Any], turn: ChatTurn, path: Mapping[str, Any]) -> Call:
-    """Return the call of an endpoint for a turn.
+    """Bind a turn to an endpoint call.
 
-    A parameter named `messages` takes all messages; else the first one that nothing else fills
-    takes the last text of the user. A field of the request fills the parameter of its name. A
-    handler of the request gets `messages` and the fields as its JSON body.
+    A parameter named `messages` gets all messages; otherwise the first unfilled parameter gets the
+    text of the last user message. Request fields fill the parameters of the same name. A handler
+    that takes the request gets `messages` and the fields as its JSON body.
     """
     signature = endpoint.signature
     if signature.request is not None:
@@ -136,7 +136,7 @@ def bind_turn(endpoint: Endpoint[..., Any], turn: ChatTurn, path: Mapping[str, A
 
 
 def read_object(value: Any, where: str) -> Mapping[str, Any]:
-    """Return `value`, a JSON object; `InputError` for any other value."""
+    """Return `value` if it is a JSON object; else raise `InputError`."""
     if not isinstance(value, dict):
         raise InputError(f"{where} expects an object, got {type(value).__name__}")
     return value
@@ -145,7 +145,7 @@ def read_object(value: Any, where: str) -> Mapping[str, Any]:
 def read_turns(
     body: Mapping[str, Any], text: Callable[[Mapping[str, Any], str], str]
 ) -> list[dict[str, str]]:
-    """Return the `messages` of a request, each with the `text` of its content."""
+    """Return the `messages` of a request, with their content extracted by `text`."""
     items = body.get("messages")
     if not isinstance(items, list) or not items:
         raise InputError("messages expects a list of at least one message")
@@ -164,7 +164,7 @@ def read_turns(
 
 
 def read_text_parts(parts: Any, where: str, *, skip: bool) -> str:
-    """Return the joined text of a list of parts; skip others, or refuse them."""
+    """Return the joined text of a list of parts; `skip` or reject other parts."""
     if not isinstance(parts, list):
         raise InputError(f"{where} expects a list of parts")
     texts: list[str] = []
@@ -175,12 +175,12 @@ def read_text_parts(parts: Any, where: str, *, skip: bool) -> str:
             texts.append(text)
         elif not skip:
             raise InputError(
-                f"{where}[{place}] expects a text: this endpoint reads text alone, and nothing is "
-                "fetched"
+                f"{where}[{place}] expects text: this endpoint supports only text, and "
+                "fetches nothing"
             )
     return "\n".join(texts)
 
 
 def read_ids(body: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
-    """Return the texts of a request that its events repeat."""
+    """Return the string fields of a request that events repeat."""
     return {name: value for name in names if isinstance(value := body.get(name), str)}

@@ -1,1 +1,1 @@
-"""Language models as protocols see them: by name, asked for text, read in parts."""
+"""Language: the language models of an app, for the protocols that serve text generation."""

@@ -1,4 +1,4 @@
-"""Answer parts: the chunks of a model that writes text, as every protocol needs them."""
+"""Answer parts: a protocol-independent form of generated chunks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from conduit_lab.vectors.found_card import heading_of
 class AnswerPart(NamedTuple):
     """One step of one generation, the `choice` of an answer.
 
-    `text` continues it, `calls` are complete, and the last part has the reason why it has
-    finished: "stop", "length" or "tool_calls". `token` is the model's own, where it is known.
+    `text` continues it, `calls` are complete, and the last part has the `finish` reason: "stop",
+    "length" or "tool_calls". `token` is the model's token, if known.
     """
 
     choice: int
@@ -31,7 +31,7 @@ class AnswerPart(NamedTuple):
 
 
 class UrlCitation(NamedTuple):
-    """A source of an answer: the characters `start` to `end` of the answer come from it."""
+    """A source of an answer, for the characters `start` to `end` of the answer."""
 
     url: str
     title: str
@@ -41,10 +41,9 @@ class UrlCitation(NamedTuple):
 
 
 class PartReader:
-    """Reads the chunks of one stream to the parts of its generations.
+    """Converts the chunks of one stream to parts of its generations.
 
-    `base_url` is the address of the app and `caller` the key of the request, for the links of the
-    sources.
+    `base_url` is the address of the app and `caller` the key of the request, for links to sources.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class PartReader:
         self._called: set[int] = set()
 
     def read(self, chunk: Any) -> AnswerPart:
-        """Return the part of one chunk."""
+        """Convert one chunk."""
         if not isinstance(chunk, Token):
             return self._answered(chunk)
         finish = chunk.finish_reason
@@ -86,16 +85,16 @@ class PartReader:
         return AnswerPart(choice, text, chunk, finish, calls)
 
     def read_all(self, stream: Stream[Any, Any], result: Any) -> list[AnswerPart]:
-        """Return the parts of a stream that has ended with `result`."""
+        """Return the parts of a finished stream with this `result`."""
         if isinstance(stream, ChoiceStream):
             return [self.read(token) for made in result for token in made.tokens]
         return [self._answered({"chunk": result["response"], "complete": True, **result})]
 
     @property
     def citations(self) -> list[UrlCitation]:
-        """The sources of a finished answer, with the sentences that were taken from them.
+        """The sources of a finished answer, with the sentences taken from them.
 
-        A source that no sentence was found in stands for the whole answer.
+        A source without a matching sentence cites the whole answer.
         """
         sources, response = self._sources, self._response
         found = citations(response, [source["text"] for source in sources])
@@ -109,7 +108,7 @@ class PartReader:
         ]
 
     def _answered(self, chunk: Mapping[str, Any]) -> AnswerPart:
-        """Return the part of one chunk of a `Rag`."""
+        """Convert one chunk of a `Rag`."""
         self._sources = chunk.get("sources", self._sources)
         complete = bool(chunk["complete"])
         text = str(chunk["chunk"])
@@ -125,7 +124,7 @@ class PartReader:
 
 
 class WrittenChoice:
-    """One whole generation of an answer."""
+    """One complete generation of an answer."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -134,7 +133,7 @@ class WrittenChoice:
         self.finish = "stop"
 
     def add(self, part: AnswerPart) -> None:
-        """Add the next part of it."""
+        """Append a part."""
         self.text += part.text
         self.calls += part.calls
         if part.token is not None:

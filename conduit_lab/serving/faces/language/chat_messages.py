@@ -1,4 +1,4 @@
-"""Chat messages: those of a request as the chat templates of models expect them."""
+"""Chat messages: convert the messages of a request to the form of chat templates."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 
 
 def read_messages(items: list[Any], where: str = "messages") -> list[dict[str, Any]]:
-    """Return the messages of an OpenAI chat, with the content of each as one string.
+    """Return the messages of an OpenAI chat, each with its content as one string.
 
-    Only text is taken: any other part, such as an image's URL, raises `FieldError`, and nothing is
-    fetched. Fields that a template does not read are left out.
+    Only text is supported: any other part, such as an image URL, raises `FieldError`, and nothing
+    is fetched. Fields that templates do not use are dropped.
     """
     if not items:
         raise FieldError(where, f"{where} expects at least one message, got none")
@@ -41,7 +41,7 @@ def _message(item: Any, where: str) -> dict[str, Any]:
 
 
 def read_content(content: Any, where: str) -> str:
-    """Return the text of a content: a string, or a list of text parts."""
+    """Return the text of message content, which is a string or a list of text parts."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list) or not content:
@@ -53,8 +53,8 @@ def read_content(content: Any, where: str) -> str:
         if kind not in _TEXT_PARTS:
             raise FieldError(
                 part.name("type"),
-                f"{part.name('type')} expects 'text', got {kind[:60]!r}: the models of this server "
-                "read text alone, and nothing is fetched",
+                f"{part.name('type')} expects 'text', got {kind[:60]!r}: the models of this "
+                "server support only text, and nothing is fetched",
                 "unsupported_content",
             )
         texts.append(part.text("refusal" if kind == "refusal" else "text"))
@@ -67,7 +67,7 @@ def _call(item: Any, where: str) -> dict[str, Any]:
 
 
 def tool_call_message(name: str, arguments: str) -> dict[str, Any]:
-    """Return a tool call as chat templates expect it: with its arguments as an object."""
+    """Return a tool call in the form of chat templates, with its arguments as an object."""
     try:
         parsed = json.loads(arguments)
     except (ValueError, RecursionError):

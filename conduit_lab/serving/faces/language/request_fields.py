@@ -1,4 +1,4 @@
-"""RequestFields: the fields of a JSON object, each read with its type and its bounds."""
+"""RequestFields: typed, bounded access to the fields of a JSON object."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class FieldError(HttpError):
 
 
 class RequestFields:
-    """The fields of one JSON object; null is the same as a missing field.
+    """The fields of one JSON object; null is treated as missing.
 
-    Each method reads one field, or its default; a field without a default must be there. A value
-    of another type or out of its bounds raises `FieldError`.
+    Each method returns a field or its default; a field without a default is required. A value of
+    another type or out of bounds raises `FieldError`.
     """
 
     def __init__(self, body: Any, where: str = "") -> None:
@@ -43,11 +43,11 @@ class RequestFields:
         self._where = f"{where}." if where else ""
 
     def name(self, field: str) -> str:
-        """Return the name of a field within the whole request."""
+        """Return the full name of a field in the request."""
         return f"{self._where}{field}"
 
     def has(self, field: str) -> bool:
-        """Return whether a field is there and not null."""
+        """Return whether a field is present and not null."""
         return self._body.get(field) is not None
 
     def value(self, field: str) -> Any:
@@ -61,11 +61,11 @@ class RequestFields:
         return str(self._typed(field, str, default))
 
     def flag(self, field: str, default: bool = False) -> bool:
-        """Return true or false."""
+        """Return a boolean."""
         return bool(self._typed(field, bool, default))
 
     def items(self, field: str, most: int, *, required: bool = False) -> list[Any]:
-        """Return a list of at most `most` items; empty where it may be missing and is."""
+        """Return a list of at most `most` items; an optional list defaults to empty."""
         if not required and not self.has(field):
             return []
         found: list[Any] = self._typed(field, list, None)
@@ -77,11 +77,11 @@ class RequestFields:
         return found
 
     def object(self, field: str) -> RequestFields:
-        """Return the fields of an object; of an empty one where it is missing."""
+        """Return the fields of an object, which defaults to empty."""
         return RequestFields(self._body.get(field) or {}, self.name(field))
 
     def one_of(self, field: str, values: Sequence[str], default: str) -> str:
-        """Return one of a few strings."""
+        """Return a string that must be one of `values`."""
         found = self.text(field, default)
         if found not in values:
             raise FieldError(
@@ -114,7 +114,7 @@ class RequestFields:
         return found
 
     def refuse(self, *fields: str, reason: str = "this server does not support it") -> None:
-        """Raise for a field that is given and not false or empty, since it would be ignored."""
+        """Raise for a field that is set to a truthy value, since it would be ignored."""
         for field in fields:
             if self._body.get(field):
                 raise FieldError(

@@ -1,4 +1,4 @@
-"""RunningAnswer: one request for text while a model answers it."""
+"""RunningAnswer: one text generation request in progress."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from conduit_lab.serving.faces.language.served_models import (
 
 
 class RunningAnswer:
-    """One request for text while `model` answers it; `reader` reads its chunks."""
+    """One text generation request in progress on `model`; `reader` converts its chunks."""
 
     def __init__(
         self, exchange: Exchange, model: ServedModel, request: TextRequest, stream: Any
@@ -32,22 +32,22 @@ class RunningAnswer:
         self._stream: Stream[Any, Any] = stream
 
     def usage(self) -> TokenCounts:
-        """Return the tokens so far."""
+        """Return the token counts so far."""
         usage: Any = self.model.usage
         counts: TokenCounts = usage(self._stream)
         return counts
 
     def stop_sequence(self) -> str | None:
-        """Return the stop sequence that ended it, or None."""
+        """Return the stop sequence that ended the generation, or None."""
         find = getattr(self._stream, "stop_sequence", None)
         return None if find is None else find(0)
 
     async def send(self, format: EventFormat) -> None:
-        """Answer the request with a stream of events."""
+        """Send the answer as a stream of events."""
         await self._exchange.send_stream(self._stream, format)
 
     async def parts(self) -> list[AnswerPart]:
-        """Wait for the whole answer."""
+        """Wait for the complete answer."""
         result = await self._exchange.result(self._stream)
         return self.reader.read_all(self._stream, result)
 
@@ -56,7 +56,7 @@ class RunningAnswer:
 async def running_answer(
     exchange: Exchange, name: str, request: TextRequest, *, streamed: bool
 ) -> AsyncIterator[RunningAnswer]:
-    """Start the answer of the model with a name, and count its tokens at the end."""
+    """Start a generation on the named model; count its tokens on exit."""
     model = named_model(text_models(exchange.context), name, "model")
     stream: Stream[Any, Any] = await exchange.start(
         model.start, request, of=name, streamed=streamed

@@ -1,4 +1,4 @@
-"""Served models: the models of an app that a protocol can name, and the ones that write text."""
+"""Served models: look up the models of an app by name, and run those that generate text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _M = TypeVar("_M")
 
 
 class TokenCounts(NamedTuple):
-    """The tokens of one request; `cached` of the `prompt` ones came from the prefix cache."""
+    """The token counts of one request; `cached` is the part of `prompt` from the prefix cache."""
 
     prompt: int
     cached: int
@@ -38,7 +38,7 @@ class TokenCounts(NamedTuple):
 
 @dataclass(frozen=True)
 class TextRequest:
-    """A request for text: the `messages` of a chat, or `prompts` that are continued.
+    """A text generation request: `messages` of a chat, or `prompts` to continue.
 
     `json_schema` constrains the text.
     """
@@ -82,27 +82,27 @@ class ServedGenerator:
             )
         except MissingExtra:
             raise HttpError(
-                400, "unsupported_parameter", "this server cannot constrain a generation"
+                400, "unsupported_parameter", "this server does not support constrained generation"
             ) from None
 
     def count(self, request: TextRequest) -> int:
-        """Return the number of tokens of a chat."""
+        """Return the number of tokens in a chat."""
         self._check(request)
         tools = None if request.tools is None else request.tools.template_tools
         return self._generator._parts().prompts.count_tokens(request.messages, tools=tools)
 
     def token_bytes(self, id: int) -> bytes:
-        """Return the bytes of a token within a text; the spelling of one that adds none."""
+        """Return the bytes a token adds to a text, or the name of a token that adds none."""
         texts = self._generator._parts().token_bytes
         return texts.of(id, id) if texts.visible(id) else texts.name(id).encode()
 
     @property
     def template(self) -> str:
-        """The source of its chat template; empty without one."""
+        """The source of its chat template, or ""."""
         return self._generator._parts().prompts.chat.source or ""
 
     def usage(self, stream: ChoiceStream) -> TokenCounts:
-        """Return the tokens of a stream so far."""
+        """Return the token counts of a stream so far."""
         return TokenCounts(stream.prompt_tokens, stream.cached_tokens, stream.generated_tokens)
 
     def _check(self, request: TextRequest) -> None:
@@ -111,18 +111,18 @@ class ServedGenerator:
         chat = self._generator._parts().prompts.chat
         if chat.source is None:
             raise FieldError(
-                "model", f"the model {self.name!r} has no chat template: ask for a completion"
+                "model", f"the model {self.name!r} has no chat template: use completions"
             )
         if request.tools is not None and not chat.takes_tools:
             raise FieldError(
-                "tools", f"the chat template of the model {self.name!r} takes no tools"
+                "tools", f"the chat template of the model {self.name!r} does not support tools"
             )
 
 
 class ServedRag:
-    """A `Rag` as a chat model: it answers the last message of the user, with its own settings."""
+    """A `Rag` as a chat model, which answers the last user message with its own settings."""
 
-    template = ""  # of a chat with tools, which it has not
+    template = ""  # tools are not supported
 
     def __init__(self, name: str, rag: Rag) -> None:
         self.name = name
@@ -131,7 +131,7 @@ class ServedRag:
     def start(self, request: TextRequest) -> AnswerStream:
         """Start the answer to the last message; raises `HttpError` and `InputError`."""
         if request.messages is None:
-            raise FieldError("model", f"the model {self.name!r} answers a chat alone")
+            raise FieldError("model", f"the model {self.name!r} supports only chat")
         sampling = request.sampling
         given = {
             "tools": request.tools,
@@ -141,20 +141,22 @@ class ServedRag:
         }
         for field, value in given.items():
             if value:
-                raise FieldError(field, f"{self.name!r} answers from documents, without {field}")
+                raise FieldError(
+                    field, f"{self.name!r} answers from documents and does not support {field}"
+                )
         return self._rag.stream(_question(request))
 
     def count(self, request: TextRequest) -> int:
-        """Return the number of tokens of the question; those of the passages are not known yet."""
+        """Return the number of tokens in the question; the passages are not known yet."""
         count = getattr(self._rag.generator, "count_tokens", None)
         return 0 if count is None else int(count(_question(request)))
 
     def token_bytes(self, id: int) -> bytes:
-        """Raise: its tokens are not known."""
+        """Raise `InputError`: its tokens are not known."""
         raise InputError(f"the tokens of {self.name!r} are not known")
 
     def usage(self, stream: AnswerStream) -> TokenCounts:
-        """Return the tokens of a stream so far."""
+        """Return the token counts of a stream so far."""
         return TokenCounts(self._rag.prompt_tokens(stream.draft.answer), 0, stream.draft.tokens)
 
 
@@ -162,10 +164,10 @@ ServedModel = ServedGenerator | ServedRag
 
 
 def text_models(context: RequestContext) -> dict[str, ServedModel]:
-    """Return the models that write text: every `Generator` by its name, every `Rag` by its path's.
+    """Return the text generation models: each `Generator` by name, each `Rag` by endpoint name.
 
-    A `Rag` on a store that the caller may not see is left out, and a generator precedes a `Rag` of
-    the same name.
+    A `Rag` on a store hidden from the caller is left out; a generator takes precedence over a `Rag`
+    of the same name.
     """
     app = context.app
     found: dict[str, ServedModel] = {
@@ -178,12 +180,12 @@ def text_models(context: RequestContext) -> dict[str, ServedModel]:
 
 
 def models_of(app: EndpointHost, kind: type[_M]) -> dict[str, _M]:
-    """Return the models of a kind by name, of several with one name the newest."""
+    """Return the models of a kind by name; the newest wins a name."""
     return {each.name: each for each in app.models if isinstance(each, kind)}
 
 
 def named_model(models: Mapping[str, _M], name: str, kind: str) -> _M:
-    """Return the model with a name; a 404 that names the nearest otherwise."""
+    """Return the model with a name; otherwise raise a 404 with the nearest one."""
     if name not in models:
         shown = name if len(name) <= 100 else f"{name[:99]}…"
         raise HttpError(
@@ -193,15 +195,12 @@ def named_model(models: Mapping[str, _M], name: str, kind: str) -> _M:
 
 
 def truncation_headers(truncated: int) -> RawHeaders:
-    """Return the header that counts the texts of a request which were longer than the model reads.
-
-    It is left out where none was.
-    """
+    """Return the header that counts truncated texts; empty if there were none."""
     return [(b"x-conduit-truncated", b"%d" % truncated)] if truncated else []
 
 
 def _question(request: TextRequest) -> str:
-    """Return the text of the last message of the user."""
+    """Return the text of the last user message."""
     for message in reversed(request.messages or ()):
         if message.get("role") == "user":
             content = message["content"]

@@ -1,4 +1,4 @@
-"""The format of a text that a request asks for."""
+"""The output format of a text generation request."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from conduit_lab.serving.faces.language.request_fields import FieldError, Reques
 
 
 def read_format(given: RequestFields, schema: RequestFields) -> Mapping[str, Any] | None:
-    """Return the JSON Schema of a format of type text, json_object or json_schema.
+    """Return the JSON Schema of a text, json_object or json_schema format; None for text.
 
-    `schema` has the fields with the schema of the last of them.
+    For json_schema, `schema` is the object with the field "schema".
     """
     kind = given.one_of("type", ("text", "json_object", "json_schema"), "text")
     if kind == "text":

@@ -1,4 +1,4 @@
-"""Tool calls: read from the text of a model, in the form that its chat template writes them."""
+"""Tool calls: parsed from generated text, in the syntax of the model's chat template."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any
 
-# A call stands between the two marks; one without an end mark takes the rest of the text.
+# A call is enclosed in two marks; without an end mark it extends to the end of the text.
 _MARKS = (
     ("<tool_call>", "</tool_call>"),  # Qwen, Hermes
     ("<|tool_call|>", "<|/tool_call|>"),  # Phi-4-mini
@@ -19,7 +19,7 @@ _MARKS = (
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call of one of the tools that a request names; `arguments` is a JSON object as text."""
+    """A call of one of a request's tools; `arguments` is a JSON object as text."""
 
     name: str
     arguments: str
@@ -30,7 +30,7 @@ class ToolCall:
 class ToolUse:
     """The tools of a chat, as JSON Schema functions `{"name", "description", "parameters"}`.
 
-    With `forced` the answer is a call of one of `names`, and nothing else.
+    With `forced` the answer must be a call of one of `names`.
     """
 
     functions: Sequence[Mapping[str, Any]]
@@ -38,12 +38,12 @@ class ToolUse:
 
     @property
     def names(self) -> frozenset[str]:
-        """The names of the functions that may be called."""
+        """The names of the callable functions."""
         return frozenset(self.forced or [str(each["name"]) for each in self.functions])
 
     @property
     def template_tools(self) -> list[dict[str, Any]]:
-        """The tools as chat templates expect them."""
+        """The tools in the form of chat templates."""
         return [{"type": "function", "function": dict(each)} for each in self.functions]
 
     @property
@@ -68,12 +68,12 @@ class ToolUse:
 
 
 class ToolCallReader:
-    """Splits the text of one generation into running text and tool calls, as it comes.
+    """Splits generated text into plain text and tool calls, incrementally.
 
-    `template` is the source of the chat template, which has the marks of a call in it. Marks may be
-    special tokens, which add nothing to a text: unless the template has Qwen's, a text that begins
-    with a JSON object or list is read as calls too, and so it is where a call is forced. Only calls
-    of the tools that may be used count; anything else is text.
+    `template` is the chat template's source, which contains the marks of a call. Marks may be
+    special tokens, which add nothing to the text: so unless the template has Qwen's marks, and
+    whenever a call is forced, text that starts with a JSON object or list is also parsed as calls.
+    Only calls of the given tools count; anything else is text.
     """
 
     def __init__(self, template: str, tools: ToolUse) -> None:
@@ -83,10 +83,10 @@ class ToolCallReader:
         self._names = tools.names
         self._held = ""
         self._inside: tuple[str, str] | None = None
-        self._begun = False  # some text has been passed on
+        self._begun = False  # some text has been returned
 
     def push(self, text: str) -> tuple[str, list[ToolCall]]:
-        """Return the text that is surely no call, and the calls that are complete."""
+        """Add text; return the text that cannot be part of a call, and the completed calls."""
         self._held += text
         shown, calls = "", list[ToolCall]()
         while True:
@@ -109,7 +109,7 @@ class ToolCallReader:
             self._begun = True
 
     def finish(self) -> tuple[str, list[ToolCall]]:
-        """Return the rest of the text and the calls in it."""
+        """Return the remaining text and the calls in it."""
         held, self._held = self._held, ""
         calls = self._parsed(held) if self._inside or self._is_bare(held) else []
         mark = self._inside[0] if self._inside else ""
@@ -124,7 +124,7 @@ class ToolCallReader:
         return self._bare and not self._begun and text.lstrip()[:1] in ("{", "[")
 
     def _next_mark(self) -> tuple[int, tuple[str, str] | None]:
-        """Return the place of the next mark and the mark; else where it could still begin."""
+        """Return the position of the next mark and the mark, else where one could still begin."""
         held = self._held
         found = [(held.find(marks[0]), marks) for marks in self._marks if marks[0] in held]
         if found:
@@ -141,7 +141,7 @@ class ToolCallReader:
         return [begin for begin, _ in self._marks]
 
     def _parsed(self, body: str) -> list[ToolCall]:
-        """Return the calls of a JSON object or list; none where anything in it is no call."""
+        """Return the calls in a JSON object or list; empty if any item is not a call."""
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The tools of a request and its choice among them."""
+"""The tools and tool choice of a request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MAX_NAME_CHARACTERS = 128
 
 
 def read_function(fields: RequestFields, schema: str = "parameters") -> dict[str, Any]:
-    """Return a function that a model may call; `schema` is the field with its JSON Schema."""
+    """Read a function tool; `schema` is the field with its JSON Schema."""
     name = fields.text("name")
     if not 0 < len(name) <= _MAX_NAME_CHARACTERS:
         where, expected = fields.name("name"), f"1 to {_MAX_NAME_CHARACTERS} characters"
@@ -28,17 +28,17 @@ def read_function(fields: RequestFields, schema: str = "parameters") -> dict[str
 def choose_tools(
     functions: list[dict[str, Any]], mode: str, name: str = "", where: str = "tool_choice"
 ) -> ToolUse | None:
-    """Return the tools of a request, or None where it has none or forbids their use.
+    """Return the tools of a request, or None if it has none or disables them.
 
-    `mode` is "auto", "none", "required" or "named", with the `name` of the one to be called.
+    `mode` is "auto", "none", "required" or "named"; the latter forces the tool `name`.
     """
     names = [str(each["name"]) for each in functions]
     if len(set(names)) < len(names):
-        raise FieldError("tools", "tools expects a name of its own for each, got one twice")
+        raise FieldError("tools", "tools expects unique names, got a duplicate")
     if mode == "named" and name not in names:
         raise FieldError(where, f"{where} expects the name of a tool, got {name[:60]!r}")
     if mode == "required" and not names:
-        raise FieldError(where, f"{where} expects tools, and there are none")
+        raise FieldError(where, f"{where} requires tools, got none")
     if not names or mode == "none":
         return None
     forced = {"required": names, "named": [name]}.get(mode, [])

@@ -1,1 +1,1 @@
-"""The API of OpenAI: models, chat completions, completions, embeddings and responses."""
+"""OpenAI's API: models, chat completions, completions, embeddings and responses."""

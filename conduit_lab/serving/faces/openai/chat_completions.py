@@ -1,4 +1,4 @@
-"""`/v1/chat/completions`: the next message of a chat, whole or as a stream."""
+"""`/v1/chat/completions`: the next message of a chat, complete or streamed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def create_chat_completion(exchange: Exchange) -> None:
 def _read(fields: RequestFields) -> TextRequest:
     fields.refuse(*_UNSUPPORTED)
     if any(each != "text" for each in fields.items("modalities", 8)):
-        fields.refuse("modalities", reason="the models of this server write text alone")
+        fields.refuse("modalities", reason="the models of this server generate only text")
     limit = "max_completion_tokens" if fields.has("max_completion_tokens") else "max_tokens"
     logprobs = fields.integer("top_logprobs", 0, MAX_TOP_LOGPROBS, 0)
     format = fields.object("response_format")
@@ -86,7 +86,7 @@ def _read_tools(fields: RequestFields) -> ToolUse | None:
 
 
 class _Answer:
-    """The JSON values of one answer."""
+    """Builds the JSON values of one answer."""
 
     def __init__(self, running: RunningAnswer, has_logprobs: bool) -> None:
         self.running = running
@@ -98,7 +98,7 @@ class _Answer:
         }
 
     def whole(self, choices: list[WrittenChoice]) -> dict[str, Any]:
-        """Return the whole answer."""
+        """Return the complete answer."""
         return {
             **self.head,
             "object": "chat.completion",
@@ -128,7 +128,7 @@ class _Answer:
         return [url_citation(each) for each in self.running.reader.citations]
 
     def logprobs(self, tokens: list[Token]) -> dict[str, Any] | None:
-        """Return the logprobs of tokens, where they were asked for."""
+        """Return the logprobs of tokens, or None unless requested."""
         if not self.has_logprobs:
             return None
         return {"content": [self._logprob(each) for each in tokens], "refusal": None}
@@ -147,12 +147,12 @@ class _Answer:
 
 
 class _ChatFormat(EventLines):
-    """The events of a streamed chat completion; the last one is `[DONE]`."""
+    """The events of a streamed chat completion, ending with `[DONE]`."""
 
     def __init__(self, answer: _Answer, has_usage: bool) -> None:
         self._answer = answer
         self._has_usage = has_usage
-        self._begun: dict[int, int] = {}  # the tool calls so far, by choice
+        self._begun: dict[int, int] = {}  # number of tool calls so far, by choice
         head = {**answer.head, "object": "chat.completion.chunk"}
         self._head = head
         self._start = b'data: %b,"choices":[{"index":' % codec.dumps(head)[:-1]
@@ -176,11 +176,11 @@ class _ChatFormat(EventLines):
         return events + self._event(part.choice, {}, part.finish)
 
     def error(self, kind: str, message: str) -> bytes:
-        """Return an error event; no `[DONE]` follows it."""
+        """Return an error event, which no `[DONE]` follows."""
         return data_event(openai_error(message, "server_error", kind))
 
     def end(self, count: int) -> bytes:
-        """Return the usage where it was asked for, and `[DONE]`."""
+        """Return the usage if requested, and `[DONE]`."""
         usage = {**self._head, "choices": [], "usage": usage_of(self._answer.running.usage())}
         return (data_event(usage) if self._has_usage else b"") + b"data: [DONE]\n\n"
 
@@ -221,7 +221,7 @@ def _tool_call(call: ToolCall) -> dict[str, Any]:
 
 
 def url_citation(citation: UrlCitation) -> dict[str, Any]:
-    """Return a source as an annotation of a message."""
+    """Return a source as a message annotation."""
     return {
         "type": "url_citation",
         "url_citation": {

@@ -24,8 +24,8 @@ _MAX_DIMENSIONS = 1_000_000
 async def create_embeddings(exchange: Exchange) -> None:
     """Answer POST /v1/embeddings.
 
-    `dimensions` keeps the first numbers of each vector and scales them to unit length. A text that
-    is longer than the model's maximum is cut; the header x-conduit-truncated counts them.
+    `dimensions` keeps the first components of each vector, normalized to unit length. Texts longer
+    than the model's maximum are truncated, and counted in the header x-conduit-truncated.
     """
     fields = RequestFields(await exchange.json())
     embedder = named_model(models_of(exchange.app, Embedder), fields.text("model"), "embedder")
@@ -59,7 +59,7 @@ def _texts(given: Any) -> list[str]:
 def _embed(
     embedder: Embedder, texts: list[str], dimensions: int | None
 ) -> tuple[FloatArray, int, int]:
-    """Return the vectors, the number of tokens read, and that of texts that were cut."""
+    """Return the vectors, the number of tokens read, and the number of truncated texts."""
     if dimensions is not None and dimensions > embedder.dimension:
         raise FieldError(
             "dimensions",
@@ -75,7 +75,7 @@ def _embed(
 
 
 def _encoded(vector: FloatArray, encoding: str) -> Any:
-    """Return a vector as a list, or as the base64 text of its float32 numbers, little-endian."""
+    """Return a vector as numbers, or as base64 of little-endian float32."""
     if encoding == "float":
         return vector
     return b64encode(np.ascontiguousarray(vector, "<f4").tobytes()).decode()

@@ -23,7 +23,7 @@ async def retrieve_model(exchange: Exchange) -> None:
 def _described(exchange: Exchange) -> dict[str, dict[str, Any]]:
     app = exchange.app
     names = [*text_models(exchange.context), *models_of(app, Embedder)]
-    # a model has no date of its own
+    # models have no creation date
     return {
         name: {"id": name, "object": "model", "created": 0, "owned_by": app.name} for name in names
     }

@@ -1,4 +1,4 @@
-"""Errors in the form of OpenAI's API: `{"error": {"message", "type", "param", "code"}}`."""
+"""Errors in OpenAI's format: `{"error": {"message", "type", "param", "code"}}`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TYPES = {
 
 
 def openai_error_body(error: HttpError, request_id: str) -> bytes:
-    """Return the body of an error answer; the request ID is in the header x-request-id."""
+    """Return the body of an error response; the request ID is in the header x-request-id."""
     default = "invalid_request_error" if error.status < 500 else "server_error"
     param = error.param if isinstance(error, FieldError) and error.param else None
     kind = _TYPES.get(error.status, default)

@@ -15,7 +15,7 @@ from conduit_lab.serving.faces.openai.text_completions import create_completion
 
 
 def routes(app: EndpointHost) -> list[Route]:
-    """Return the routes of the protocol."""
+    """Return the protocol's routes."""
     reads = {"/v1/models": list_models, "/v1/models/{model:path}": retrieve_model}
     writes = {
         "/v1/chat/completions": create_chat_completion,

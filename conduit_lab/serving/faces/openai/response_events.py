@@ -1,4 +1,4 @@
-"""The events of a response and the response that they build (Open Responses specification)."""
+"""The events of a response, and the response they add up to (Open Responses specification)."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _DEFAULTS: dict[str, Any] = {
 
 
 class ResponseWriter:
-    """Builds one response from the parts of a generation, and the events that report each step.
+    """Builds a response from the parts of a generation, and the events for each step.
 
-    `response` is the whole response once it has finished. `echoed` are fields of the request.
+    `response` is complete after `finish`. `echoed` are fields copied from the request.
     """
 
     def __init__(self, running: RunningAnswer, echoed: Mapping[str, Any]) -> None:
@@ -49,7 +49,7 @@ class ResponseWriter:
         self._id = running.id
         self._sequence = 0
         self._begun = False
-        self._text: str | None = None  # of the open message
+        self._text: str | None = None  # None unless a message is open
         self._parts: list[str] = []
         self._finish = "stop"
         self.output: list[dict[str, Any]] = []
@@ -65,7 +65,7 @@ class ResponseWriter:
         }
 
     def add(self, part: AnswerPart) -> bytes:
-        """Add the next part and return its events."""
+        """Add a part and return its events."""
         events = self._begin()
         if part.text:
             events += self._open_message()
@@ -104,7 +104,7 @@ class ResponseWriter:
         )
 
     def fail(self, code: str, message: str) -> bytes:
-        """Return the last events of a response that did not end well."""
+        """Return the last events of a failed response."""
         events = self._begin()
         self.response |= {"status": "failed", "error": {"code": code, "message": message}}
         return events + self._event("error", code=code, message=message, param=None)
@@ -120,7 +120,7 @@ class ResponseWriter:
 
     @property
     def _place(self) -> dict[str, Any]:
-        """The place of the open message's text."""
+        """The fields that locate the open message's text."""
         index = len(self.output) - 1
         return {"item_id": f"msg_{self._id}_{index}", "output_index": index, "content_index": 0}
 
@@ -202,7 +202,7 @@ class ResponseWriter:
 
 
 class ResponseFormat(EventLines):
-    """The events of a streamed response, each with its `sequence_number`; `[DONE]` is the last."""
+    """The events of a streamed response, with sequence numbers, ending with `[DONE]`."""
 
     def __init__(self, writer: ResponseWriter) -> None:
         self._writer = writer

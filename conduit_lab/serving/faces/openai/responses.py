@@ -1,6 +1,6 @@
-"""`/v1/responses`: the text subset of the Open Responses specification, whole or as a stream.
+"""`/v1/responses`: the text subset of the Open Responses specification, complete or streamed.
 
-https://www.openresponses.org/specification: nothing is stored, so a request holds its whole input.
+https://www.openresponses.org/specification. Nothing is stored, so each request has its whole input.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ async def create_response(exchange: Exchange) -> None:
 
 
 def _read(fields: RequestFields) -> TextRequest:
-    fields.refuse(*_STATEFUL, reason="this server keeps no responses")
+    fields.refuse(*_STATEFUL, reason="this server does not store responses")
     fields.refuse("top_logprobs")
     messages = _input(fields.value("input"))
     if fields.has("instructions"):
@@ -77,7 +77,7 @@ def _truncates(fields: RequestFields) -> bool:
 
 
 def _input(given: Any) -> list[dict[str, Any]]:
-    """Return the messages of an input: a string, or a list of items."""
+    """Return the messages of an input, which is a string or a list of items."""
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
     if not isinstance(given, list) or not 0 < len(given) <= MAX_MESSAGES:

@@ -1,4 +1,4 @@
-"""The sampling options of a request in the form of OpenAI's API."""
+"""The sampling options of a request in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from conduit_lab.models.generation.sampling_options import SamplingOptions
 from conduit_lab.serving.faces.language.request_fields import FieldError, RequestFields
 
-MAX_ANSWER_TOKENS = 1_000_000  # the model's context cuts it
+MAX_ANSWER_TOKENS = 1_000_000  # in effect limited by the model's context
 MAX_CHOICES = 128
 MAX_TOP_LOGPROBS = 20
 MAX_STOPS = 16
@@ -16,7 +16,7 @@ _TOKEN = re.compile(r"[0-9]{1,9}")
 
 
 def read_sampling(fields: RequestFields, *, max_tokens: int, logprobs: int) -> SamplingOptions:
-    """Return the sampling options of a request; those of open servers (`top_k`, …) are read too."""
+    """Return a request's sampling options, including extensions of open servers (`top_k`, …)."""
     stop = fields.value("stop") if fields.has("stop") else ()
     return SamplingOptions(
         max_tokens=max_tokens,
@@ -40,5 +40,5 @@ def _biases(fields: RequestFields) -> dict[int, float]:
         return {}
     given = fields.value("logit_bias")
     if not isinstance(given, dict) or not all(_TOKEN.fullmatch(token) for token in given):
-        raise FieldError("logit_bias", "logit_bias expects an object of token ids to numbers")
+        raise FieldError("logit_bias", "logit_bias expects an object of token IDs to numbers")
     return {int(token): value for token, value in given.items()}

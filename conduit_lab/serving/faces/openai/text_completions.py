@@ -1,4 +1,4 @@
-"""`/v1/completions`: the continuation of one prompt or several, whole or as a stream."""
+"""`/v1/completions`: the continuation of one or more prompts, complete or streamed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _read(fields: RequestFields) -> TextRequest:
 
 
 def _prompts(given: Any) -> Sequence[str | list[int]]:
-    """Return the prompts: strings or lists of token ids."""
+    """Return the prompts, which are strings or lists of token IDs."""
     if isinstance(given, str) or _is_ids(given):
         return [given]
     fits = isinstance(given, list) and 0 < len(given) <= MAX_CHOICES
@@ -74,7 +74,7 @@ def _is_ids(value: Any) -> bool:
 
 
 class _Completion:
-    """The JSON values of one answer."""
+    """Builds the JSON values of one answer."""
 
     def __init__(self, running: RunningAnswer, has_logprobs: bool) -> None:
         self.running = running
@@ -87,7 +87,7 @@ class _Completion:
         }
 
     def whole(self, choices: Sequence[WrittenChoice]) -> dict[str, Any]:
-        """Return the whole answer."""
+        """Return the complete answer."""
         made = [
             self.choice(place, each.text, each.tokens, each.finish)
             for place, each in enumerate(choices)
@@ -97,7 +97,7 @@ class _Completion:
     def choice(
         self, place: int, text: str, tokens: Sequence[Token], finish: str | None, offset: int = 0
     ) -> dict[str, Any]:
-        """Return one choice, or a part of it that begins at character `offset`."""
+        """Return one choice, or a part of it starting at character `offset`."""
         return {
             "index": place,
             "text": text,
@@ -124,7 +124,7 @@ class _Completion:
 
 
 class _CompletionFormat(EventLines):
-    """The events of a streamed completion; the last one is `[DONE]`."""
+    """The events of a streamed completion, ending with `[DONE]`."""
 
     def __init__(self, answer: _Completion, has_usage: bool) -> None:
         self._answer = answer
@@ -141,11 +141,11 @@ class _CompletionFormat(EventLines):
         return data_event({**self._answer.head, "choices": [choice]})
 
     def error(self, kind: str, message: str) -> bytes:
-        """Return an error event; no `[DONE]` follows it."""
+        """Return an error event, which no `[DONE]` follows."""
         return data_event(openai_error(message, "server_error", kind))
 
     def end(self, count: int) -> bytes:
-        """Return the usage where it was asked for, and `[DONE]`."""
+        """Return the usage if requested, and `[DONE]`."""
         usage = b""
         if self._has_usage:
             counts = usage_of(self._answer.running.usage())

@@ -162,10 +162,10 @@ def test_a_forced_tool_is_called_whole_and_streamed(openai: OpenAI) -> None:
 
 
 def test_a_template_without_tools_is_a_400(openai: OpenAI) -> None:
-    with pytest.raises(BadRequestError, match="takes no tools") as caught:
+    with pytest.raises(BadRequestError, match="does not support tools") as caught:
         openai.chat.completions.create(model="chat", messages=HELLO, tools=TOOLS)
     assert caught.value.body == {
-        "message": "the chat template of the model 'chat' takes no tools",
+        "message": "the chat template of the model 'chat' does not support tools",
         "type": "invalid_request_error",
         "param": "tools",
         "code": "invalid_value",

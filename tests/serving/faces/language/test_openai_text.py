@@ -163,5 +163,5 @@ def test_a_json_schema_holds_in_a_response(openai: OpenAI) -> None:
 
 
 def test_responses_are_not_kept(openai: OpenAI) -> None:
-    with pytest.raises(BadRequestError, match="keeps no responses"):
+    with pytest.raises(BadRequestError, match="does not store responses"):
         openai.responses.create(model="chat", input="a", previous_response_id="resp_1")

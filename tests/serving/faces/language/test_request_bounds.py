@@ -123,7 +123,7 @@ def test_rows_27_to_30_a_value_out_of_bounds_is_a_400_in_the_form_of_the_protoco
 def test_row_30_an_image_is_named_and_not_fetched(client: httpx.Client, path: str) -> None:
     message = client.post(path, json=BODIES[path] | content(IMAGE)).json()["error"]["message"]
     assert "messages[0].content[0]" in message
-    assert "got 'image_url': the models of this server read text alone" in message
+    assert "got 'image_url': the models of this server support only text" in message
 
 
 def check_error(path: str, body: dict[str, Any]) -> None:
