@@ -292,8 +292,8 @@ class _Plan:
         if inspect.iscoroutine(answer):
             answer.close()
             raise InputError(
-                f"{expected} gave a coroutine: compile the stages that are no `async def` "
-                "functions, without the last one"
+                f"{expected} returned a coroutine: leave out the last stage, "
+                "an `async def` function"
             )
         return answer
 

@@ -332,7 +332,7 @@ def test_async_functions_are_not_compiled() -> None:
     async def later(value: int) -> int:
         return value
 
-    with pytest.raises(InputError, match="sample 0 gave a coroutine"):
+    with pytest.raises(InputError, match="sample 0 returned a coroutine"):
         Sequential(abs, later).compile([1])
 
 

@@ -274,7 +274,7 @@ def test_every_use_of_a_store_asks_for_the_tenant() -> None:
         ]
         with called_by(BOB):
             for use in uses:
-                with pytest.raises(TenantError, match=r"'notes' is of the tenant 'red', got .*bob"):
+                with pytest.raises(TenantError, match=r"'notes' belongs to tenant 'red'.*bob"):
                     use()
         for caller in (ANN, EVE, None):
             with called_by(caller):
