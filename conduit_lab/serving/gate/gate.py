@@ -65,7 +65,9 @@ class Gate:
         server = app.server_of(scope)
         context = RequestContext(app, server, scope, send)
         server.in_flight += 1
-        path = _path_of(scope)
+        path = scope["path"]
+        if root := scope.get("root_path"):  # behind a proxy, or mounted in another app
+            path = path.removeprefix(root)
         face = self._faces.get((scope["method"], path))
         if face is not None:
             context.template = path
@@ -74,7 +76,9 @@ class Gate:
             scope["app"] = app  # makes the router raise 404 and 405 instead of answering
         token = silence()
         try:
-            face = self._bounded(self._admission.admit(scope, context, face), context)
+            face = self._admission.admit(scope, context, face)
+            if context.caller is not None or app.limits.deadline is not None:
+                face = self._bounded(face, context)
             await face(scope, receive, context.send)
         except FAULTS as error:
             await self._answer_error(error, context, scope)
@@ -85,7 +89,9 @@ class Gate:
     def begin(self, cycle: RequestCycle) -> bool:
         """Answer a complete request, without a task if its face can; False if no face takes it."""
         scope = cycle.scope
-        path = _path_of(scope)
+        path = scope["path"]
+        if root := scope["root_path"]:
+            path = path.removeprefix(root)
         face: Any = self._direct.get((scope["method"], path))
         if face is None:
             return False
