@@ -12,7 +12,8 @@ from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.core.trace.stage_statistics import StageStatistics, cost_cells
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.viewed import Viewed
-from conduit_lab.models.load import AnyModel
+from conduit_lab.models.file_model import FileModel
+from conduit_lab.models.load import AnyModel, loose_remote_models
 from conduit_lab.runtime.sessions.cache import sessions
 
 _COLUMNS = ("model", "kind", "device", "size", "calls", "p50", "runs", "mean run", "hits", "state")
@@ -37,6 +38,8 @@ class Models(Sequence[AnyModel], Viewed):
     def add(self, model: AnyModel) -> None:
         """Add `model`, in place of one of the same name and file."""
         others = [known for known in self._models if _identity(known) != _identity(model)]
+        if isinstance(model, FileModel):
+            loose_remote_models.discard(model)
         kept = {id(each) for each in (*others, model)}
         self._replaced = [ref(each) for each in self.in_use if id(each) not in kept]
         self._models = [*others, model]  # a new list: a server may be reading the old one
