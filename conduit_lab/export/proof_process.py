@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from conduit_lab.core.collector import paused_collector, resume_collector
 from conduit_lab.export.hidden_files import Report, hide_files, reporter
 from conduit_lab.export.required_packages import refuse_others
 
@@ -26,7 +27,19 @@ def serve_proof(settings: dict[str, Any]) -> None:
     sys.path.insert(0, folder)
     hide_files([folder, *settings["shown"]], settings["hidden"], report)
     _report_failures(folder, report)
+    # imports leave no garbage, and each full pass would read all modules loaded so far
+    with paused_collector():
+        _show_state(Path(folder), settings["state"])
+        resume_collector()
 
+    import runpy
+
+    sys.argv = ["uvicorn", "app:app", "--port", str(settings["port"]), "--log-level", "warning"]
+    runpy.run_module("uvicorn", run_name="__main__")
+
+
+def _show_state(folder: Path, state: str) -> None:
+    """Import the app; with a file for the `state`, open its models and stores, and write it."""
     import importlib
 
     app: Any = importlib.import_module("app").app
@@ -34,18 +47,15 @@ def serve_proof(settings: dict[str, Any]) -> None:
     from conduit_lab.runtime.sessions import session
 
     content.stat_settled_ns = 0  # only this process uses this copy, which was just written
-    session.threads_spin = False  # the session uses the processor too
-    if settings["state"]:
+    # the session uses the processor too, and a short text gains little from a second thread
+    session.threads_spin = False
+    session.default_threads = max(1, (os.cpu_count() or 1) // 2)
+    if state:
         from conduit_lab.export.state.compared import app_state
 
         app.open_resources()
-        names = vars(sys.modules["app"])
-        Path(settings["state"]).write_text(json.dumps(app_state(app, names, Path(folder))), "utf-8")
-
-    import runpy
-
-    sys.argv = ["uvicorn", "app:app", "--port", str(settings["port"]), "--log-level", "warning"]
-    runpy.run_module("uvicorn", run_name="__main__")
+        lines = app_state(app, vars(sys.modules["app"]), folder)
+        Path(state).write_text(json.dumps(lines), "utf-8")
 
 
 def _report_failures(folder: str, report: Report) -> None:

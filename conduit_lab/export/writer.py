@@ -42,6 +42,7 @@ from conduit_lab.export.state.walk import MAX_LINES
 from conduit_lab.export.target import replaced_folder
 from conduit_lab.export.wheel import write_wheel
 from conduit_lab.models.file_model import FileModel
+from conduit_lab.models.load import loose_remote_models
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.recorded import Example
@@ -143,7 +144,8 @@ def _write(app: App, closure: Closure, folder: Path, examples: Sequence[Example]
     record_graphs(closure.assets.graphs.values(), folder)
     write_wheel(folder / "lib")
     packages = _requirements(app, closure, folder, reads_graphs=True)
-    models = _reached_models(app, closure) if any(each.remote for each in app.models) else []
+    is_apart = bool(loose_remote_models) or any(each.remote for each in app.models)
+    models = _reached_models(app, closure) if is_apart else []
     codes = pinned_version(packages, [CODES]) is not None
     deployment = Deployment.of(app, folder, pinned_version(packages), models, codes=codes)
     texts = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
+from weakref import WeakSet
 
 from conduit_lab.core.errors import ModelLoadError, UnknownOption
 from conduit_lab.core.nearest import did_you_mean, nearest_file
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 AnyModel: TypeAlias = "Model | AnyFolder | CallableModel"
 M = TypeVar("M", bound="AnyModel")
 _FILES = (".onnx", ".npz")
+
+# The models with `remote=True` that no app has: those that a module of a project loads
+loose_remote_models: WeakSet[FileModel[Any]] = WeakSet()
 
 
 class LoadOptions(TypedDict, total=False):
@@ -146,6 +150,7 @@ def _run_apart(model: FileModel[Any]) -> None:
             "stays in their process. Leave remote=True out; each replica of the app has the model"
         )
     model.remote = True
+    loose_remote_models.add(model)
 
 
 def _missing(where: Path, root: Path) -> ModelLoadError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
+from weakref import ref
 
 from conduit_lab.core import views
 from conduit_lab.core.errors import UnknownName
@@ -11,7 +12,8 @@ from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.core.trace.stage_statistics import StageStatistics, cost_cells
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.viewed import Viewed
-from conduit_lab.models.load import AnyModel
+from conduit_lab.models.file_model import FileModel
+from conduit_lab.models.load import AnyModel, loose_remote_models
 from conduit_lab.runtime.sessions.cache import sessions
 
 _COLUMNS = ("model", "kind", "device", "size", "calls", "p50", "runs", "mean run", "hits", "state")
@@ -21,20 +23,32 @@ _NUMERIC = ("size", "calls", "p50", "runs", "mean run", "hits")
 class Models(Sequence[AnyModel], Viewed):
     """The models of an app in loading order; `models["topic"]` is the newest with that name.
 
-    A model that is loaded again replaces the older one. `calls` and `p50` come from the app's
-    `statistics`, which count calls within an endpoint; `runs` are all runs of the model's session.
-    `budget` limits the memory for the weights of all models of this process, in bytes; beyond it
-    the least recently used models are evicted, and reopened on their next use.
+    A model that is loaded again replaces the older one, which a server still opens while code
+    references it. `calls` and `p50` come from the app's `statistics`, which count calls within an
+    endpoint; `runs` are all runs of the model's session. `budget` limits the memory for the weights
+    of all models of this process, in bytes; beyond it the least recently used models are evicted,
+    and reopened on their next use.
     """
 
     def __init__(self, statistics: StageStatistics | None = None) -> None:
         self._models: list[AnyModel] = []
+        self._replaced: list[ref[AnyModel]] = []
         self._statistics = StageStatistics() if statistics is None else statistics
 
     def add(self, model: AnyModel) -> None:
         """Add `model`, replacing one with the same name and file."""
         others = [known for known in self._models if _identity(known) != _identity(model)]
+        if isinstance(model, FileModel):
+            loose_remote_models.discard(model)
+        kept = {id(each) for each in (*others, model)}
+        self._replaced = [ref(each) for each in self.in_use if id(each) not in kept]
         self._models = [*others, model]  # a new list: a server may be reading the old one
+
+    @property
+    def in_use(self) -> list[AnyModel]:
+        """The models, and those replaced ones that a variable or a stage still holds."""
+        replaced = (each() for each in self._replaced)
+        return [*(model for model in replaced if model is not None), *self._models]
 
     @property
     def budget(self) -> int:

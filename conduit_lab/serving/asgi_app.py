@@ -93,7 +93,7 @@ class AsgiApp(EndpointHost):
             check_composition(endpoint)
 
     def _resources(self) -> list[Resource]:
-        return [*self.models, *self.stores.values(), self._optional]
+        return [*self.models.in_use, *self.stores.values(), self._optional]
 
     def drain(self) -> None:
         """End the open streams of all its servers; each client gets a final event."""

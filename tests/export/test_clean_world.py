@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,13 @@ def names():
 def here():
     return [Path.cwd().name, Path.cwd() == HERE, HERE.name]
 
+@app.get("/process")
+def process():
+    import gc
+    from conduit_lab.runtime.sessions import session
+    is_frozen = gc.get_freeze_count() > 0
+    return [session.threads_spin, session.default_threads, gc.isenabled(), is_frozen]
+
 @app.post("/own")
 def own(text: str):
     place = HERE / "notes.txt"
@@ -89,7 +97,8 @@ def inner(n):
 
 
 def call(path: str, payload: object, answer: object) -> Example:
-    return Example("GET" if path in ("/names", "/here") else "POST", path, "value", payload, answer)
+    method = "GET" if path in ("/names", "/here", "/process") else "POST"
+    return Example(method, path, "value", payload, answer)
 
 
 @pytest.fixture
@@ -202,3 +211,9 @@ def test_a_reason_is_said_once_and_only_of_a_package_that_is_missed() -> None:
     reports = [package, file, package, file, {"kind": "failure", "text": ""}]
     assert len(explained(reports, "No module named 'polars'")) == 2
     assert len(explained(reports, "")) == 1
+
+
+def test_a_replay_leaves_half_of_the_cores_to_the_session(folder: Path) -> None:
+    half = max(1, (os.cpu_count() or 1) // 2)
+    [outcome] = asked(folder, call("/process", {}, [False, half, True, True])).values()
+    assert outcome.problem is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,29 @@ def test_a_cell_that_is_run_again_leaves_one_model(path: Path) -> None:
     lab.load_model("sum.onnx", name="other")
     assert len(lab.models) == 2
     assert model.shared is lab.models["other"].shared
+
+
+def test_a_replaced_model_is_in_use_while_code_holds_it(path: Path) -> None:
+    models = Models()
+    first, second = Model(path), Model(path)
+    for model in (first, second, second):
+        models.add(model)
+    assert list(models) == [second]
+    assert models.in_use == [first, second]
+    models.add(Model(path, name="other"))
+    assert [model.name for model in models.in_use] == ["sum", "sum", "other"]
+    del first, model
+    gc.collect()
+    assert len(models.in_use) == 2
+
+
+def test_a_server_opens_both_models_of_one_path(path: Path) -> None:
+    app = App("app", root=path.parent)
+    first, second = app.load_model("sum.onnx"), app.load_model("sum.onnx")
+    app.open_resources()
+    assert first.loaded
+    assert second.loaded
+    assert first.shared is second.shared
 
 
 def test_the_table_shows_size_device_calls_and_hits(path: Path) -> None:

@@ -70,6 +70,8 @@ _LEVELS = {
 # whether onnxruntime's threads spin between runs: runs start sooner, for up to twice the CPU time
 threads_spin = True
 
+default_threads = 0  # of a session whose options name no number; 0 is one per core
+
 _custom_ops: list[str] = []
 
 
@@ -194,7 +196,7 @@ class Session:
         limit_arena()
         options = ort.SessionOptions()
         options.log_severity_level = 4  # failures are raised with their reason
-        options.intra_op_num_threads = self.options.threads
+        options.intra_op_num_threads = self.options.threads or default_threads
         if graph.size <= SMALL_MODEL_BYTES and not graph.repeats:
             # a second thread gains nothing, and spins: it costs CPU time between runs
             options.intra_op_num_threads = self.options.threads or 1

@@ -11,6 +11,8 @@ from typing import Any
 
 from conduit_lab.core.errors import ModelRunError
 from conduit_lab.core.spec import Array
+from conduit_lab.models.file_model import FileModel
+from conduit_lab.models.load import loose_remote_models
 from conduit_lab.runtime.batching.hosted import HostedSession
 from conduit_lab.runtime.sessions.remote import SessionFacts
 from conduit_lab.serving.app import App
@@ -21,8 +23,7 @@ FIRST_PAUSE_SECONDS = 0.1  # before the second try, doubled for each further one
 
 def hosted(app: App, name: str) -> HostedSession:
     """Open one model of an app to run it for the app's replicas."""
-    model = app.models[name]
-    return HostedSession(model.open().shared)
+    return HostedSession(_remote_models(app, name)[-1].open().shared)
 
 
 def use_deployments(app: App, deployments: Mapping[str, str], handle: Callable[[str], Any]) -> None:
@@ -30,8 +31,22 @@ def use_deployments(app: App, deployments: Mapping[str, str], handle: Callable[[
 
     `handle` returns a deployment's handle. Opens no model.
     """
-    for deployment, model in deployments.items():
-        app.models[model].run_elsewhere(DeploymentRuns(deployment, handle(deployment)))
+    for deployment, name in deployments.items():
+        runs = DeploymentRuns(deployment, handle(deployment))
+        for model in _remote_models(app, name):
+            model.run_elsewhere(runs)
+
+
+def _remote_models(app: App, name: str) -> list[FileModel[Any]]:
+    """Return the models of a name with `remote=True`: of the app's modules, then of the app.
+
+    A module of the project may load its own, by `load_model`. Raises `UnknownName` for a name of
+    none.
+    """
+    own = [model for model in app.models.in_use if isinstance(model, FileModel)]
+    known = [*loose_remote_models, *own]
+    found = [model for model in known if model.remote and model.name == name]
+    return found or [app.models[name]]
 
 
 class DeploymentRuns:

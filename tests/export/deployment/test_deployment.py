@@ -110,6 +110,45 @@ def test_a_remote_model_has_a_deployment_of_its_own(session: Session) -> None:
         session.export()
 
 
+def test_a_remote_model_of_a_module_has_a_deployment_of_its_own(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(session.root))
+    package = session.root / "kettle_signs"
+    package.mkdir()
+    shutil.copy(session.root / "models" / "sign.npz", package)
+    (package / "__init__.py").write_text(
+        "from pathlib import Path\n"
+        "from conduit_lab import load_model\n"
+        "sign = load_model(Path(__file__).parent / 'sign.npz', remote=True)\n"
+    )
+    session.run(
+        """
+        import kettle_signs
+
+        @lab.post("/sign")
+        def ask(x: float):
+            return kettle_signs.sign.predict([x, x]).label
+        """,
+        "ask(1.0)",
+    )
+    try:
+        folder = session.export(proof="process").folder
+    finally:
+        del sys.modules["kettle_signs"]
+    assert '{"desk-sign": "sign"}' in (folder / "serve_app.py").read_text("utf-8")
+    assert "load_model" not in (folder / "app.py").read_text("utf-8")
+    code = (
+        "import app, kettle_signs\n"
+        "from conduit_lab.serving.run.ray_models import hosted, use_deployments\n"
+        "print(hosted(app.app, 'sign').facts().device)\n"
+        "use_deployments(app.app, {'desk-sign': 'sign'}, lambda name: None)\n"
+        "print(kettle_signs.sign.options.remote.name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["numpy", "desk-sign"], done.stderr
+
+
 def test_stores_are_copied_out_of_the_read_only_image() -> None:
     pod = next(yaml.safe_load_all(deployment_files(FULL)["k8s.yaml"]))["spec"]["template"]["spec"]
     assert pod["initContainers"][0]["volumeMounts"] == [

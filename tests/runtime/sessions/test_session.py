@@ -378,3 +378,6 @@ def test_a_small_model_runs_on_one_thread_unless_it_repeats_its_weights(
     assert threads(graphs.endless(tmp_path / "loop.onnx")) == 0
     monkeypatch.setattr(sessions, "SMALL_MODEL_BYTES", 10)
     assert threads(linear) == 0
+    monkeypatch.setattr(sessions, "default_threads", 3)
+    assert threads(linear) == 3
+    assert threads(linear, Options(threads=2)) == 2

@@ -17,6 +17,7 @@ from conduit_lab.core.errors import (
     ModelInputError,
     ModelLoadError,
     ModelRunError,
+    UnknownName,
     UnknownOption,
 )
 from conduit_lab.models.load import load_model
@@ -244,3 +245,33 @@ def test_a_function_and_a_generator_have_no_deployment() -> None:
 
 def test_the_runs_of_a_deployment_have_its_name() -> None:
     assert DeploymentRuns("desk-model", None).name == "desk-model"
+
+
+def test_a_model_of_a_module_runs_in_its_deployment(tmp_path: Path) -> None:
+    linear(tmp_path)
+    in_module = load_model("a.onnx", root=tmp_path, remote=True, name="model")
+    local = load_model("a.onnx", root=tmp_path, name="model")
+    app = App("desk", root=tmp_path)
+    handle = Handle(hosted(app, "model"))
+    use_deployments(app, {"desk-model": "model"}, {"desk-model": handle}.__getitem__)
+    np.testing.assert_allclose(in_module.predict([1.0, 2.0, 3.0, 4.0]), [1.0, 2.0])
+    assert in_module.shared.is_remote
+    assert handle.calls == ["facts", "run"]
+    assert not local.shared.is_remote
+
+
+def test_both_models_of_one_path_run_in_their_deployment(tmp_path: Path) -> None:
+    linear(tmp_path)
+    app, other = App("desk", root=tmp_path), App("desk", root=tmp_path)
+    first, second = (app.load_model("a.onnx", remote=True) for _ in range(2))
+    other.load_model("a.onnx", remote=True)
+    handle = Handle(hosted(other, "a"))
+    use_deployments(app, {"desk-a": "a"}, {"desk-a": handle}.__getitem__)
+    assert first.shared.is_remote
+    assert second.shared.is_remote
+    assert not other.models["a"].shared.is_remote
+
+
+def test_a_name_of_no_model_is_unknown(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="no model 'topic'"):
+        hosted(App("desk", root=tmp_path), "topic")
