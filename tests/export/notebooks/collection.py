@@ -25,6 +25,7 @@ from tests.export.notebooks import (
     opened_files,
     registrations,
     secret_values,
+    served_by_calls,
     tables,
     values,
 )
@@ -36,6 +37,7 @@ _MODULES = (
     classes,
     old_versions,
     registrations,
+    served_by_calls,
     aliases,
     names,
     modules,
