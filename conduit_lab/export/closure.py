@@ -14,6 +14,7 @@ from typing import Any
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export.assets import Assets
 from conduit_lab.export.cell_run import CellRun
+from conduit_lab.export.forms.endpoint import registration
 from conduit_lab.export.forms.form import Chain, Draft, Form, shown
 from conduit_lab.export.forms.form_registry import form_of, form_of_name
 from conduit_lab.export.forms.places import ObjectPlaces
@@ -275,7 +276,8 @@ class Closure:
             if statement.text in source:
                 return statement
         if isinstance(value, Endpoint):
-            return statements.holding(value.path) or self._newest(name)
+            call = registration(value, self._namespace)
+            return call or statements.holding(value.path) or self._newest(name)
         return self._newest(name)
 
     def _place_of(self, endpoint: Endpoint[..., Any]) -> int:

@@ -106,7 +106,8 @@ class Namespace:
         is_code = isinstance(self.names.get(name), FunctionType | type | Endpoint)
         for statement in self.statements.changes_since(name, made):
             change = statement.changes.get(name)
-            if change == "store" or (change is None and not is_code):
+            goes_on = change is None and (not is_code or statement.rebinds(name))
+            if change == "store" or goes_on:
                 yield statement
             elif change is not None and not (is_code and change == "argument"):
                 values = [self.names.get(each) for each in statement.free_names]
@@ -155,6 +156,13 @@ class Namespace:
         return value is own or wrapped is own or is_notebook_only(value)
 
 
+def function_of(endpoint: Any) -> Any:
+    """Return the function of an endpoint; one under two decorators holds another endpoint."""
+    while isinstance(endpoint, Endpoint):
+        endpoint = endpoint.function
+    return endpoint
+
+
 def is_notebook_only(value: Any) -> bool:
     """Return whether an object belongs to IPython, such as `display`; excludes output of `!cmd`."""
     return (
@@ -192,8 +200,10 @@ def _globals_of(
             f"{app.name!r} has no endpoints: register a function first, "
             f'@lab.post("/path") above its def'
         )
-    functions = [e.function for e in endpoints if not isinstance(e, RagEndpoint)]
+    functions = [function_of(e) for e in endpoints if not isinstance(e, RagEndpoint)]
     spaces = {id(function.__globals__): function.__globals__ for function in functions}
+    if given is not None and any(value is app for value in list(given.values())):
+        return given  # functions of the project's modules may be served beside its own
     if len(spaces) > 1:
         names = sorted(str(space.get("__name__")) for space in spaces.values())
         raise ExportError(

@@ -98,6 +98,10 @@ class Statement:
             return name in self.bound_names and name in _names(self.node, ast.Load)
         return self.assigned is not None and name in _names(self.assigned)
 
+    def rebinds(self, name: str) -> bool:
+        """Return whether it makes the object of `name` from the one before, as `f = cache(f)`."""
+        return self.assigned is not None and self.builds_on(name)
+
     def gives(self, name: str, expression: str) -> bool:
         """Return whether it assigns this expression to `name`, regardless of formatting."""
         same = parse_expression(expression)

@@ -35,7 +35,7 @@ def test_a_deleted_variable_is_named_with_its_chain(session: Session) -> None:
     [
         (
             "def factory(k):\n    def helper(n):\n        return k * n\n    return helper\n"
-            "helper = factory(2)",
+            "helper = [factory(2)][0]",
             "captures its k",
         ),
         (

@@ -33,15 +33,24 @@ class ArrayForm(ObjectForm):
             raise draft.refusal(
                 f"{draft.name} has no file form without pickle", "use an array of numbers or text"
             )
-        owner = owner_of(value, draft.namespace)
-        if owner is not None:
-            base = draft.namespace.names[owner]
-            make = draft.imported("numpy", "ndarray")
-            place = offset_in(base, value)
-            parts = (value.shape, value.dtype, base, place, value.strides)
-            return f"{make}({', '.join(draft.find(each) for each in parts)})"
-        load = draft.imported("numpy", "load")
-        return f"{load}({draft.data_file('.npy', lambda path: _save(path, value))})"
+        made = _made(value, draft)
+        if value.flags.writeable:
+            return made
+        name = draft.add_part(value, made)
+        draft.before.append(f"{name}.setflags(write=False)")
+        return name
+
+
+def _made(value: Any, draft: Draft) -> str:
+    """Return the call that takes the view of a named array, else the one that reads the file."""
+    owner = owner_of(value, draft.namespace)
+    if owner is not None:
+        base = draft.namespace.names[owner]
+        make = draft.imported("numpy", "ndarray")
+        parts = (value.shape, value.dtype, base, offset_in(base, value), value.strides)
+        return f"{make}({', '.join(draft.find(each) for each in parts)})"
+    load = draft.imported("numpy", "load")
+    return f"{load}({draft.data_file('.npy', lambda path: _save(path, value))})"
 
 
 class MaskedArrayForm(ObjectForm):

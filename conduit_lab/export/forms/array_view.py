@@ -77,7 +77,7 @@ def _contains(owner: Any, array: Any) -> bool:
 
 
 def _layout(array: Any) -> tuple[Any, ...]:
-    return _address(array), array.shape, array.strides, array.dtype
+    return _address(array), array.shape, array.strides, array.dtype, array.flags.writeable
 
 
 def _address(array: Any) -> int:

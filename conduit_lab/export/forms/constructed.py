@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import gc
 from collections import ChainMap, Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context, ContextVar, copy_context
@@ -78,6 +79,20 @@ class ContextVarForm(ConstructedForm):
                 "give it a default, or set it inside the function",
             )
         return super().expression(value, draft)
+
+
+class ProxyForm(ConstructedForm):
+    """A view of a mapping shows later changes of it, so that it is made of the mapping's name."""
+
+    def expression(self, value: Any, draft: Draft) -> str:
+        """Return the call."""
+        mapping = gc.get_referents(value)[0]
+        found = (name for name, each in list(draft.namespace.names.items()) if each is mapping)
+        name = next(found, None)
+        if name is None or draft.namespace.statements.newest(name) is None:
+            return super().expression(value, draft)
+        draft.needs.append(name)
+        return f"{draft.imported('types', 'MappingProxyType')}({name})"
 
 
 class LoggerForm(ConstructedForm):
@@ -215,7 +230,7 @@ def _chain(value: ChainMap[Any, Any]) -> Construction | None:
 
 
 def _proxy(value: MappingProxyType[Any, Any]) -> Construction:
-    return Construction("types", "MappingProxyType", (value | {},))
+    return Construction("types", "MappingProxyType", (gc.get_referents(value)[0],))
 
 
 def _namespace(value: SimpleNamespace) -> Construction:
@@ -283,7 +298,6 @@ _CHANGING: dict[type, _Construct] = {
     defaultdict: _defaultdict,
     deque: _deque,
     ChainMap: _chain,
-    MappingProxyType: _proxy,
     SimpleNamespace: _namespace,
     functools.partial: _partial,
     functools.partialmethod: _partialmethod,
@@ -293,5 +307,6 @@ CONSTRUCTED: dict[type, Form] = {
     **{kind: ConstructedForm(construct, fixed=True) for kind, construct in _FIXED.items()},
     **{kind: ConstructedForm(construct) for kind, construct in _CHANGING.items()},
     **dict.fromkeys((Logger, RootLogger), LoggerForm(_logger)),
+    MappingProxyType: ProxyForm(_proxy),
     ContextVar: ContextVarForm(_context_var),
 }

@@ -76,6 +76,9 @@ def _unnamed(value: Any, draft: Draft) -> ExportError:
     of_session = getattr(inner, "__globals__", None) is names or (
         isinstance(inner, type) and inner.__module__ == names.get("__name__")
     )
+    newest = draft.namespace.statements.newest(name)
+    if newest is not None and newest.decorated and _makes(newest, inner):
+        return draft.nameless(value)  # its decorator put another object under its name
     if of_session and name in names and not getattr(inner, "__closure__", None):
         return draft.refusal(
             f"{draft.name} holds an earlier {name}", f"run the cell that makes {draft.name} again"
@@ -94,16 +97,19 @@ def definition(name: str, value: Any, draft: Draft, path: str = "") -> str:
     layers: tuple[Any, ...] = (inner,) if found else (inner, value)
     for layer in layers:
         if getattr(layer, "__closure__", None):
+            decorated = [s for s in draft.namespace.statements.all if path and s.mentions(path)]
+            if decorated:  # an endpoint whose decorated function has a name of its own
+                return draft.remake(decorated[-1])
+            own = draft.own
+            if own is not None and _made_in(own, name):
+                return repeat_assignment(value, draft)  # the proof compares its variables
             free = ", ".join(layer.__code__.co_freevars)
             raise draft.refusal(
                 f"{name} is defined inside another function and captures its {free}",
                 "define it at the top level",
             )
     if inner is not value and not found:  # decorated by a call, not with decorator syntax
-        own = draft.own
-        if own is None or not own.builds_on(name):
-            return repeat_assignment(value, draft)
-        return f"{definition(name, inner, draft)}\n\n\n{draft.repeat(own)}"  # f = cache(f)
+        return repeat_assignment(value, draft)
     if isinstance(inner, FunctionType):
         found = [statement for statement in found if statement.makes(inner)]
     found = [statement for statement in found if statement.mentions(path)] or found
@@ -113,6 +119,19 @@ def definition(name: str, value: Any, draft: Draft, path: str = "") -> str:
             "run its cell again, without a cell magic",
         )
     return draft.remake(found[0]) + _renamed(name, inner.__name__, draft)
+
+
+def _makes(statement: Statement, inner: Any) -> bool:
+    if isinstance(inner, FunctionType):
+        return statement.makes(inner)
+    return isinstance(statement.node, ast.ClassDef) and statement.node.name == inner.__name__
+
+
+def _made_in(own: Statement, name: str) -> bool:
+    """Return whether a statement makes a function of a factory: by its decorator or as a call."""
+    if isinstance(own.node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return own.decorated and own.node.name == name
+    return _is_called(own)
 
 
 def _is_called(statement: Statement | None) -> bool:

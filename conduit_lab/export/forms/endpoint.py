@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from conduit_lab.core.paths import resolve
+from conduit_lab.export.effects import run_at_once
 from conduit_lab.export.forms.definition import definition
 from conduit_lab.export.forms.form import Draft, Form
-from conduit_lab.export.namespace import Namespace
+from conduit_lab.export.namespace import Namespace, function_of
+from conduit_lab.export.statement import Statement
 
 
 class EndpointForm(Form):
@@ -20,8 +23,9 @@ class EndpointForm(Form):
         return f"{value.method} {value.path}"
 
     def binds(self, name: str, value: Any, namespace: Namespace) -> Sequence[str]:
-        """Return the name of the function."""
-        return (value.name,)
+        """Return the function's own name, unless a call registers it under another one."""
+        call = registration(value, namespace)
+        return (value.name,) if call is None or value.name in call.bound_names else ()
 
     def first_name(self, name: str, value: Any, namespace: Namespace) -> str:
         """Return the name that the `def` binds, if it still refers to the endpoint."""
@@ -35,11 +39,52 @@ class EndpointForm(Form):
         return False
 
     def statement(self, value: Any, draft: Draft) -> str:
-        """Repeat the definition whose decorator contains the endpoint's path."""
+        """Repeat the definition whose decorator contains the endpoint's path, or the call with it."""
         check_app(value, draft)
         for path in value.files:
             _add_model(path, draft)
-        return definition(value.name, value.function, draft, value.path)
+        call = registration(value, draft.namespace)
+        if call is None:
+            function = function_of(value)
+            if getattr(function, "__globals__", None) is not draft.namespace.names:
+                module, app = function.__module__, draft.namespace.app_name
+                raise draft.refusal(
+                    f"{value.name} is served by no statement of this session",
+                    f"define it at the top level of {module}, and serve it in a cell: "
+                    f'{app}.{value.method.lower()}("{value.path}")({module}.{value.name})',
+                )
+            return definition(value.name, function_of(value), draft, value.path)
+        if call.rebinds(value.name):  # ask = app.post("/ask")(ask), a change of the definition
+            return definition(value.name, function_of(value), draft)
+        draft.needs += [value.name] * (value.name in call.free_names)
+        return draft.repeat(call)
+
+
+def registration(endpoint: Any, namespace: Namespace) -> Statement | None:
+    """Return the statement that serves a function by a call, `app.post(path)(function)`, or None.
+
+    A decorator with the endpoint's path comes first. A call in a loop may make its path.
+    """
+    statements = namespace.statements
+    if any(each.mentions(endpoint.path) for each in statements.definitions(endpoint.name)):
+        return None
+    calls = [(each, _verbs(each, namespace.app_name)) for each in reversed(statements.all)]
+    named = [each for each, verbs in calls if verbs and each.holds(endpoint.path)]
+    exact = [each for each, verbs in calls if endpoint.method.lower() in verbs and each in named]
+    looped = [each for each, verbs in calls if verbs and isinstance(each.node, ast.For)]
+    return next(iter([*exact, *named, *looped]), None)
+
+
+def _verbs(statement: Statement, app_name: str) -> set[str]:
+    """Return the names of the app's decorators that a statement calls with a function."""
+    if isinstance(statement.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return set()
+    found = set()
+    for part in run_at_once(statement.node):
+        match part:
+            case ast.Call(ast.Call(ast.Attribute(ast.Name(owner), verb))) if owner == app_name:
+                found.add(verb)
+    return found
 
 
 def check_app(endpoint: Any, draft: Draft) -> None:

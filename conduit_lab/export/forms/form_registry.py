@@ -23,7 +23,7 @@ from conduit_lab.export.forms.definition import DefinitionForm, is_wrapper
 from conduit_lab.export.forms.endpoint import EndpointForm
 from conduit_lab.export.forms.form import Form
 from conduit_lab.export.forms.instance import InstanceForm
-from conduit_lab.export.forms.live import LIVE, ProcessBoundForm
+from conduit_lab.export.forms.live import LIVE, ProcessBoundForm, is_opaque_iterator
 from conduit_lab.export.forms.method import MethodForm
 from conduit_lab.export.forms.model import ModelForm
 from conduit_lab.export.forms.module import ModuleForm
@@ -65,6 +65,7 @@ _SHELL_OUTPUT = ShellOutputForm()
 _TABLE = TableForm()
 _TIMESTAMP = TimestampForm()
 _SETTLED_FUNCTION = SettledFunctionForm()
+_PROCESS_BOUND = ProcessBoundForm()
 
 FORMS: dict[type, Form] = {
     Endpoint: EndpointForm(),
@@ -87,7 +88,7 @@ FORMS: dict[type, Form] = {
     re.Pattern: PatternForm(),
     Enum: MemberForm(),
     **CONSTRUCTED,
-    **dict.fromkeys(LIVE, ProcessBoundForm()),
+    **dict.fromkeys(LIVE, _PROCESS_BOUND),
     Random: RandomForm(),
     **dict.fromkeys((np.random.Generator, np.random.RandomState), NumpyRandomForm()),
     PurePath: PathForm(),
@@ -114,6 +115,8 @@ def form_of(value: Any) -> Form:
         return _SETTLED_FUNCTION
     if is_record(value):
         return _RECORD
+    if is_opaque_iterator(value):
+        return _PROCESS_BOUND
     return _DEFINITION if is_wrapper(value) else _OBJECT
 
 

@@ -17,6 +17,7 @@ from conduit_lab.export.forms.form import Draft
 from conduit_lab.export.forms.value import ObjectForm, repeat_assignment, still_gives
 
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
+_MAX_ITERATORS = 20  # one inside another
 _QUEUES = (queue.Queue, queue.SimpleQueue, asyncio.Queue)
 LIVE = (
     threading.Thread,
@@ -62,6 +63,32 @@ class ProcessBoundForm(ObjectForm):
         raise draft.refusal(
             f"{draft.name} is a live {kind}, which has no file form", draft.resource_mend
         )
+
+
+def is_opaque_iterator(value: Any) -> bool:
+    """Return whether an iterator of a library hides its position, also from `copy`.
+
+    It may have been advanced: `header = next(reader)`.
+    """
+    pending, seen = [value], 0
+    while pending and seen < _MAX_ITERATORS:
+        each, seen = pending.pop(), seen + 1
+        if isinstance(each, types.GeneratorType):
+            return True
+        if isinstance(each, types.BuiltinMethodType):  # of `re.finditer`
+            each = each.__self__
+        elif type(_next_of(type(each))) is not types.WrapperDescriptorType:
+            continue
+        try:
+            made = each.__reduce_ex__(4)
+        except TypeError:
+            return True
+        pending += made[1] if isinstance(made, tuple) else ()
+    return False
+
+
+def _next_of(kind: type) -> Any:
+    return next((vars(base)["__next__"] for base in kind.__mro__ if "__next__" in vars(base)), None)
 
 
 def _is_like_new(value: Any) -> bool:

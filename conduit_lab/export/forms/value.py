@@ -37,14 +37,17 @@ class ObjectForm(Form):
         try:
             expression = draft.composed(value, self.expression)
         except NoForm as reason:
-            return repeat_assignment(value, draft, reason)
+            source = repeat_assignment(value, draft, reason)
+            names = [str(getattr(each, "__name__", "")) for each in _parts(value)]
+            _fill(draft, draft.namespace.filling(draft.name, names))
+            return source
         filling = draft.namespace.filling(draft.name, draft.needs)
         if filling:  # the decorators of its items fill it again
             filled = {name for statement in filling for name in statement.bound_names}
             draft.needs[:] = [name for name in draft.needs if name not in filled]
             draft.before.clear()
             source = repeat_assignment(value, draft)
-            draft.follows = sorted({*draft.follows, *filling}, key=lambda each: each.order)
+            _fill(draft, filling)
             return source
         if own is not None and not draft.before and own.gives(draft.name, expression):
             return own.text
@@ -156,6 +159,11 @@ def _parts(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list | tuple) else ()
+
+
+def _fill(draft: Draft, filling: Iterable[Statement]) -> None:
+    """Let the definitions whose decorators fill the object follow it."""
+    draft.follows = sorted({*draft.follows, *filling}, key=lambda each: each.order)
 
 
 def _is_tree(value: Any, draft: Draft) -> bool:

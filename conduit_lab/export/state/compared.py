@@ -14,6 +14,7 @@ from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
 
 _NAME = re.compile(r"→ (\w+)")
+_VARIABLE = re.compile(r", variable (\w+)")  # of a closure
 _MODULE = "module "  # prefix of the line of a module, before its title
 
 
@@ -113,4 +114,8 @@ def _mend(place: str, lines: Sequence[StateLine]) -> str:
     name = found[-1] if found else "the endpoint"
     if name == "__name__":
         return "app.py is not the notebook's module: write out the text that the code needs"
-    return f"Run the cell that defines {name} again, and then the cells that use it"
+    mend = f"Run the cell that defines {name} again, and then the cells that use it"
+    variable = _VARIABLE.search(place)
+    if variable is None:
+        return mend
+    return f"{mend}; or define {name} at the top level, where its {variable[1]} is a global name"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import gc
 import types
 from collections.abc import Callable
 from contextvars import Context, ContextVar
@@ -40,6 +41,8 @@ def parts_of(value: Any, kind: type, is_own: Callable[[type], bool]) -> Parts | 
         return _logger_parts(value)
     if kind is ContextVar:
         return [(".name", value.name), (", its default", Context().run(value.get, _UNSET))]
+    if kind is types.MappingProxyType:
+        return [(", its mapping", gc.get_referents(value)[0])]
     bases = mro_of(kind)
     if not any(is_own(base) for base in bases):
         return _reduced(value, kind, kind)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from conduit_lab.core.frame_file import is_pandas_table
 from conduit_lab.export.state.anatomy import (
     attributes_of,
     bases_of,
@@ -99,6 +100,7 @@ class Walk:
         self._own = names.get("__name__")
         # the first place of each object; keeps it alive
         self._seen: dict[int, tuple[str, Any]] = {}
+        self._table = "\n"  # prefix of the places in the newest table
         self._pending: list[tuple[str, Iterator[tuple[str, Any]]]] = []
 
     @property
@@ -130,8 +132,7 @@ class Walk:
             self._write(place, "this module" if is_own else scalar_text(value))
             return
         if not is_kind(kind, _IMMUTABLE):  # aliases of immutable values are not compared
-            known = self._seen.get(id(value))
-            if known is not None:
+            if (known := self._seen.get(id(value))) is not None:
                 self._write(place, f"the same object as {known[0]}")
                 return
             self._seen[id(value)] = place, value
@@ -142,9 +143,9 @@ class Walk:
 
         if is_kind(kind, list) and module_of(kind) == "IPython.utils.text":  # output of `!cmd`
             value, kind = list(value), list
-        parts = resource_parts(value, self)
-        if parts is not None:
+        if (parts := resource_parts(value, self)) is not None:
             text, below = parts
+            self._table = f"{place}, " if is_pandas_table(value) else self._table
             self._write(place, text)
             yield from ((f"{place}, {name}" if name else place, part) for name, part in below)
         elif any(kind is one for one in _CONTAINERS):
@@ -172,7 +173,7 @@ class Walk:
             yield place, value.__func__
         elif is_kind(kind, property):
             self._write(place, "property")
-            accessors = ("fget", value.fget), ("fset", value.fset), ("fdel", value.fdel)
+            accessors = [(name, getattr(value, name)) for name in ("fget", "fset", "fdel")]
             yield from ((f"{place}, {name}", each) for name, each in accessors if each is not None)
         elif is_kind(kind, (np.ndarray, np.generic)):
             yield from self._array(place, value)
@@ -222,6 +223,8 @@ class Walk:
         shown = f"{kind} {array.dtype.str} {list(array.shape)}"
         if type(value) not in (np.ndarray, array.dtype.type):
             shown += f" of {class_name(type(value))}"
+        if kind == "array" and not array.flags.writeable and not place.startswith(self._table):
+            shown += " read-only"  # of a table's arrays, pandas decides that
         if array.dtype.hasobject:
             self._write(place, shown)
             yield f"{place}, its items", array.ravel().tolist()
@@ -256,15 +259,14 @@ class Walk:
 
     def _held_by(self, place: str, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
         """Yield defaults, closure variables, attributes and annotations."""
-        names = function.__code__.co_varnames[: function.__code__.co_argcount]
+        code = function.__code__
+        names = code.co_varnames[: code.co_argcount]
         defaults = function.__defaults__ or ()
         for name, default in zip(names[len(names) - len(defaults) :], defaults, strict=True):
             yield f"{place}, default of {name}", default
         for name, default in (function.__kwdefaults__ or {}).items():
             yield f"{place}, default of {name}", default
-        for name, cell in zip(
-            function.__code__.co_freevars, function.__closure__ or (), strict=True
-        ):
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             try:
                 yield f"{place}, variable {name}", cell.cell_contents
             except ValueError:  # an empty cell

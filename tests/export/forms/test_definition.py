@@ -134,12 +134,12 @@ def test_a_plain_definition_of_a_name_is_no_decorated_one(session: Session) -> N
     [
         (
             "def factory(k, j):\n    def f(n):\n        return k * j * n\n    return f\n"
-            "f = factory(2, 3)",
+            "f, _ = factory(2, 3), None",
             "f is defined inside another function and captures its j, k (POST /a → a → f): "
             "define it at the top level",
         ),
         (
-            "def factory(k):\n    return lambda n: k * n\nf = factory(2)",
+            "def factory(k):\n    return lambda n: k * n\nf = [factory(2)][0]",
             "f is defined inside another function and captures its k (POST /a → a → f): "
             "define it at the top level",
         ),

@@ -11,7 +11,7 @@ from tests.export.forms.carried import MADE, carried, refusal
 from tests.export.session import Session
 
 IMPORTS = (
-    "import asyncio, queue, socket, sqlite3, sys, tempfile, threading\n"
+    "import asyncio, csv, queue, re, socket, sqlite3, sys, tempfile, threading\n"
     "from concurrent.futures import ThreadPoolExecutor"
 )
 
@@ -26,6 +26,9 @@ IMPORTS = (
         ("socket.socket()", "socket"),
         ("tempfile.TemporaryFile()", "BufferedRandom"),
         ("open(__file__)", "TextIOWrapper"),
+        ("csv.reader(['a,b'])", "reader"),
+        ("map(str, (n for n in range(3)))", "map"),
+        ("re.finditer('a', 'aa')", "callable_iterator"),
     ],
 )
 @pytest.mark.parametrize("inside", [False, True])

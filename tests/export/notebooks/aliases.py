@@ -134,4 +134,22 @@ NOTEBOOKS = (
         refused=r"/ask.*ring",
         or_equal=True,
     ),
+    Notebook(
+        "a read-only view of a dict that changes",
+        """
+        from types import MappingProxyType
+        _prices = {"cup": 3}
+        PRICES = MappingProxyType(_prices)
+        ALONE = MappingProxyType({"a": [1]})
+        _prices["pot"] = 5
+        inside = {"prices": MappingProxyType(_prices)}
+        # %%
+        @lab.post("/ask")
+        def ask(x: int):
+            _prices["new"] = x
+            return [dict(PRICES), dict(ALONE), dict(inside["prices"])]
+        ask(0)
+        """,
+        asks=('POST /ask {"x": 5}',),
+    ),
 )

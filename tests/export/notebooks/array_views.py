@@ -113,4 +113,61 @@ NOTEBOOKS = (
         """,
         asks=('POST /ask {"x": 77}',),
     ),
+    Notebook(
+        "an array that nothing may write to, in a dict and in part",
+        """
+        import numpy as np
+        weights = np.arange(3.0)
+        weights.setflags(write=False)
+        wide = np.broadcast_to(np.arange(3), (2, 3))
+        table = {"w": weights, "v": weights[1:]}
+        # %%
+        @lab.post("/ask")
+        def ask(x: int):
+            try:
+                if x:
+                    weights[0] = x
+            except ValueError:
+                return ["read-only", wide.flags.writeable, table["w"].flags.writeable]
+            return table["v"].tolist()
+        ask(0)
+        """,
+        asks=('POST /ask {"x": 5}',),
+    ),
+    Notebook(
+        "a read-only view of an array that changes",
+        """
+        import numpy as np
+        base = np.arange(4.0)
+        seen = base[1:]
+        seen.flags.writeable = False
+        # %%
+        @lab.post("/ask")
+        def ask(x: int):
+            base[1] = x
+            try:
+                seen[0] = 9
+            except ValueError:
+                return ["read-only", seen.tolist()]
+            return seen.tolist()
+        ask(0)
+        """,
+        asks=('POST /ask {"x": 5}',),
+    ),
+    Notebook(
+        "arrays of a table and of bytes",
+        """
+        import numpy as np
+        import pandas as pd
+        df = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
+        values = df["a"].to_numpy()
+        buffer = np.frombuffer(b"abcd", dtype=np.uint8)
+        # %%
+        @lab.post("/ask")
+        def ask(x: int):
+            return [values.flags.writeable, buffer.tolist(), values.sum() * x]
+        ask(0)
+        """,
+        asks=('POST /ask {"x": 5}',),
+    ),
 )

@@ -92,6 +92,98 @@ NOTEBOOKS = (
         asks=('POST /ask {"x": 20}',),
     ),
     Notebook(
+        "a decorator that keeps no name, and one applied to a lambda",
+        """
+        def plus(function):
+            def inner(x):
+                return function(x) + 1
+            return inner
+        @plus
+        def add(x):
+            return x + 1
+        twice = plus(plus(lambda x: x * 2))
+        # %%
+        @lab.post("/ask")
+        def ask(x: int):
+            return [add(x), twice(x)]
+        ask(1)
+        """,
+        asks=('POST /ask {"x": 20}',),
+    ),
+    Notebook(
+        "a decorator that collects the functions which it replaces",
+        """
+        import functools
+        HOOKS = []
+        def hook(function):
+            HOOKS.append(function)
+            @functools.wraps(function)
+            def inner(x):
+                return function(x) + 1
+            return inner
+        @hook
+        def add(x):
+            return x + 1
+        @hook
+        def double(x):
+            return x * 2
+        # %%
+        @lab.post("/ask")
+        def ask(x: int):
+            return [add(x), double(x), [each(x) for each in HOOKS]]
+        ask(1)
+        """,
+        asks=('POST /ask {"x": 20}',),
+    ),
+    Notebook(
+        "a function that two calls replaced by its wrapper",
+        """
+        import functools
+        def plus(n):
+            def decorate(function):
+                @functools.wraps(function)
+                def inner(x):
+                    return function(x) + n
+                return inner
+            return decorate
+        def base(x):
+            return x
+        base = plus(1)(base)
+        base = plus(10)(base)
+        base.unit = "kg"
+        # %%
+        @lab.post("/ask")
+        def ask(x: int):
+            return [base(x), base.unit]
+        ask(1)
+        """,
+        asks=('POST /ask {"x": 20}',),
+    ),
+    Notebook(
+        "a decorator whose argument changed since",
+        """
+        def limited(limit):
+            def decorate(function):
+                def inner(x):
+                    return min(function(x), limit)
+                return inner
+            return decorate
+        LIMIT = 10
+        @limited(LIMIT)
+        def add(x):
+            return x + 1
+        # %%
+        LIMIT = 3
+        # %%
+        @lab.post("/ask")
+        def ask(x: int):
+            return add(x)
+        ask(1)
+        """,
+        asks=('POST /ask {"x": 20}',),
+        refused=r"/ask.*add, variable limit",
+    ),
+    Notebook(
         "a decorator that is a class",
         """
         import functools
