@@ -16,13 +16,16 @@ from conduit_lab.core.spec import Array
 from conduit_lab.serving.array_shape import array_type
 from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.errors import HttpError
+from conduit_lab.serving.faces.arrow_size import batch_bytes
 from conduit_lab.serving.faces.form_fields import FormFields, form_fields
 from conduit_lab.serving.file import FORM_TYPE
+from conduit_lab.serving.gate.bounds import check_empty
 
 RAW_TYPE = "application/octet-stream"
 NPY_TYPE = "application/x-npy"
 ARROW_TYPE = "application/vnd.apache.arrow.stream"
-MAX_ARROW_FACTOR = 16  # times the limit of a body: compressed columns grow when they are read
+# times the limit of a body: columns that are compressed or repeat a value grow when they are read
+MAX_ARROW_FACTOR = 16
 
 NUMBER_KINDS = "biuf"  # of dtypes
 _NO_NPY = "the body is not a .npy file of one plain dtype: write it with numpy.save"
@@ -69,6 +72,7 @@ def _npy(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Arr
             f"the body expects {count * dtype.itemsize:,} bytes for {dtype} {list(shape)} after "
             f"the header, got {len(body) - start:,}"
         )
+    check_empty(shape, "the array of the body")
     array = np.frombuffer(body, dtype, count, start)
     try:
         return array.reshape(shape, order="F" if in_columns else "C")
@@ -116,7 +120,8 @@ def _raw(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Arr
 
 def _axes(endpoint: Endpoint[..., Any]) -> tuple[int | str, ...] | None:
     """Return the axes of the one array that the endpoint or its model takes, or None."""
-    arrays = [array_type(hint) for hint in endpoint.signature.types.values()]
+    types = endpoint.signature.types
+    arrays = [array_type(hint) for name, hint in types.items() if name != "return"]
     declared = [each.axes for each in arrays if each is not None]
     if declared:
         return declared[0] if len(declared) == 1 else None
@@ -138,12 +143,12 @@ def _arrow(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> A
             for batch in reader:
                 batch.validate(full=True)  # offsets of the client's that point outside
                 batches.append(batch)
-                size += batch.nbytes
+                size += batch_bytes(batch)
                 if size > MAX_ARROW_FACTOR * limit:
                     raise HttpError(413, "body_too_large", "the Arrow table is too large")
             table = pa.Table.from_batches(batches, reader.schema)
             return table.to_pandas() if find_spec("pandas") else table.to_pydict()
-    except HttpError:
+    except (HttpError, InputError):
         raise
     except Exception as error:  # pandas' metadata is the client's too, read without checks
         raise InputError("the body is not a valid Arrow IPC stream") from error
