@@ -1,4 +1,4 @@
-"""npy: an array of numbers as the bytes of a `.npy` file, and the array of such bytes (NEP 1)."""
+"""Encode an array of numbers as a `.npy` file, and decode it (NEP 1)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from conduit_lab.core.errors import InputError
 from conduit_lab.core.spec import Array
 
 NPY_TYPE = "application/x-npy"
-NUMBER_KINDS = "biuf"  # of dtypes
+NUMBER_KINDS = "biuf"  # dtype kinds
 
 _NO_NPY = "the body is not a .npy file of one plain dtype: write it with numpy.save"
 _MAX_HEAD = 4096  # bytes; NumPy writes 128
-_MAX_ITEM_BYTES = 8  # a longer float differs from platform to platform
-# the dict of three entries that NEP 1 demands, in any order
+_MAX_ITEM_BYTES = 8  # longer floats differ between platforms
+# the three dict entries required by NEP 1, in any order
 _ENTRY = re.compile(
     rb"""['"](descr|fortran_order|shape)['"]\s*:\s*"""
     rb"""(['"][<>=|]?[?a-zA-Z]\d{0,4}['"]|True|False|\([\d,\s]*\))\s*"""
@@ -38,16 +38,16 @@ def has_npy_form(value: Any) -> bool:
 
 
 def npy_bytes(array: Array) -> bytes:
-    """Return an array as a `.npy` file, its rows one after another."""
+    """Return an array as a `.npy` file in row-major order."""
     return _head(array.dtype.str, array.shape) + array.tobytes()
 
 
 def array_of_npy(file: bytes) -> Array:
-    """Return the array of a `.npy` file, a copy that may be written to.
+    """Return a writable copy of the array in a `.npy` file.
 
-    Raises `InputError` for any other bytes, for Python objects and for texts.
+    Raises `InputError` for any other bytes, and for arrays of objects or strings.
     """
-    width = 2 if file[6:7] == b"\1" else 4  # bytes of the header's length
+    width = 2 if file[6:7] == b"\1" else 4  # size of the header length field
     start = 8 + width + int.from_bytes(file[8 : 8 + width], "little")
     if start > _MAX_HEAD:
         raise InputError(_NO_NPY)
@@ -63,8 +63,8 @@ def array_of_npy(file: bytes) -> Array:
     array = np.frombuffer(file, dtype, count, start).copy()
     try:
         return array.reshape(shape, order="F" if in_columns else "C")
-    except ValueError as error:  # more axes, or an axis longer, than NumPy knows
-        raise InputError(f"the body's shape {list(shape)} is none that NumPy can hold") from error
+    except ValueError as error:  # too many axes, or too long an axis, for NumPy
+        raise InputError(f"the body's shape {list(shape)} is not supported by NumPy") from error
 
 
 @lru_cache(maxsize=64)
@@ -77,10 +77,10 @@ def _head(dtype: str, shape: tuple[int, ...]) -> bytes:
 
 @lru_cache(maxsize=64)
 def _read_head(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return the shape, whether columns come first, and the dtype; clients repeat one header.
+    """Parse the shape, Fortran order and dtype; cached, since clients repeat the same header.
 
-    NumPy evaluates the header as a Python literal, which a hostile one ends with errors of the
-    parser's own.
+    NumPy evaluates the header as a Python literal, and a hostile one can raise errors of Python's
+    parser.
     """
     found = _HEAD.fullmatch(head)
     entries = {} if found is None else dict(_ENTRY.findall(found[1]))

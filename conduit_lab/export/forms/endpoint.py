@@ -39,7 +39,7 @@ class EndpointForm(Form):
         return False
 
     def statement(self, value: Any, draft: Draft) -> str:
-        """Repeat the definition whose decorator contains the endpoint's path, or the call with it."""
+        """Repeat the definition or the call that contains the endpoint's path."""
         check_app(value, draft)
         for path in value.files:
             _add_model(path, draft)

@@ -15,13 +15,16 @@ from conduit_lab.core.spec import Array
 from conduit_lab.serving.array_shape import array_type
 from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.errors import HttpError
+from conduit_lab.serving.faces.arrow_size import batch_bytes
 from conduit_lab.serving.faces.form_fields import FormFields, form_fields
 from conduit_lab.serving.file import FORM_TYPE
+from conduit_lab.serving.gate.bounds import check_empty
 
 RAW_TYPE = "application/octet-stream"
 INLINE_ARRAY_BYTES = 2**18  # copied on the event loop, within some 50 µs
 ARROW_TYPE = "application/vnd.apache.arrow.stream"
-MAX_ARROW_FACTOR = 16  # times the body limit: compressed columns expand when read
+# times the body limit: compressed columns, and columns that repeat a value, expand when read
+MAX_ARROW_FACTOR = 16
 
 
 class BodyDecoder(NamedTuple):
@@ -40,7 +43,9 @@ def decoder_of(content_type: bytes) -> BodyDecoder | None:
 
 
 def _npy(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Array:
-    return array_of_npy(body)
+    array = array_of_npy(body)
+    check_empty(array.shape, "the array of the body")
+    return array
 
 
 def _raw(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Array:
@@ -65,7 +70,8 @@ def _raw(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Arr
 
 def _axes(endpoint: Endpoint[..., Any]) -> tuple[int | str, ...] | None:
     """Return the axes of the endpoint's or its model's only array input, or None."""
-    arrays = [array_type(hint) for hint in endpoint.signature.types.values()]
+    types = endpoint.signature.types
+    arrays = [array_type(hint) for name, hint in types.items() if name != "return"]
     declared = [each.axes for each in arrays if each is not None]
     if declared:
         return declared[0] if len(declared) == 1 else None
@@ -87,12 +93,12 @@ def _arrow(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> A
             for batch in reader:
                 batch.validate(full=True)  # checks the client's offsets
                 batches.append(batch)
-                size += batch.nbytes
+                size += batch_bytes(batch)
                 if size > MAX_ARROW_FACTOR * limit:
                     raise HttpError(413, "body_too_large", "the Arrow table is too large")
             table = pa.Table.from_batches(batches, reader.schema)
             return table.to_pandas() if find_spec("pandas") else table.to_pydict()
-    except HttpError:
+    except (HttpError, InputError):
         raise
     except Exception as error:  # the client's pandas metadata is read unchecked
         raise InputError("the body is not a valid Arrow IPC stream") from error

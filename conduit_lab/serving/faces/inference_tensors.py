@@ -16,6 +16,7 @@ import numpy as np
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.spec import Array, TensorSpec
 from conduit_lab.core.text import clip
+from conduit_lab.serving.gate.bounds import check_empty
 
 # the protocol's datatype names; no BF16, since NumPy lacks that dtype
 DATATYPES = {
@@ -52,6 +53,7 @@ def check_tensor(spec: TensorSpec, tensor: dict[str, Any]) -> tuple[int, ...]:
         raise InputError(f"{expected}, got the shape {_shown(shape)}")
     if not spec.fits(tuple(shape)):
         raise InputError(f"{expected}, got the shape {_shown(shape)}")
+    check_empty(shape, f"input {spec.name!r}")
     return tuple(shape)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+import math
+from collections.abc import Sequence, Sized
 from typing import Any, TypeVar, overload
 
 from conduit_lab.core.errors import InputError
@@ -10,6 +11,7 @@ from conduit_lab.core.text import clip
 
 _S = TypeVar("_S", bound=Sized)
 _MAX_SHOWN_CHARACTERS = 40
+MAX_EMPTY_ELEMENTS = 2**20  # of an empty array, if its empty axes had one; 65 MB as lists
 
 
 @overload
@@ -37,6 +39,20 @@ def bounded_length(value: _S, name: str, high: int, low: int = 0) -> _S:
         noun = "characters" if isinstance(value, str) else "items"
         raise InputError(f"{name} expects {low} to {high:,} {noun}, got {len(value):,}")
     return value
+
+
+def check_empty(shape: Sequence[int], name: str) -> None:
+    """Raise `InputError` for the shape of an empty array whose other axes are long.
+
+    Such an array takes no bytes of a body, while its rows as lists or JSON, and a sum over its
+    empty axis, take memory for each of them.
+    """
+    if 0 in shape and math.prod(axis or 1 for axis in shape) > MAX_EMPTY_ELEMENTS:
+        shown = clip(str(list(shape)), _MAX_SHOWN_CHARACTERS)
+        raise InputError(
+            f"{name} is empty: its other axes expect at most {MAX_EMPTY_ELEMENTS:,} elements, "
+            f"got the shape {shown}"
+        )
 
 
 def _is_short(value: Any) -> bool:

@@ -66,6 +66,10 @@ def served(app: App, weights: Path) -> App:
     def typed(rows: Annotated[npt.NDArray[np.float32], ArrayShape("n", 2)]) -> float:
         return float(rows.sum())
 
+    @app.post("/free")
+    def free(rows: npt.NDArray[np.float32]) -> Any:
+        return rows
+
     @app.post("/files")
     def files(document: File, pages: int, others: list[File] | None = None) -> list[Any]:
         return [document.name, document.content_type, len(document), pages, len(others or ())]
@@ -157,6 +161,100 @@ def test_hostile_metadata_of_a_table_is_no_fault_of_the_server(
     status, answer = asked(served, "/kind", arrow(table), ARROW_TYPE)
     assert status in (200, 400)
     assert status == 200 or b"not a valid Arrow IPC stream" in answer
+
+
+def head_of(shape: str) -> bytes:
+    """Return a `.npy` file of float32 without data, of any shape."""
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text
+
+
+@pytest.mark.parametrize(
+    "shape", ["(2000000000, 0)", "(0, 2000000000)", "(1500, 0, 1500)", "(9, 0, 900, 0, 900)"]
+)
+def test_the_other_axes_of_an_empty_array_are_bounded(served: App, shape: str) -> None:
+    """A body of 80 bytes made the server write two thousand million empty lists."""
+    for path in ("/kind", "/free", "/model"):
+        status, answer = asked(served, path, head_of(shape), NPY_TYPE)
+        assert (status, b"is empty: its other axes expect" in answer) == (400, True)
+
+
+@pytest.mark.parametrize("shape", ["(0, 2)", "(0,)", "(0, 3, 512, 512)", "(1024, 0, 1024)"])
+def test_an_empty_array_of_usual_axes_is_taken(served: App, shape: str) -> None:
+    status, answer = asked(served, "/kind", head_of(shape), NPY_TYPE)
+    assert (status, answer.decode()) == (200, f'"ndarray float32 {shape}"')
+
+
+def test_raw_numbers_take_their_shape_from_the_parameter_and_not_from_the_answer(
+    served: App,
+) -> None:
+    @served.post("/doubled")
+    def doubled(rows: Annotated[npt.NDArray[np.float32], ArrayShape("n", 2)]) -> np.ndarray:
+        return rows * 2
+
+    assert asked(served, "/doubled", ROWS.tobytes(), RAW_TYPE) == (200, b"[[2.0,4.0],[-6.0,-8.0]]")
+
+
+def nulls(rows: int) -> bytes:
+    """Return an Arrow stream with a null column, whose rows take no bytes."""
+    table = arrow(pa.table({"a": pa.nulls(1237)}))
+    return table.replace((1237).to_bytes(8, "little"), rows.to_bytes(8, "little"))
+
+
+def repeated(text: str, rows: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, "i1")), pa.array([text]))
+
+
+def list_views(rows: int) -> pa.ListViewArray:
+    starts, sizes = pa.array([0] * rows, pa.int32()), pa.array([rows] * rows, pa.int32())
+    return pa.ListViewArray.from_arrays(starts, sizes, pa.array(np.zeros(rows)))
+
+
+GROWING = {
+    "nulls": lambda: nulls(10**12),
+    "texts of a dictionary": lambda: arrow(pa.table({"a": repeated("x" * 10**5, 10**4)})),
+    "lists of nulls": lambda: arrow(
+        pa.table({"a": pa.ListArray.from_arrays(pa.array([0, 10**8], pa.int32()), pa.nulls(10**8))})
+    ),
+    "objects of nulls": lambda: arrow(
+        pa.table({"a": pa.StructArray.from_arrays([pa.nulls(10**8)], ["n"])})
+    ),
+}
+DENSE = {
+    "runs": lambda: pa.RunEndEncodedArray.from_arrays(pa.array([2**31 - 1], pa.int32()), [1.0]),
+    "list views": lambda: list_views(1000),
+    "a dictionary of lists": lambda: pa.DictionaryArray.from_arrays(pa.array([0, 0]), [[1, 2]]),
+}
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_a_table_that_repeats_a_value_is_bounded_by_its_rows(served: App, name: str) -> None:
+    """A null column of 224 bytes has any number of rows."""
+    status, answer = asked(served, "/kind", GROWING[name](), ARROW_TYPE)
+    assert (status, b"the Arrow table is too large" in answer) == (413, True)
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_a_column_that_no_frame_is_written_with_is_a_400(served: App, name: str) -> None:
+    status, answer = asked(served, "/kind", arrow(pa.table({"a": DENSE[name]()})), ARROW_TYPE)
+    assert (status, b"decode it first" in answer) == (400, True)
+
+
+def test_usual_columns_of_a_table_are_taken(served: App) -> None:
+    columns = {
+        "null": pa.nulls(2),
+        "text": pa.array(["a", None]),
+        "view": pa.array(["a", "b" * 50], pa.string_view()),
+        "kind": pa.array(["a", "b"]).dictionary_encode(),
+        "list": pa.array([[1], []]),
+        "object": pa.array([{"a": 1}, None]),
+        "pairs": pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int64())),
+        "three": pa.array([[1, 2, 3], [4, 5, 6]], pa.list_(pa.int64(), 3)),
+    }
+    served.post("/rows")(lambda value: value)
+    status, answer = asked(served, "/rows", arrow(pa.table(columns)), ARROW_TYPE)
+    assert status == 200
+    assert [row["view"] for row in json.loads(answer)] == ["a", "b" * 50]
 
 
 def test_types_that_an_endpoint_does_not_take_are_a_415(served: App) -> None:

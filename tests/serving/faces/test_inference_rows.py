@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from conduit_lab import Limits, load_model
+from conduit_lab import App, Limits, load_model
 from conduit_lab.serving.faces.inference_tensors import DATATYPES
 from tests.runtime import graphs
 from tests.serving.conftest import Ask
@@ -255,6 +255,24 @@ def test_row_25_a_shape_that_is_not_that_of_the_data_is_a_400_and_allocates_noth
     error_of(answer, 400)
     assert peak < 2**23
     still_right(client)
+
+
+@pytest.mark.parametrize("shape", [[2**40, 0], [0, 2**40], [2**62, 0]])
+@pytest.mark.parametrize("binary", [False, True])
+def test_row_25_an_empty_tensor_of_long_axes_is_a_400(
+    tmp_path: Path, shape: list[int], binary: bool
+) -> None:
+    app = App("desk", root=tmp_path, protocols=["inference"])
+    app.load_model(graphs.identity(tmp_path / "free.onnx", "float32", ("rows", "columns")))
+    parameters: dict[str, Any] = {"data": []}
+    if binary:
+        parameters = {"parameters": {"binary_data_size": 0}}
+    with TestClient(app) as client:
+        for axes, status in ((shape, 400), ([0, 3], 200)):
+            request = {"inputs": [tensor("input", axes, "FP32", **parameters)]}
+            body, headers = binary_body(request)
+            answer = client.post("/v2/models/free/infer", content=body, headers=headers)
+            assert answer.status_code == status, answer.text
 
 
 @pytest.mark.parametrize("shape", [[2**62], [3], [1], [2**31]])

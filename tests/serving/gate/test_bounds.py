@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from conduit_lab.core.errors import InputError
-from conduit_lab.serving.gate.bounds import bounded, bounded_length
+from conduit_lab.serving.gate.bounds import bounded, bounded_length, check_empty
 
 HUGE = int("9" * 5000, 16)
 HUGE_CASE = pytest.param(HUGE, id="huge")
@@ -47,3 +47,16 @@ def test_a_list_and_a_text_have_a_bounded_length() -> None:
         bounded_length([0] * 2049, "input", 2048)
     with pytest.raises(InputError, match=r"stop expects 1 to 4 characters, got 0"):
         bounded_length("", "stop", 4, 1)
+
+
+@pytest.mark.parametrize("shape", [(2**21, 0), (0, 2**21), (2**11, 0, 2**10), (0, 10**30)])
+def test_the_other_axes_of_an_empty_array_have_bounds(shape: tuple[int, ...]) -> None:
+    with pytest.raises(
+        InputError, match=r"input is empty: its other axes expect at most 1,048,576"
+    ):
+        check_empty(shape, "input")
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (2**20, 0), (0, 1024, 1024), (2**40, 1)])
+def test_an_array_with_elements_or_short_axes_is_within(shape: tuple[int, ...]) -> None:
+    check_empty(shape, "input")
