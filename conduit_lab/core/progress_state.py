@@ -10,6 +10,7 @@ from typing import Protocol
 
 from conduit_lab.core.views import figures
 
+_MIN_RATE = 1e-9  # units per second: one in thirty years; the time left at less is infinite
 PACE_SECONDS = 30.0  # the rate covers only the last seconds: parts of a job differ in speed
 MIN_RATE_SECONDS = 0.5
 
@@ -81,6 +82,7 @@ def running_state(
         share = (done + share_within) / job.total if job.total else None
     else:
         rate = pace.rate(done, now)
+        rate = rate if rate > _MIN_RATE else 0.0
         left = (job.total - done) / rate if rate > 0 and job.total is not None else None
         if left == 0:  # more units were counted than the total
             left = None

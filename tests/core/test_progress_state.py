@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from conduit_lab.core.progress_state import (
@@ -97,6 +97,8 @@ def test_an_interrupted_step_is_named() -> None:
     assert str(ended_state(job, KeyboardInterrupt())) == words
 
 
+@example(done=1e-310, total=1e12, seconds=1e7, unit="B")  # an infinite time is left
+@example(done=1e-310, total=None, seconds=1e7, unit="text")
 @given(
     done=st.floats(0, 1e12),
     total=st.none() | st.floats(0, 1e12),
