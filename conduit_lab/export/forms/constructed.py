@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import decimal
 import functools
 import gc
 from collections import ChainMap, Counter, OrderedDict, defaultdict, deque
@@ -42,6 +43,7 @@ class Construction:
 _LOGGING = frozenset(
     {"debug", "info", "warning", "warn", "error", "exception", "critical", "fatal", "log"}
 )
+_CONTEXT_PARTS = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")  # of decimals
 _Construct = Callable[[Any], Construction | None]
 
 
@@ -163,6 +165,17 @@ def _zone(value: ZoneInfo) -> Construction | None:
 
 def _decimal(value: Decimal) -> Construction:
     return Construction("decimal", "Decimal", (str(value),))
+
+
+def _decimal_context(value: decimal.Context) -> Construction:
+    """Return the call with the signals that are on, also those raised since, in `flags`."""
+    parts = {key: getattr(value, key) for key in _CONTEXT_PARTS}
+    signals = {key: _signals(getattr(value, key)) for key in ("flags", "traps")}
+    return Construction("decimal", "Context", (), parts | signals)
+
+
+def _signals(states: Mapping[Any, bool]) -> list[Any]:
+    return [signal for signal, is_on in states.items() if is_on]
 
 
 def _fraction(value: Fraction) -> Construction:
@@ -293,6 +306,7 @@ _FIXED: dict[type, _Construct] = {
 _CHANGING: dict[type, _Construct] = {
     bytearray: _bytearray,
     Template: _template,
+    decimal.Context: _decimal_context,
     Counter: _counter,
     OrderedDict: _ordered,
     defaultdict: _defaultdict,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import sys
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ class InstanceForm(ObjectForm):
         own = draft.find(kind)
         new = ", ".join([own, *(draft.find(each) for each in arguments[1:])])
         name = draft.add_part(value, f"{own}.__new__({new})")
+        if _has_record_state(kind):
+            state = None, {each.name: getattr(value, each.name) for each in fields(value)}
         attributes, slots = state if isinstance(state, tuple) else (state, None)
         if items is not None:
             base = draft.imported("builtins", "list")
@@ -45,8 +48,13 @@ class InstanceForm(ObjectForm):
         if attributes:
             shown = ", ".join(_pairs(attributes, draft))
             draft.before.append(f"vars({name}).update({shown})")
+        plain: Any = object
         for each, part in (slots or {}).items():
-            draft.before.append(f"{name}.{each} = {draft.find(part, each)}")
+            line = f"{name}.{each} = {draft.find(part, each)}"
+            if kind.__setattr__ is not plain.__setattr__:  # it may refuse, or count
+                base = draft.imported("builtins", "object")
+                line = f"{base}.__setattr__({name}, {each!r}, {draft.find(part, each)})"
+            draft.before.append(line)
         return name
 
 
@@ -68,7 +76,14 @@ def _own_bases(kind: type) -> list[type]:
 def _is_plain(kind: type) -> bool:
     """Return whether instances of a class use the default copy protocol."""
     base = _builtin_base(kind)
-    return all(getattr(kind, hook, None) is getattr(base, hook, None) for hook in _HOOKS)
+    own = [hook for hook in _HOOKS if getattr(kind, hook, None) is not getattr(base, hook, None)]
+    return not own or (own == ["__getstate__"] and _has_record_state(kind))
+
+
+def _has_record_state(kind: Any) -> bool:
+    """Return whether a class has the `__getstate__` of frozen dataclasses with slots."""
+    hook = getattr(kind, "__getstate__", None)
+    return is_dataclass(kind) and getattr(hook, "__module__", "") == "dataclasses"
 
 
 def _builtin_base(kind: type) -> type:

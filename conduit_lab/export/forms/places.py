@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from conduit_lab.export.state.anatomy import instance_parts
+
 _SEQUENCES = (list, tuple, deque)
 _MAPPINGS = (dict, OrderedDict, defaultdict)
 _KEYS = (str, int, bytes, bool, type(None))
@@ -54,5 +56,8 @@ class ObjectPlaces:
         elif type(value) in _MAPPINGS:
             yield from ((f"[{key!r}]", part) for key, part in value.items() if type(key) in _KEYS)
         elif type(value) is SimpleNamespace or type(value).__module__ == self._own:
-            attributes = getattr(value, "__dict__", {})
-            yield from ((f".{key}", part) for key, part in attributes.items() if key.isidentifier())
+            attributes = [
+                (f".{name}", part) for name, part in getattr(value, "__dict__", {}).items()
+            ]
+            found = attributes or list(instance_parts(value))  # of slots
+            yield from ((step, part) for step, part in found if step[1:].isidentifier())

@@ -115,7 +115,7 @@ def _mend(place: str, lines: Sequence[StateLine]) -> str:
     if name == "__name__":
         return "app.py is not the notebook's module: write out the text that the code needs"
     mend = f"Run the cell that defines {name} again, and then the cells that use it"
-    variable = _VARIABLE.search(place)
+    variable = _VARIABLE.search(place.rpartition("→")[2])
     if variable is None:
         return mend
     return f"{mend}; or define {name} at the top level, where its {variable[1]} is a global name"
