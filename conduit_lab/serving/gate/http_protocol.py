@@ -26,7 +26,14 @@ from conduit_lab.serving.gate.request_cycle import HeadLines, RequestCycle, head
 from conduit_lab.serving.limits import Limits
 
 BODY_BYTES_PER_SECOND = 4096  # a body that comes faster may take longer than `receive_seconds`
+MAX_FRAMING_FACTOR = 16  # bytes that a chunked body may take per byte of content; 6 for one of 1
 LINGER_SECONDS = 2.0  # that the rest of a rejected body is read, so that the client sees the answer
+_OTHER_CODING = HttpError(
+    501, "unsupported_transfer_encoding", "the body expects the transfer-encoding chunked alone"
+)
+_LONG_FRAMING = HttpError(
+    400, "bad_request", "the chunk extensions or trailers of the body are too long: leave them out"
+)
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -54,7 +61,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._since: float | None = None  # the time at which the request in progress began
         self._idle_since = self.loop.time()
         self._received = self._read = 0  # its bytes, and those of the last read
-        self._in_head = self._upgrades = False
+        self._content = self._framed = 0  # of a body: its bytes without and with those of chunks
+        self._in_head = self._upgrades = self._is_refused = False
         self._refusal: HttpError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._answering: Any = None  # a cycle; `cycle` is that of the last request
@@ -82,10 +90,13 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse the bytes that have arrived."""
+        if self._is_refused:
+            return
         if self._since is None:
             self._since = self.loop.time()
         self._read = len(data)
         self._received += self._read
+        rest = None if self._in_head else self.cycle  # the request whose body goes on
         super().data_received(data)
         if (app := self._unstarted) is not None:
             self._unstarted = None
@@ -94,6 +105,8 @@ class BoundedHttp(HttpToolsProtocol):
         # a whole head is measured once it is there; this bounds one that does not end
         if self._in_head and self._received > 2 * self._limits.header_bytes:
             self._refuse(_large_head(self._limits))
+        elif rest is not None and rest is self.cycle and rest.more_body:
+            self._check_framing()
 
     def on_message_begin(self) -> None:
         """Begin a head; the bytes of the read that it begins in count as its own."""
@@ -102,18 +115,19 @@ class BoundedHttp(HttpToolsProtocol):
         self._received = max(self._received, self._read)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header."""
-        self.headers.append((name.lower(), value))
+        """Keep a header; those behind a chunked body are none of the request (RFC 9110, 6.5.1)."""
+        if self._in_head:
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Check the head, and let the app answer."""
         limits, parser, scope = self._limits, self.parser, self.scope
         self._in_head = False
+        self._content = self._framed = 0
         if len(self.headers) > limits.header_count or (
             self._received > limits.header_bytes and self._head_bytes() > limits.header_bytes
         ):
-            self._refusal = _large_head(limits)
-            raise ValueError  # httptools reports it as an error of the request
+            self._refuse_head(_large_head(limits))
         scope["method"] = parser.get_method().decode("ascii")
         scope["http_version"] = version = parser.get_http_version()
         self._upgrades = parser.should_upgrade() and self._should_upgrade()
@@ -124,6 +138,10 @@ class BoundedHttp(HttpToolsProtocol):
             path, raw_path = root + path, root.encode("ascii") + raw_path
         scope["path"], scope["raw_path"] = path, raw_path
         names = dict(self.headers)
+        if len(names) < len(self.headers):
+            self._check_once(b"host")
+        if names.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
+            self._refuse_head(_OTHER_CODING)
         app = self._unproxied
         if b"x-forwarded-for" in names or b"x-forwarded-proto" in names:
             app = self.app
@@ -144,6 +162,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Hand a part of the body to the app."""
+        self._content += len(body)
         if not self._upgrades and not self.cycle.response_complete:
             self.cycle.feed(body)
 
@@ -209,6 +228,24 @@ class BoundedHttp(HttpToolsProtocol):
         """Refuse a request that is no HTTP, or whose head is too large."""
         self._refuse(self._refusal or HttpError(400, "bad_request", "the request is not HTTP/1.1"))
 
+    def _refuse_head(self, error: HttpError) -> None:
+        self._refusal = error
+        raise ValueError  # httptools reports it as an error of the request
+
+    def _check_once(self, name: bytes) -> None:
+        """Refuse a head that has a header twice: two readers of it may choose different ones."""
+        if sum(each == name for each, _ in self.headers) > 1:
+            shown = name.decode().title()
+            message = f"the request has the header {shown} more than once"
+            self._refuse_head(HttpError(400, "bad_request", message))
+
+    def _check_framing(self) -> None:
+        """Refuse a body whose chunk extensions or trailers go on: no other limit counts them."""
+        self._framed += self._read
+        allowed = 2 * self._limits.header_bytes + MAX_FRAMING_FACTOR * self._content
+        if self._framed > allowed:
+            self._refuse(_LONG_FRAMING)
+
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
@@ -250,7 +287,11 @@ class BoundedHttp(HttpToolsProtocol):
             return
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
-            if cycle.response_started or not cycle.more_body:  # the next answer is that of another
+            if not cycle.more_body:  # whole requests before this one have their answers first
+                cycle.keep_alive = False
+                self._is_refused = True
+                return
+            if cycle.response_started:
                 self.transport.abort()
                 return
             cycle.disconnect()  # the app answers no more
