@@ -51,7 +51,7 @@ class Expiring(Protocol):
     """A request that waits without a task."""
 
     def expire(self) -> None:
-        """Answer: the deadline has passed."""
+        """Answer, unless that is done: the deadline has passed."""
 
 
 class Deadlines:
@@ -86,9 +86,9 @@ class Deadlines:
     def _check(self) -> None:
         """Expire the requests that are due, and set the timer for the next one."""
         self._timer, self._next = None, inf
-        now = monotonic()
+        now, loop = monotonic(), asyncio.get_running_loop()
         for request in [request for request, due in self._due.items() if due <= now]:
-            if self._due.pop(request, None) is not None:  # the one before may have dropped it
-                request.expire()
+            del self._due[request]
+            loop.call_soon(request.expire)  # one that fails keeps no other from its answer
         if self._due:
             self._arm(min(self._due.values()))

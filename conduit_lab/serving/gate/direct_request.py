@@ -113,9 +113,9 @@ class DirectRequest:
         self._give_up(error, error)
 
     def _give_up(self, error: BaseException, answer: HttpError) -> None:
-        if self._withdraw is not None:
-            self._withdraw(error)
-        self.fail(answer)
+        if (withdraw := self._withdraw) is not None:  # else it was answered a moment ago
+            withdraw(error)
+            self.fail(answer)
 
     def _stop_waiting(self) -> None:
         self._withdraw = self._cycle.departure = None

@@ -28,7 +28,14 @@ from conduit_lab.serving.gate.request_cycle import HeadLines, RequestCycle, head
 from conduit_lab.serving.limits import Limits
 
 BODY_BYTES_PER_SECOND = 4096  # a faster body may take longer than `receive_seconds`
+MAX_FRAMING_FACTOR = 16  # received bytes of a chunked body per byte of content; 6 for 1-byte chunks
 LINGER_SECONDS = 2.0  # to read the rest of a rejected body, so the client gets the response
+_OTHER_CODING = HttpError(
+    501, "unsupported_transfer_encoding", "the only supported transfer-encoding is chunked"
+)
+_LONG_FRAMING = HttpError(
+    400, "bad_request", "the chunk extensions or trailers of the body are too long: leave them out"
+)
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -59,7 +66,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._since: float | None = None  # start of the request in progress
         self._idle_since = self.loop.time()
         self._received = self._read = 0  # bytes of the request, and of the last read
-        self._in_head = self._upgrades = False
+        self._content = self._framed = 0  # bytes of the body, without and with chunk framing
+        self._in_head = self._upgrades = self._is_refused = False
         self._refusal: HttpError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._answering: Any = None  # the cycle being answered; `cycle` is the last one received
@@ -87,10 +95,13 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes."""
+        if self._is_refused:
+            return
         if self._since is None:
             self._since = self.loop.time()
         self._read = len(data)
         self._received += self._read
+        rest = None if self._in_head else self.cycle  # the request with an incomplete body
         super().data_received(data)
         if (app := self._unstarted) is not None:
             self._unstarted = None
@@ -99,6 +110,8 @@ class BoundedHttp(HttpToolsProtocol):
         # a complete head is measured exactly; this bounds an endless one
         if self._in_head and self._received > 2 * self._limits.header_bytes:
             self._refuse(_large_head(self._limits))
+        elif rest is not None and rest is self.cycle and rest.more_body:
+            self._check_framing()
 
     def on_message_begin(self) -> None:
         """Start a head; all bytes of the current read count toward it."""
@@ -107,18 +120,19 @@ class BoundedHttp(HttpToolsProtocol):
         self._received = max(self._received, self._read)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect a header."""
-        self.headers.append((name.lower(), value))
+        """Collect a header; trailers of a chunked body are ignored (RFC 9110, 6.5.1)."""
+        if self._in_head:
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Check the head and schedule the app."""
         limits, parser, scope = self._limits, self.parser, self.scope
         self._in_head = False
+        self._content = self._framed = 0
         if len(self.headers) > limits.header_count or (
             self._received > limits.header_bytes and self._head_bytes() > limits.header_bytes
         ):
-            self._refusal = _large_head(limits)
-            raise ValueError  # httptools turns it into a parser error
+            self._refuse_head(_large_head(limits))
         scope["method"] = parser.get_method().decode("ascii")
         scope["http_version"] = version = parser.get_http_version()
         self._upgrades = parser.should_upgrade() and self._should_upgrade()
@@ -129,6 +143,10 @@ class BoundedHttp(HttpToolsProtocol):
             path, raw_path = root + path, root.encode("ascii") + raw_path
         scope["path"], scope["raw_path"] = path, raw_path
         names = dict(self.headers)
+        if len(names) < len(self.headers):
+            self._check_once(b"host")
+        if names.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
+            self._refuse_head(_OTHER_CODING)
         app = self._unproxied
         if self._proxy is not None and (
             b"x-forwarded-for" in names or b"x-forwarded-proto" in names
@@ -152,6 +170,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Pass a part of the body to the cycle."""
+        self._content += len(body)
         if not self._upgrades and not self.cycle.response_complete:
             self.cycle.feed(body)
 
@@ -217,6 +236,24 @@ class BoundedHttp(HttpToolsProtocol):
         """Reject a malformed request, or one with too large a head."""
         self._refuse(self._refusal or HttpError(400, "bad_request", "the request is not HTTP/1.1"))
 
+    def _refuse_head(self, error: HttpError) -> None:
+        self._refusal = error
+        raise ValueError  # httptools reports it as an error of the request
+
+    def _check_once(self, name: bytes) -> None:
+        """Reject a repeated header: two parsers might use different values."""
+        if sum(each == name for each, _ in self.headers) > 1:
+            shown = name.decode().title()
+            message = f"the request has the header {shown} more than once"
+            self._refuse_head(HttpError(400, "bad_request", message))
+
+    def _check_framing(self) -> None:
+        """Reject endless chunk extensions or trailers, which no other limit counts."""
+        self._framed += self._read
+        allowed = 2 * self._limits.header_bytes + MAX_FRAMING_FACTOR * self._content
+        if self._framed > allowed:
+            self._refuse(_LONG_FRAMING)
+
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
@@ -258,7 +295,11 @@ class BoundedHttp(HttpToolsProtocol):
             return
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
-            if cycle.response_started or not cycle.more_body:  # not this request's turn
+            if not cycle.more_body:  # complete requests before this one are answered first
+                cycle.keep_alive = False
+                self._is_refused = True
+                return
+            if cycle.response_started:
                 self.transport.abort()
                 return
             cycle.disconnect()  # discards further messages of the app

@@ -224,11 +224,11 @@ class RequestCycle:
         if self.scope["method"] == "HEAD":
             length = None
         elif length is None:
-            if not is_chunked and status not in _BODILESS:
+            if not is_chunked and status in _BODILESS:
+                length = 0
+            elif not is_chunked and self.scope["http_version"] != "1.0":  # there the end is a close
                 is_chunked = True
                 rest = b"transfer-encoding: chunked\r\n" + rest
-            elif not is_chunked:
-                length = 0
         self.is_chunked, self._left = is_chunked, length
         self._head = b"".join((STATUS_LINE[status], default.lines, lines, rest))
 

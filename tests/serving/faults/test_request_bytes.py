@@ -20,6 +20,7 @@ import pytest
 
 from conduit_lab import Limits
 from conduit_lab.serving.faces import transport
+from conduit_lab.serving.gate.keys import new_key
 from conduit_lab.serving.run.thread import Server
 from tests.serving.conftest import until
 from tests.serving.faults.conftest import Desk
@@ -188,6 +189,8 @@ SMUGGLED = {
     "space before the colon": b"content-length : 3\r\n\r\n[1]",
     "bad chunk size": b"transfer-encoding: chunked\r\n\r\n3x\r\n[1]\r\n0\r\n\r\n",
     "bare line feeds in a header": b"x: a\nb\r\n\r\n",
+    "two hosts": b"host: evil.example\r\ncontent-length: 3\r\n\r\n[1]",
+    "one host twice": b"x: 1\r\nHOST: localhost\r\ncontent-length: 3\r\n\r\n[1]",
 }
 
 
@@ -195,6 +198,91 @@ SMUGGLED = {
 def test_row_11_two_ways_to_read_a_request_are_a_400(server: Server, name: str) -> None:
     head = b"POST /echo HTTP/1.1\r\n" + HOST + JSON
     assert refuses(ask(server, head + SMUGGLED[name]), 400)
+
+
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"identity", b"gzip", b"xchunked"])
+def test_row_11_another_transfer_encoding_is_a_501(server: Server, coding: bytes) -> None:
+    head = b"POST /echo HTTP/1.1\r\n" + HOST + JSON + b"transfer-encoding: " + coding
+    assert refuses(ask(server, head + b"\r\n\r\n3\r\n[1]\r\n0\r\n\r\n"), 501)
+
+
+CHUNKED = b"POST /echo HTTP/1.1\r\n" + HOST + JSON + b"transfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "trailer",
+    [
+        b"host: evil.example",
+        b"origin: https://evil.example",
+        b"content-type: text/plain",
+        b"content-encoding: gzip",
+        b"x: " + b"a" * 40_000,
+    ],
+    ids=short,
+)
+def test_row_11_trailers_of_a_chunked_body_are_no_headers(server: Server, trailer: bytes) -> None:
+    data = CHUNKED + b"3\r\n[1]\r\n0\r\n" + trailer + b"\r\n\r\n"
+    for parts in ([data], [data[:-20], data[-20:]]):  # before and after the app was called
+        answer = ask(server, parts)
+        assert (answer.status, answer.body) == (200, b"[1]")
+
+
+def test_row_11_a_key_in_a_trailer_opens_nothing(tmp_path: Path) -> None:
+    key, entry = new_key("ann")
+    trailer = b"0\r\nauthorization: Bearer " + key.encode() + b"\r\n\r\n"
+    with Server(Desk(tmp_path, keys=[entry]), port=0) as locked:
+        assert ask(locked, CHUNKED + b"3\r\n[1]\r\n" + trailer).status == 401
+
+
+ENDLESS = {
+    "a chunk extension": (b"3;a=", b"a" * 10_000),
+    "many chunk extensions": (b"3", b";a=b" * 2_500),
+    "a trailer": (b"3\r\n[1]\r\n0\r\nx: ", b"a" * 10_000),
+    "many trailers": (b"3\r\n[1]\r\n0\r\n", b"x: a\r\n" * 1_500),
+    "zeros of a size": (b"", b"0" * 10_000),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_row_12_framing_without_an_end_is_a_400(server: Server, name: str) -> None:
+    start, more = ENDLESS[name]
+    sent = []
+
+    def endless() -> Iterator[bytes]:
+        yield CHUNKED + start
+        for number in range(2_000):
+            sent.append(number)
+            yield more
+
+    assert ask(server, endless()).status in (400, 0)  # 0: closed while it still wrote
+    assert len(sent) < 2_000
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [b"no HTTP\r\n\r\n", b"GET /read HTTP/1.1\r\nx : 1\r\n\r\n", b"POST / HTTP/1.1\r\n\0"],
+    ids=short,
+)
+@pytest.mark.parametrize("target", ["/echo", "/write"])
+def test_row_11_the_requests_before_a_broken_one_are_answered(
+    server: Server, target: str, behind: bytes
+) -> None:
+    body = b'{"prompt": "a"}'
+    with connect(server) as client:
+        client.sendall(2 * request(target, body) + behind + request("/reset", b"{}"))
+        received = b"".join(iter(lambda: client.recv(100_000), b""))
+    assert received.count(b"HTTP/1.1 200 OK") == 2
+    assert received.endswith((b'{"prompt":"a"}', b"0\r\n\r\n"))
+
+
+def test_row_58_a_client_of_http_1_0_gets_a_stream_without_chunks(server: Server) -> None:
+    with connect(server) as client:
+        client.sendall(request("/write", b'{"prompt": "a"}').replace(b"HTTP/1.1", b"HTTP/1.0"))
+        received = b"".join(iter(lambda: client.recv(100_000), b""))
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head.lower()
+    assert body.startswith(b"retry: ")
+    assert body.endswith(b'data: "a"\n\n')
 
 
 def test_row_12_500000_chunks_of_a_byte_let_others_be_served(server: Server) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from conduit_lab import App, Caller, current_caller, new_key
 from conduit_lab.core.trace.span import Span
+from conduit_lab.models.model import Model
 from conduit_lab.serving.gate.access_log import ACCESS_LOG
 from tests.serving.conftest import SECONDS
 from tests.serving.gate.connection import Client
@@ -47,6 +48,9 @@ def served(app: App, work: Callable[[Callable[[], Client]], Awaitable[Any]], **o
             await connect().ask(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
             for each in app._lives.states:
                 each.requests.clear()
+            for model in app.models:
+                if isinstance(model, Model):
+                    model._parts()  # else its first call takes a task, which opens it
             return await work(connect)
 
     return asyncio.run(main())

@@ -19,7 +19,8 @@ from conduit_lab.serving.gate.deadline import Deadlines
 from conduit_lab.serving.gate.keys import Keys
 from conduit_lab.serving.handler_pace import HandlerPace
 from tests.serving.conftest import SECONDS
-from tests.serving.gate.both_paths import KEY, post, same_outcome, with_key
+from tests.serving.gate.both_paths import KEY, post, same_outcome, served, settle, with_key
+from tests.serving.gate.connection import Client
 
 SOON = 0.05
 LATE = b"the answer did not start within 0.05 s: try again later"
@@ -49,9 +50,10 @@ def make(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Call
 
     def make() -> App:
         app = App("desk", root=tmp_path, trace="errors", limits=Limits(deadline=SOON))
-        app.ml_endpoint("/sign", model=weights)(lambda body: body)
+        model = app.load_model(weights)
+        app.ml_endpoint("/sign", model=model)(lambda body: body)
 
-        @app.ml_endpoint("/slow", model=weights)
+        @app.ml_endpoint("/slow", model=model)
         def slow(body: Any) -> Any:
             time.sleep(2 * SOON)
             return body
@@ -126,6 +128,25 @@ def test_a_client_that_leaves_counts_as_one_of_a_task(
     assert left["sent"] == b""
 
 
+def test_a_request_that_was_answered_does_not_expire(
+    make: Callable[[], App], go: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[Any] = []
+    monkeypatch.setattr(Deadlines, "add", lambda _, request, due: waiting.append(request))
+    go.set()
+
+    async def ask(connect: Callable[[], Client]) -> None:
+        client = connect()
+        client.protocol.data_received(post("/sign"))
+        sent = await settle(client)
+        for each in waiting:
+            each.expire()
+        assert client.wire.sent == sent
+        assert len(waiting) == 1
+
+    served(make(), ask)
+
+
 class Waiting:
     """A request that waits: it keeps its name once it expires."""
 
@@ -133,6 +154,8 @@ class Waiting:
         self.name, self.expired = name, expired
 
     def expire(self) -> None:
+        if self.name == "failing":
+            raise OSError("the connection is lost")
         self.expired.append(self.name)
 
 
@@ -140,6 +163,7 @@ def test_one_timer_ends_all_requests_that_are_due() -> None:
     async def main() -> list[str]:
         expired: list[str] = []
         deadlines, now = Deadlines(), time.monotonic()
+        deadlines.add(Waiting("failing", expired), now + 0.01)
         requests = {name: Waiting(name, expired) for name in ("long", "dropped", "soon", "sooner")}
         for name, left in (("long", 2 * SOON), ("dropped", SOON), ("soon", SOON), ("sooner", 0.01)):
             deadlines.add(requests[name], now + left)
