@@ -40,7 +40,7 @@ from conduit_lab.serving.faces.inference_tensors import (
 
 EXTENSIONS = ("binary_tensor_data", "classification")
 _LENGTH_HEADER = b"inference-header-content-length"
-_ANY_METHOD = ("DELETE", "GET", "PATCH", "POST", "PUT")
+_ANY_METHOD = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 
 
 def routes(app: EndpointHost) -> list[BaseRoute]:

@@ -102,6 +102,8 @@ def test_row_16_an_unknown_path_is_a_404_and_a_wrong_method_a_405(client: TestCl
         ("GET", "/v2/models/linear/infer", "POST"),
         ("POST", "/v2/models/linear/ready", "GET, HEAD"),
         ("DELETE", "/v2/health/live", "GET, HEAD"),
+        ("OPTIONS", "/v2/models/linear/infer", "POST"),
+        ("TRACE", "/v2/models/linear", "GET, HEAD"),
     ):
         answer = client.request(method, path)
         error_of(answer, 405)

@@ -78,7 +78,8 @@ class RequestFields:
 
     def object(self, field: str) -> RequestFields:
         """Return the fields of an object, which defaults to empty."""
-        return RequestFields(self._body.get(field) or {}, self.name(field))
+        given = self._body.get(field)
+        return RequestFields({} if given is None else given, self.name(field))
 
     def one_of(self, field: str, values: Sequence[str], default: str) -> str:
         """Return a string that must be one of `values`."""
@@ -109,7 +110,7 @@ class RequestFields:
             shown = _type_of(found) if not isinstance(found, int | float) else _shown(found)
             raise FieldError(
                 self.name(field),
-                f"{self.name(field)} expects {expected} from {low:g} to {high:g}, got {shown}",
+                f"{self.name(field)} expects {expected} from {low:,} to {high:,}, got {shown}",
             )
         return found
 

@@ -56,6 +56,13 @@ TURNED_DOWN: list[tuple[str, dict[str, Any]]] = [
     ("/v1/chat/completions", {"logit_bias": {"x": 1}}),
     ("/v1/chat/completions", {"logit_bias": {"99999999": 1}}),
     ("/v1/chat/completions", {"tools": [{}] * 129}),
+    # an empty list is no object that was left out
+    *(("/v1/chat/completions", {"response_format": wrong}) for wrong in ("", 0, False)),
+    ("/v1/chat/completions", {"response_format": []}),
+    ("/v1/chat/completions", {"stream_options": []}),
+    ("/v1/messages", {"output_config": []}),
+    ("/v1/responses", {"text": []}),
+    ("/v1/responses", {"text": {"format": []}}),
     ("/v1/completions", {"n": 10**9}),
     ("/v1/completions", {"n": 100, "prompt": ["a", "b"]}),
     ("/v1/completions", {"prompt": ["a"] * 129}),
