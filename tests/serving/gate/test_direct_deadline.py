@@ -94,14 +94,6 @@ def test_a_late_call_of_a_caller_is_recorded_as_theirs(
     assert ended["usage"][0]["requests"] == 1
 
 
-def test_a_slow_handler_before_a_model_that_waits_is_late(
-    make: Callable[[], App], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(RunTimes, "are_short", lambda *_: True)
-    monkeypatch.setattr(LoopTick, "is_alone", lambda *_: False)
-    assert LATE in same_outcome(make, post("/slow"))["sent"]
-
-
 def test_a_slow_handler_with_a_small_answer_is_not_late(make: Callable[[], App]) -> None:
     assert same_outcome(make, post("/value", b"2"))["sent"].startswith(b"HTTP/1.1 200 ")
 
