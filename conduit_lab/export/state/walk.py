@@ -98,8 +98,7 @@ class Walk:
         self.packages: set[str] = set()  # modules of the libraries reached so far
         self.set_attributes: set[str] = set()  # attributes that the session's own code sets
         self._own = names.get("__name__")
-        # the first place of each object; keeps it alive
-        self._seen: dict[int, tuple[str, Any]] = {}
+        self._seen: dict[int, tuple[str, Any]] = {}  # first place of each object, kept alive
         self._table = "\n"  # prefix of the places in the newest table
         self._pending: list[tuple[str, Iterator[tuple[str, Any]]]] = []
 
