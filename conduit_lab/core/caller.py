@@ -24,7 +24,7 @@ class Caller:
 # inherited by threads, tasks and streams through their context
 _current: ContextVar[Caller | None] = ContextVar("conduit_lab_caller", default=None)
 
-# The two halves of `called_by`, for the request path: a context manager costs more than a call.
+# the two halves of `called_by`, for the request path, where a context manager costs too much
 enter_caller, leave_caller = _current.set, _current.reset
 
 

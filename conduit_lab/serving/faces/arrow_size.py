@@ -1,4 +1,4 @@
-"""The size of an Arrow column's values, which its bytes may hold once for any number of rows."""
+"""The decoded size of Arrow columns, which may store one value for any number of rows."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 
 from conduit_lab.core.errors import InputError
 
-_REFERENCE_BYTES = 8  # of a value of Python or pandas, for a row that has no bytes of its own
-_VIEW_INTS = 4  # int32 numbers of a string view; the first one is its length
+_REFERENCE_BYTES = 8  # per row that stores no bytes of its own, once it is a Python or pandas value
+_VIEW_INTS = 4  # int32 numbers per string view; the first is its length
 
 
 def batch_bytes(batch: Any) -> int:
-    """Return the bytes of a record batch's values, each counted once per row that shows it.
+    """Return the bytes of a record batch's values, with repeated values counted once per row.
 
-    A null column of any length has no bytes, and a dictionary holds a text once for all rows.
-    Raises `InputError` for a column of a type that no DataFrame is written with.
+    A null column of any length has no bytes, and a dictionary stores a string once for all rows.
+    Raises `InputError` for column types that no DataFrame is written with.
     """
     rows: int = _REFERENCE_BYTES * batch.num_rows
     return rows + sum(_column_bytes(column) for column in batch.columns)
@@ -57,7 +57,7 @@ def _viewed_bytes(column: Any) -> int:
 
 
 def _shown_bytes(column: Any) -> int:
-    """Return the bytes of a dictionary's values, once per row."""
+    """Return the bytes of a dictionary's values, counted once per row."""
     from pyarrow import compute, types
 
     values = column.dictionary

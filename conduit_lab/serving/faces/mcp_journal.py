@@ -1,8 +1,8 @@
-"""Journal: the answers of MCP sessions, so that a client whose connection ended gets the rest.
+"""Journal: the recent answers of MCP sessions, for clients that lost their connection.
 
-Since the revision 2025-11-25 the answer to a POST begins with an event that has an ID and no data.
-A client whose connection ends before the result, also where a tool closes it (SEP-1699), sends a
-GET with the ID of its last event and gets the events after it.
+Since the revision 2025-11-25 the response to a POST begins with an event that has an ID and no
+data. A client that loses its connection before the result, or whose connection a tool closes
+(SEP-1699), sends a GET with the ID of its last event and receives the events after it.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from mcp.types import JSONRPCError, JSONRPCMessage, JSONRPCResponse
 from conduit_lab.core.caller import current_caller
 from conduit_lab.core.weight import weight
 
-_RETRY_MILLISECONDS = 1000  # until a client asks for the rest
-MAX_JOURNAL_BYTES = 2**24  # of all sessions; the answers that stopped growing first are dropped
+_RETRY_MILLISECONDS = 1000  # until a client reconnects
+MAX_JOURNAL_BYTES = 2**24  # for all sessions; the answers that stopped growing first are dropped
 
 _ANSWER_BYTES = 1000  # of an answer without messages
 _MAX_DIGITS = 9  # of the number of a message
 
 
 class SessionManager(StreamableHTTPSessionManager):
-    """The sessions of one server, whose answers are kept in one journal."""
+    """The sessions of one server, with a shared journal of their answers."""
 
     def __init__(self, app: Server[Any], **options: Any) -> None:
         super().__init__(app, **options)
@@ -42,7 +42,7 @@ class SessionManager(StreamableHTTPSessionManager):
         self._of_sessions: dict[str, SessionJournal] = {}
 
     def _admit_session(self, requestor: Any) -> StreamableHTTPServerTransport | None:
-        # requests of different sessions have the same IDs, so each session needs its own store
+        # request IDs are unique only within a session, so each session needs its own store
         transport = super()._admit_session(requestor)
         if transport is not None and transport.mcp_session_id is not None:
             own = transport._event_store = SessionJournal(self._journal)
@@ -58,21 +58,23 @@ class SessionManager(StreamableHTTPSessionManager):
 
 
 class Journal:
-    """The newest answers of all sessions of a server; used by its event loop alone."""
+    """The newest answers of all sessions of a server; used only by its event loop."""
 
     def __init__(self) -> None:
-        self._answers: OrderedDict[str, _Answer] = OrderedDict()  # the last one grew last
+        self._answers: OrderedDict[str, _Answer] = (
+            OrderedDict()
+        )  # in the order of their last message
         self._bytes = 0
 
     def begin(self, session: SessionJournal) -> _Answer:
-        """Return a new answer without messages."""
+        """Create an answer without messages."""
         answer = _Answer(session)
         self._answers[answer.token] = answer
         self._grow(answer, _ANSWER_BYTES)
         return answer
 
     def add(self, answer: _Answer, message: JSONRPCMessage) -> None:
-        """Add a message; one of an answer that was dropped is not kept."""
+        """Add a message, unless the answer was dropped."""
         if answer.token in self._answers:
             answer.messages.append(message)
             answer.is_whole = _is_result(message)
@@ -80,14 +82,14 @@ class Journal:
             answer.notify()
 
     def find(self, token: str, session: SessionJournal) -> _Answer | None:
-        """Return an answer of the session to a call of the caller, if it is kept."""
+        """Return an answer of this session to the current caller, or None."""
         answer = self._answers.get(token)
         if answer is None or answer.session is not session or answer.caller != current_caller():
             return None
         return answer
 
     def drop_session(self, session: SessionJournal) -> None:
-        """Drop the answers of a session, and end the connections that wait for them."""
+        """Drop the answers of a session, and end the connections waiting for them."""
         for answer in [each for each in self._answers.values() if each.session is session]:
             self._drop(answer)
 
@@ -106,11 +108,11 @@ class Journal:
 
 
 class SessionJournal(EventStore):
-    """The part of one session in a journal.
+    """The event store of one session, backed by the journal.
 
-    An event's ID is the token of its answer, which nobody can guess, and the number of messages up
-    to it. A stream that began without an event of its own, such as one of an older client, is not
-    kept: its events have no ID.
+    An event ID is the unguessable token of its answer and the number of messages up to the event.
+    Streams without a priming event, such as those of older clients, are not stored: their events
+    have no ID.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -118,7 +120,7 @@ class SessionJournal(EventStore):
         self._growing: dict[str, _Answer] = {}  # by the ID of the request
 
     async def store_event(self, stream_id: str, message: JSONRPCMessage | None) -> str:
-        """Keep a message of an answer, or begin one without a message; return the event's ID."""
+        """Store a message of an answer, or begin an answer with None; return the event ID."""
         if message is None:
             answer = self._growing[stream_id] = self._journal.begin(self)
             return answer.event_id(0)
@@ -130,10 +132,10 @@ class SessionJournal(EventStore):
         return growing.event_id(len(growing.messages))
 
     async def replay_events_after(self, last_event_id: str, send_callback: EventCallback) -> None:
-        """Send the messages after an event, also those to come, up to the result.
+        """Send the messages after an event, including later ones, up to the result.
 
-        For a stream ID the package would go on itself, but it loses a message that comes while it
-        changes over, and keeps the connection open after the result. So none is returned.
+        If this returned a stream ID, the mcp package would continue the stream itself; it can lose
+        a message while it switches over, and keeps the connection open after the result.
         """
         token, _, digits = last_event_id.partition(":")
         answer = self._journal.find(token, self)
@@ -164,11 +166,11 @@ class _Answer:
         self.changed = anyio.Event()
 
     def event_id(self, number: int) -> str:
-        """Return the ID of the event of a message, counted from 1."""
+        """Return the event ID of a message, counted from 1."""
         return f"{self.token}:{number}"
 
     def notify(self) -> None:
-        """Wake the connections that wait for more."""
+        """Wake the waiting connections."""
         self.changed.set()
         self.changed = anyio.Event()
 

@@ -11,7 +11,7 @@ from conduit_lab.core.text import clip
 
 _S = TypeVar("_S", bound=Sized)
 _MAX_SHOWN_CHARACTERS = 40
-MAX_EMPTY_ELEMENTS = 2**20  # of an empty array, if its empty axes had one; 65 MB as lists
+MAX_EMPTY_ELEMENTS = 2**20  # of an empty array, counting empty axes as 1; 65 MB as lists
 
 
 @overload
@@ -42,10 +42,10 @@ def bounded_length(value: _S, name: str, high: int, low: int = 0) -> _S:
 
 
 def check_empty(shape: Sequence[int], name: str) -> None:
-    """Raise `InputError` for the shape of an empty array whose other axes are long.
+    """Raise `InputError` for the shape of an empty array with long other axes.
 
-    Such an array takes no bytes of a body, while its rows as lists or JSON, and a sum over its
-    empty axis, take memory for each of them.
+    Such an array takes no bytes in a body, but its rows as lists or JSON, or a sum over its empty
+    axis, allocate memory per row.
     """
     if 0 in shape and math.prod(axis or 1 for axis in shape) > MAX_EMPTY_ELEMENTS:
         shown = clip(str(list(shape)), _MAX_SHOWN_CHARACTERS)

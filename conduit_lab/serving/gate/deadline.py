@@ -41,23 +41,24 @@ async def start_within(
 
 
 def late_start(seconds: float) -> HttpError:
-    """Return the 504 for an answer that has not started after `seconds`."""
+    """Return the 504 for a response that did not start within `seconds`."""
     return HttpError(
         504, "deadline_exceeded", f"the answer did not start within {seconds:g} s: try again later"
     )
 
 
 class Expiring(Protocol):
-    """A request that waits without a task."""
+    """A request that waits for its answer without a task."""
 
     def expire(self) -> None:
-        """Answer, unless that is done: the deadline has passed."""
+        """Answer with a 504, unless the request was answered."""
 
 
 class Deadlines:
-    """The requests of one server that wait without a task, with one timer for all of them.
+    """The deadlines of requests that wait without a task, with one timer per server.
 
-    A timer for each would be most of the cost of a deadline. Only the server's event loop uses it.
+    A timer per request would be most of the cost of a deadline. Used only by the server's event
+    loop.
     """
 
     __slots__ = ("_due", "_next", "_timer")
@@ -68,13 +69,13 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, request: Expiring, due: float) -> None:
-        """Let a request expire at `due`, unless it is dropped before."""
+        """Expire a request at `due` unless it is dropped first."""
         self._due[request] = due
         if due < self._next:
             self._arm(due)
 
     def drop(self, request: Expiring) -> None:
-        """Let a request wait no longer; the timer stays, since the next one waits as long."""
+        """Remove a request; the timer stays, for the requests that follow."""
         self._due.pop(request, None)
 
     def _arm(self, due: float) -> None:
@@ -89,6 +90,8 @@ class Deadlines:
         now, loop = monotonic(), asyncio.get_running_loop()
         for request in [request for request, due in self._due.items() if due <= now]:
             del self._due[request]
-            loop.call_soon(request.expire)  # one that fails keeps no other from its answer
+            loop.call_soon(
+                request.expire
+            )  # in its own callback: an exception must not affect the others
         if self._due:
             self._arm(min(self._due.values()))

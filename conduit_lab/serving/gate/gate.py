@@ -113,7 +113,7 @@ class Gate:
         return True
 
     def _begins(self, face: Any, request: DirectRequest, body: bytes) -> bool:
-        """Let a face begin its answer for the caller; return whether it needs no task."""
+        """Start the answer of a face for the caller; return False if it needs a task."""
         if request.context.caller is None:
             begins: bool = face.begin(request, body)
             return begins
@@ -125,7 +125,7 @@ class Gate:
         return begins
 
     def _bounded(self, face: ASGIApp, context: RequestContext) -> ASGIApp:
-        """Return the app that answers a request by `face`, for its caller and by its deadline."""
+        """Wrap `face` so that it runs for the caller and within the deadline of the request."""
         if context.caller is not None:
             face = CalledFace(face, context)
         if (seconds := self._app.limits.deadline) is not None:

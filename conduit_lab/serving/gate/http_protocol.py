@@ -311,7 +311,7 @@ class BoundedHttp(HttpToolsProtocol):
 
 
 async def _nothing(*_: Any) -> None:
-    """Do nothing, as the app of a middleware that is to change the scope alone."""
+    """Do nothing, as the app of a middleware used only to rewrite the scope."""
 
 
 @lru_cache(maxsize=256)
