@@ -6,6 +6,8 @@ import ast
 import builtins
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import _lru_cache_wrapper
+from inspect import unwrap
 from pathlib import Path, PurePath
 
 from conduit_lab.core.errors import ExportError
@@ -32,9 +34,10 @@ _DYNAMIC = {
 def check_source(app: App, closure: Closure) -> list[str]:
     """Return warnings about the source of an export.
 
-    Warnings name the causes of differences between processes: clocks, unseeded generators, and
-    globals that a function sets. Raises `ExportError` for code that needs the notebook in any
-    branch, or that uses names which cannot be determined from the source.
+    Warnings name the causes of differences between processes: clocks, unseeded generators, globals
+    that a function sets, and results cached before a name that their function uses changed. Raises
+    `ExportError` for code that needs the notebook in any branch, or that uses names which cannot be
+    determined from the source.
     """
     warnings: list[str] = []
     for piece in closure.pieces:
@@ -42,6 +45,7 @@ def check_source(app: App, closure: Closure) -> list[str]:
             if problem.refused:
                 raise ExportError(f"{piece.name} {problem.text} (needed by {shown(piece.chain)})")
             warnings.append(f"{piece.name} {problem.text}")
+        warnings += _stale_results(piece.name, closure)
     warnings += [
         f"{endpoint.method} {endpoint.path} {' and '.join(found)}: where its answers differ by "
         f'that, lab.varies("{endpoint.path}") lets the proof compare their shape'
@@ -49,6 +53,25 @@ def check_source(app: App, closure: Closure) -> list[str]:
         if not endpoint.varies and (found := varying(app, endpoint))
     ]
     return list(dict.fromkeys(warnings))
+
+
+def _stale_results(name: str, closure: Closure) -> Iterator[str]:
+    """Yield a warning for a cached function whose results the app may compute differently."""
+    names, statements = closure.namespace.names, closure.namespace.statements
+    value, own = names.get(name), statements.newest(name)
+    if not isinstance(value, _lru_cache_wrapper) or own is None or not value.cache_info().currsize:
+        return
+    code = getattr(unwrap(value), "__code__", None)
+    changed = [
+        each
+        for each in (() if code is None else code.co_names)
+        if each in names and (last := statements.newest(each)) and last.order > own.order
+    ]
+    if changed:
+        yield (
+            f"{name} has cached results, which an app computes again, and {', '.join(changed)} "
+            f"changed after {name} was defined: call {name}.cache_clear(), and then its endpoints"
+        )
 
 
 @dataclass(frozen=True)

@@ -247,3 +247,22 @@ def test_settings_of_libraries_that_no_endpoint_uses_are_left_alone(session: Ses
     before = app_state(session.lab, session.names, session.root)
     with decimal.localcontext(prec=3), np.errstate(all="raise"):
         assert app_state(session.lab, session.names, session.root) == before
+
+
+@pytest.mark.parametrize("is_changed", [True, False])
+def test_results_cached_before_a_name_changed_are_warned_of(
+    is_changed: bool, session: Session
+) -> None:
+    session.run(
+        "from functools import lru_cache\nRATE = 2",
+        "@lru_cache\ndef priced(n):\n    return n * RATE",
+        "priced(7)",
+        "RATE = 3" if is_changed else "other = 3",
+        "@lab.post('/ask')\ndef ask(n: int):\n    return priced(n)",
+        "ask(1)",
+    )
+    expected = [
+        "priced has cached results, which an app computes again, and RATE changed after priced was "
+        "defined: call priced.cache_clear(), and then its endpoints"
+    ]
+    assert warnings_of(session) == (expected if is_changed else [])
