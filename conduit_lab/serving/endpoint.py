@@ -148,6 +148,11 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         files: Sequence[str | Path] = (),
         resume: float | None = None,
     ) -> None:
+        if not hasattr(function, "__name__"):  # an object with __call__, a partial, or no function
+            raise EndpointError(
+                f"{method} {path} expects a function, got {type(function).__name__}: define one "
+                "that calls it, such as def answer(text: str): return …"
+            )
         functools.update_wrapper(self, function, updated=())
         self.function = function
         self.name = function.__name__

@@ -60,7 +60,10 @@ class Signature:
         answer: Any = ...,
     ) -> None:
         name = name or function.__name__
-        self._signature = inspect.signature(function)
+        try:
+            self._signature = inspect.signature(function)
+        except ValueError as error:  # of some builtin types
+            raise EndpointError(f"{name} has no signature: call it in a function") from error
         try:
             hints = get_type_hints(function, include_extras=True)
         except NameError as error:

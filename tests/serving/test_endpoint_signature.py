@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated, Any
 
 import pytest
@@ -290,6 +291,27 @@ def test_an_async_handler_answers_as_a_sync_one_does(app: App, asking: Ask) -> N
         return 2 * n
 
     assert asking(app).post("/double", json={"n": 4}).json() == 8 == asyncio.run(double(4))
+
+
+class Greeter:
+    """A callable object without a name."""
+
+    def __call__(self, name: str) -> str:
+        return f"Hello {name}"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (Greeter(), "POST /greet expects a function, got Greeter: define one that calls it"),
+        (partial(int, base=2), "POST /greet expects a function, got partial"),
+        (5, "POST /greet expects a function, got int"),
+        (int, "int has no signature: call it in a function"),
+    ],
+)
+def test_an_endpoint_expects_a_function(value: Any, message: str, app: App) -> None:
+    with pytest.raises(EndpointError, match=message):
+        app.post("/greet")(value)
 
 
 @pytest.mark.parametrize(
