@@ -29,6 +29,9 @@ from conduit_lab.serving.limits import Limits
 
 BODY_BYTES_PER_SECOND = 4096  # a faster body may take longer than `receive_seconds`
 MAX_FRAMING_FACTOR = 16  # received bytes of a chunked body per byte of content; 6 for 1-byte chunks
+# many clients send a body apart from its head: within this time it is answered without a task
+BODY_WAIT_SECONDS = 0.002
+_MAX_AWAITED_BYTES = 2**16  # of such a body
 LINGER_SECONDS = 2.0  # to read the rest of a rejected body, so the client gets the response
 _OTHER_CODING = HttpError(
     501, "unsupported_transfer_encoding", "the only supported transfer-encoding is chunked"
@@ -70,6 +73,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._in_head = self._upgrades = self._is_refused = False
         self._refusal: HttpError | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._awaits_body = False  # the request in progress may wait for a short body
+        self._body_wait: asyncio.TimerHandle | None = None
         self._answering: Any = None  # the cycle being answered; `cycle` is the last one received
         self._default_headers: Any = None
         self._default_head = HeadLines(b"", None, False, False)
@@ -83,8 +88,9 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timer and disconnect the requests in progress."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in self._timer, self._body_wait:
+            if timer is not None:
+                timer.cancel()
         last, self.cycle = self.cycle, None  # hidden from uvicorn, which would disconnect it
         super().connection_lost(exc)
         self.cycle = last
@@ -103,10 +109,11 @@ class BoundedHttp(HttpToolsProtocol):
         self._received += self._read
         rest = None if self._in_head else self.cycle  # the request with an incomplete body
         super().data_received(data)
-        if (app := self._unstarted) is not None:
-            self._unstarted = None
-            if not self.transport.is_closing():
-                self.start(self.cycle, app)
+        if self._unstarted is not None and self._body_wait is None:
+            if self._awaits_body:
+                self._body_wait = self.loop.call_later(BODY_WAIT_SECONDS, self._start_unfinished)
+            else:
+                self._start_unfinished()
         # a complete head is measured exactly; this bounds an endless one
         if self._in_head and self._received > 2 * self._limits.header_bytes:
             self._refuse(_large_head(self._limits))
@@ -163,7 +170,15 @@ class BoundedHttp(HttpToolsProtocol):
         expects_continue = names.get(b"expect", b"").lower() == b"100-continue"
         self.cycle = cycle = RequestCycle(self, scope, keep_alive, expects_continue)
         if before is None or before.response_complete:
-            self._unstarted = app  # until this read is parsed: the body may be in it
+            self._unstarted = app  # the body may be in this read, or in the next one
+            length = names.get(b"content-length", b"")
+            self._awaits_body = (
+                app is self._unproxied
+                and self._begin is not None
+                and not expects_continue
+                and length.isdigit()
+                and int(length) <= _MAX_AWAITED_BYTES
+            )
         else:  # pipelined behind an unfinished response
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, app))
@@ -185,10 +200,20 @@ class BoundedHttp(HttpToolsProtocol):
         cycle.wake()
         if (app := self._unstarted) is not None:
             self._unstarted = None
+            if self._body_wait is not None:
+                self._body_wait.cancel()
+                self._body_wait = None
             self._answering = cycle
             is_direct = app is self._unproxied and not self.flow.write_paused
             if not (is_direct and self._begin is not None and self._begin(cycle)):
                 self.start(cycle, app)
+
+    def _start_unfinished(self) -> None:
+        """Start the app of a request before its body is complete."""
+        self._body_wait = None
+        app, self._unstarted = self._unstarted, None
+        if app is not None and not self.transport.is_closing():
+            self.start(self.cycle, app)
 
     def start(self, cycle: RequestCycle, app: Any) -> None:
         """Run an app on a request, in a task."""

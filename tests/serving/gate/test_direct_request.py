@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ import pytest
 from conduit_lab import App, Limits
 from conduit_lab.core.spec import Array
 from conduit_lab.errors import InputError
+from conduit_lab.serving.gate import http_protocol
+from conduit_lab.serving.gate.http_protocol import BODY_WAIT_SECONDS
 from conduit_lab.serving.handler_pace import HandlerPace
 from tests.serving.conftest import SECONDS
 from tests.serving.gate.both_paths import (
@@ -328,3 +330,50 @@ def test_one_of_64_calls_is_traced_whether_direct_or_not(tmp_path: Path) -> None
         assert traced == [17, 1, 1, 1]  # those of a task, of which the first 16 are traced too
 
     served(app, ask)
+
+
+async def in_parts(client: Client, parts: Sequence[bytes], wait: float) -> tuple[bytes, int]:
+    """Send parts of a request, each in its own read; return the answer and the tasks it took."""
+    most = 0
+    for part in parts:
+        client.protocol.data_received(part)
+        await asyncio.sleep(wait)
+        most = max(most, len(client.server.tasks))
+    return await settle(client), most
+
+
+@pytest.mark.parametrize(
+    ("more", "wait", "tasks"),
+    [
+        pytest.param("", 0, 0, id="soon"),
+        pytest.param("", 2 * BODY_WAIT_SECONDS, 1, id="late"),
+        pytest.param("expect: 100-continue", 0, 1, id="asked for"),
+    ],
+)
+def test_a_short_body_in_a_read_of_its_own_is_waited_for(
+    more: str, wait: float, tasks: int, desk: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not wait:
+        monkeypatch.setattr(http_protocol, "BODY_WAIT_SECONDS", SECONDS)
+    head, _, body = post("/same", b'["a", 1]', JSON, *([more] if more else [])).rpartition(b"\r\n")
+
+    async def work(connect: Callable[[], Client]) -> None:
+        sent, most = await in_parts(connect(), [head + b"\r\n", body[:3], body[3:]], wait)
+        assert sent.endswith(b'\r\n\r\n["a",1]')
+        assert most == tasks
+
+    served(desk, work)
+
+
+def test_a_client_that_leaves_before_its_body_starts_nothing(desk: App) -> None:
+    head, _, _ = post("/same").rpartition(b"\r\n")
+
+    async def work(connect: Callable[[], Client]) -> None:
+        client = connect()
+        client.protocol.data_received(head + b"\r\n")
+        client.protocol.connection_lost(None)
+        await asyncio.sleep(2 * BODY_WAIT_SECONDS)
+        assert not client.server.tasks
+        assert client.wire.sent == b""
+
+    served(desk, work)
