@@ -22,6 +22,7 @@ MIN_ARRAY_TEXT_BYTES = 2**11
 _MIN_ROW_BYTES = 16  # per bracket, on average; of shorter rows each costs more than its numbers
 _CODES: dict[str, Literal["d", "i"]] = {"f": "d", "i": "i", "u": "i"}  # by kind of dtype
 _DTYPES = {"d": np.float64, "i": np.int64}
+_MAX_FIELDS = 64  # each is found by a scan of the object
 _SCALARS = (str, int, float, bool, type(None))
 
 
@@ -42,7 +43,7 @@ def array_arguments(
         return None
     try:
         document = simdjson.Parser().parse(body)
-        if not isinstance(document, simdjson.Object):
+        if not isinstance(document, simdjson.Object) or len(document) > _MAX_FIELDS:
             return None
         fields: dict[str, Any] = {}
         for name in document:

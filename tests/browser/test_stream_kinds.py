@@ -129,7 +129,7 @@ def test_a_text_keeps_its_height_with_what_is_left_out(
     shown.show_static(stream)
     live, static = shown.page.evaluate(HEIGHTS)
     assert live == static
-    left_out = shown.page.locator("#live").get_by_text("left out here; all")
+    left_out = shown.page.locator("#live").get_by_text("Part is not shown; all")
     assert left_out.count() == (words == 9000)
     dropped = shown.page.locator("#live").get_by_text("are no longer available")
     assert dropped.count() == (words == 9000)

@@ -67,5 +67,5 @@ def test_an_app_that_serves_no_stores_says_how_to(tmp_path: Path, connecting: Co
     with Server(app, port=0) as server:
         remote = connecting(server.url)
         assert remote.stores == {}
-        with pytest.raises(UnknownName, match=r"make it with App\(…, protocols=\[\"stores\"\]\)"):
+        with pytest.raises(UnknownName, match=r"create it with App\(…, protocols=\[\"stores\"\]\)"):
             remote.stores["notes"]

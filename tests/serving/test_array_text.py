@@ -96,6 +96,7 @@ ROW = "0.5, " * 20 + "1"
         f"[{ROW}]",
         f'{{"x": {"[" * DEPTH}{ROW}{"]" * DEPTH}}}',
         '{"x": []}',
+        json.dumps({"x": [0.5] * 40, **{f"y{n}": n for n in range(100)}}),  # each takes a scan
     ],
 )
 def test_other_text_is_left_to_the_parser_that_names_its_problems(text: str) -> None:

@@ -182,7 +182,7 @@ def test_a_search_is_kept_with_its_arguments(lab: Lab) -> None:
     assert again.root.output == [1, 2]
     assert [span.attributes.get("kept") for span in again if span.kind == "search"] == [True, True]
     assert list(again.record.read.values()) == [store]
-    with pytest.raises(TraceError, match="'notes' is a VectorStore, which cannot be exchanged"):
+    with pytest.raises(TraceError, match="'notes' is a VectorStore, which cannot be replaced"):
         find.trace.rerun(changed={"notes": VectorStore(2)})
 
 
