@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from weakref import WeakSet
 
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.serving.gate.deadline import Deadlines
+from conduit_lab.serving.gate.deadline_timer import Deadlines
 from conduit_lab.serving.gate.slots import Slots
 
 # upper bounds of the latency histogram in seconds; the last bucket is unbounded

@@ -15,7 +15,7 @@ from conduit_lab import App, Caller, Limits
 from conduit_lab.runtime.batching.batcher import Batcher
 from conduit_lab.runtime.batching.run_times import RunTimes
 from conduit_lab.runtime.batching.waiters import LoopTick
-from conduit_lab.serving.gate.deadline import Deadlines
+from conduit_lab.serving.gate.deadline_timer import Deadlines
 from conduit_lab.serving.gate.keys import Keys
 from conduit_lab.serving.handler_pace import HandlerPace
 from tests.serving.conftest import SECONDS
