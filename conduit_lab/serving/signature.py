@@ -117,8 +117,12 @@ class Signature:
 
     @functools.cached_property
     def arrays(self) -> dict[str, ArrayType]:
-        """The types of its numeric array parameters that a JSON object may hold, by name."""
-        found = {name: array_type(self.types.get(name)) for name in self._free}
+        """The types of its numeric array parameters in a JSON body, by name.
+
+        Empty if it takes the request: the other parameters then come from the query.
+        """
+        in_body = self._free if self.request is None else ()
+        found = {name: array_type(self.types.get(name)) for name in in_body}
         return {
             name: kind
             for name, kind in found.items()

@@ -18,6 +18,7 @@ from conduit_lab.core.errors import InputError
 from conduit_lab.serving import array_text, codec
 from conduit_lab.serving.array_shape import ArrayShape, ArrayType
 from conduit_lab.serving.array_text import MIN_ARRAY_TEXT_BYTES, array_arguments
+from conduit_lab.serving.request import Request
 from tests.serving.asgi import JSON, ask
 
 DEPTH = 64
@@ -155,3 +156,18 @@ def test_errors_are_the_same_without_the_parser(
         status, problem = answered(rows_app, body)
         assert status == 400
         assert message in problem["error"]["message"]
+
+
+def test_the_body_of_a_request_parameter_is_not_read_as_arguments(app: App) -> None:
+    @app.post("/total")
+    def total(request: Request, rows: npt.NDArray[np.float32] | None = None) -> int:
+        return len(request.body)
+
+    @app.post("/plain")
+    def plain(request: Request, rows: npt.NDArray[np.float32]) -> float:
+        return float(rows.sum())
+
+    text = json.dumps({"rows": [0.25] * 1_000}).encode()
+    assert answered(app, text) == (200, len(text))
+    start, content = asyncio.run(ask(app, "/plain", text, headers=[JSON], query=b"rows=[1,2]"))
+    assert (start["status"], content["body"]) == (200, b"3.0")

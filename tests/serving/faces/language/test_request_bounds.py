@@ -56,7 +56,7 @@ TURNED_DOWN: list[tuple[str, dict[str, Any]]] = [
     ("/v1/chat/completions", {"logit_bias": {"x": 1}}),
     ("/v1/chat/completions", {"logit_bias": {"99999999": 1}}),
     ("/v1/chat/completions", {"tools": [{}] * 129}),
-    # an empty list is no object that was left out
+    # an empty list is not an omitted object
     *(("/v1/chat/completions", {"response_format": wrong}) for wrong in ("", 0, False)),
     ("/v1/chat/completions", {"response_format": []}),
     ("/v1/chat/completions", {"stream_options": []}),
