@@ -26,6 +26,12 @@ def until(holds: Callable[[], object]) -> None:
 
 
 @pytest.fixture
+def headers_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the headers of a stream wait for its first chunk on a busy machine too."""
+    monkeypatch.setattr("conduit_lab.serving.faces.transport.PRELUDE_SECONDS", SECONDS)
+
+
+@pytest.fixture
 def app(tmp_path: Path) -> App:
     return App("desk", root=tmp_path)
 

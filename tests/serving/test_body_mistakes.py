@@ -18,6 +18,7 @@ from tests.serving.conftest import Ask
 NOT_OBJECTS: list[Any] = [None, [], ["x"], "x", 7, 1.5, True, [[1]]]
 
 
+@pytest.mark.usefixtures("headers_wait")
 @pytest.mark.parametrize("body", NOT_OBJECTS)
 def test_a_body_that_the_handler_indexes_must_be_an_object(
     app: App, asking: Ask, body: Any

@@ -37,6 +37,7 @@ ANSWERS = [
 ]
 
 
+@pytest.mark.usefixtures("headers_wait")
 @pytest.mark.parametrize(("error", "status", "kind"), ANSWERS, ids=lambda x: type(x).__name__)
 def test_an_exception_has_its_status_and_type_from_each_kind_of_endpoint(
     app: App, asking: Ask, error: Exception, status: int, kind: str

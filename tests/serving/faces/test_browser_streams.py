@@ -35,6 +35,7 @@ def test_a_handler_of_the_request_gets_the_query_as_its_json(app: App, asking: A
     assert data(asking(app).get("/echo?prompt=hello").text) == ["hello"]
 
 
+@pytest.mark.usefixtures("headers_wait")
 def test_an_empty_stream_gives_a_browser_an_id_to_come_back_with(app: App, asking: Ask) -> None:
     app.ml_stream("/none")(lambda: iter(()))
     client = asking(app)

@@ -257,6 +257,7 @@ def test_the_same_chunks_are_given_in_python_and_over_http(app: App, asking: Ask
     )
 
 
+@pytest.mark.usefixtures("headers_wait")
 def test_an_empty_stream_is_an_empty_answer(app: App, asking: Ask) -> None:
     app.ml_stream("/none")(lambda: iter(()))
     answer = asking(app).post("/none")

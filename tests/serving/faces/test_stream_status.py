@@ -51,6 +51,7 @@ ERRORS = [
 ]
 
 
+@pytest.mark.usefixtures("headers_wait")
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.__name__)
 def test_an_error_before_the_first_chunk_has_its_own_status(
@@ -58,10 +59,7 @@ def test_an_error_before_the_first_chunk_has_its_own_status(
     source: Any,
     error: Exception,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # a busy machine may take longer to the error than a server waits with its headers
-    monkeypatch.setattr("conduit_lab.serving.faces.transport.PRELUDE_SECONDS", SECONDS)
     produce: Any = {
         generator: lambda: generator(error),
         async_generator: lambda: async_generator(error),

@@ -219,6 +219,7 @@ async def test_the_bytes_of_server_sent_events(anyio_backend: str) -> None:
     assert (events.prelude, events.heartbeat) == (b"retry: 1000\n", b": still here\n")
 
 
+@pytest.mark.usefixtures("headers_wait")
 async def test_fast_chunks_of_a_loop_with_many_clients_share_a_write(
     anyio_backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +261,7 @@ def _writes(wire: Wire) -> list[list[Any]]:
     return [[json.loads(line) for line in body.split(b"\n") if line] for body in bodies]
 
 
+@pytest.mark.usefixtures("headers_wait")
 @pytest.mark.parametrize("pause", [0.0, 0.05])
 async def test_a_generator_on_the_loop_shares_writes_at_the_same_pace(
     anyio_backend: str, pause: float, monkeypatch: pytest.MonkeyPatch

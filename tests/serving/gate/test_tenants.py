@@ -210,6 +210,7 @@ RAG: dict[str, tuple[str, Any]] = {
 }
 
 
+@pytest.mark.usefixtures("headers_wait")
 @pytest.mark.parametrize("face", RAG)
 def test_a_rag_answers_its_own_tenant_alone(server: Server, face: str) -> None:
     path, body = RAG[face]

@@ -68,6 +68,7 @@ def test_a_stream_is_the_same_text_with_its_usage(openai: OpenAI) -> None:
     assert last.usage.completion_tokens == whole.usage.completion_tokens
 
 
+@pytest.mark.usefixtures("headers_wait")
 def test_every_line_of_a_stream_is_data_and_the_last_is_done(client: httpx.Client) -> None:
     body = {"model": "chat", "messages": HELLO, "max_tokens": 4, "stream": True, "n": 2}
     answer = client.post("/v1/chat/completions", json=body)
