@@ -181,10 +181,9 @@ class Storage:
         """Return whether another connection, in any process, wrote since `load` or `changes`."""
         if self._file is None:  # in memory or read-only, so impossible
             return False
-        if self._connection.in_transaction:
-            return bool(self._version != self._seen)
         with self._reading:
-            return self._data_version() != self._seen
+            version = self._version if self._connection.in_transaction else self._data_version()
+            return version != self._seen
 
     def changes(self, limit: int) -> tuple[list[str], list[Block]] | None:
         """Return the changes that other connections have made since: removed ids, then new entries.
@@ -274,11 +273,16 @@ class Storage:
         with translate_errors(path, "write"):
             copies.copy_store(self._connection, path, self._copied_meta, given, replace=replace)
 
-    def copy_for_snapshot(self, path: Path) -> list[str]:
-        """Write a new file without embeddings; return its ids in insertion order."""
+    def copy_for_snapshot(self, path: Path) -> list[str] | None:
+        """Write a new file without embeddings; return its ids in insertion order.
+
+        Returns None if another connection has changed entries; a checkpoint is no change.
+        """
         meta = {**self._copied_meta, "kind": "snapshot"}
         with translate_errors(path, "write"):
-            return copies.copy_without_embeddings(self._connection, path, meta)
+            ids = copies.copy_without_embeddings(self._connection, path, meta)
+            is_current = self._last is not None and self._last == self._last_change()
+            return ids if is_current or not self.changed_elsewhere() else None
 
     def close(self) -> None:
         """Close the file; idempotent."""
@@ -317,15 +321,13 @@ class Storage:
             else:
                 self._connection, immutable = open_to_read(path)
                 self._stamp = file_stamp(path) if immutable else None
-        # A store dropped without close(), as when a notebook cell runs twice, must not leak its
-        # file.
+        # A store dropped without close(), as by a cell that runs twice, must not leak its file.
         self._close = weakref.finalize(self, _close, *(files or (self._connection,)))
         try:
             self._prepare(self._connection)
             if self._file is not None:
                 self._file.attach()
-                # From now on `begin` returns False and its caller waits.
-                self._connection.execute("PRAGMA busy_timeout = 0")
+                self._connection.execute("PRAGMA busy_timeout = 0")  # `begin` returns False
         except BaseException:
             self._close()
             raise
@@ -356,8 +358,7 @@ class Storage:
                 changes.start_log(connection)
                 self._logged = True
         connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
-        # macOS: wait for the disk itself, not its cache.
-        connection.execute("PRAGMA fullfsync = ON")
+        connection.execute("PRAGMA fullfsync = ON")  # macOS: wait for the disk, not its cache
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         self._mark()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.errors import StoreError
-from conduit_lab.vectors.disk import snapshot
+from conduit_lab.vectors.disk import copies, snapshot
 from conduit_lab.vectors.disk.snapshot import Snapshot
 from conduit_lab.vectors.disk.storage import Storage
 from conduit_lab.vectors.entry import Entry
@@ -47,6 +48,7 @@ class Rows:
 
     def remove(self, at: int) -> None:
         self.storage.remove([self.ids[at]])
+        self.storage.changes(100)  # a checkpoint may have come since they were loaded
         self.alive[at] = False
 
 
@@ -329,6 +331,25 @@ def test_drafts_of_a_killed_writer_are_removed(folder: Path) -> None:
         draft.mkdir() if name == "version" else draft.touch()
     write(folder)
     assert sorted(folder.iterdir()) == before
+
+
+def test_a_checkpoint_is_no_change(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = Rows(20, tmp_path / "index.db")
+    copy = copies.copy_without_embeddings
+
+    def copy_then_checkpoint(*args: Any) -> list[str]:
+        ids = copy(*args)
+        with closing(sqlite3.connect(tmp_path / "index.db")) as other:
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert rows.storage.changed_elsewhere()
+        return ids
+
+    monkeypatch.setattr(copies, "copy_without_embeddings", copy_then_checkpoint)
+    rows.write(folder)
+    assert len(Snapshot.open(folder).vectors) == 20
+    rows.storage.close()
 
 
 def test_a_store_that_another_process_changed_is_told(tmp_path: Path, folder: Path) -> None:
