@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -178,6 +179,8 @@ class Inputs:
                 f"{self.name!r} expects {spec.name} {spec}, got lists of unequal length"
             ) from error
         dtype = dtype_of(spec)
+        if array.dtype == object and dtype.kind == "f" and not isinstance(value, np.ndarray):
+            array = _floats(array)
         text = array.dtype.kind in "UOT" and all(isinstance(item, str) for item in array.flat)
         if dtype == np.dtype(object) and text:
             return array.astype(object)
@@ -221,6 +224,14 @@ class Inputs:
             argument, noun = ("text", "it") if one else ("texts", "them")
             message += f": encode {noun} first, {model}.predict(embedder.encode({argument}))"
         return message
+
+
+def _floats(array: Array) -> Array:
+    """Return a list's numbers as float64: integers of more than 64 bits, decimals, fractions."""
+    if not any(isinstance(item, (str, bytes)) for item in array.flat):
+        with suppress(TypeError, ValueError, OverflowError):  # for the error of the caller
+            return array.astype(np.float64)
+    return array
 
 
 def _exact(array: Array, cast: Array) -> bool:

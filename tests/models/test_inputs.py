@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -41,7 +43,7 @@ NUMBER = st.one_of(
     st.integers(-5, 5),
     st.booleans(),
     st.none(),
-    st.just("1.5"),
+    st.sampled_from(["1.5", b"1.5", Decimal("0.1"), Fraction(1, 3), 10**400, 1j]),
 )
 
 
@@ -67,6 +69,13 @@ def test_lists_take_the_short_path_only_where_the_full_check_gives_the_same(
     got = inputs.feeds(value)
     assert (got.rows, got.single) == (expected.rows, expected.single)
     np.testing.assert_array_equal(got.arrays["x"], expected.arrays["x"], strict=True)
+
+
+@pytest.mark.parametrize("number", [-(2**63) - 1, 2**70, Decimal("0.1"), Fraction(1, 3)])
+def test_a_number_without_a_dtype_in_numpy_is_cast(number: Any) -> None:
+    for value in ([number, 1, 2, 3.5], [[0.0, number, True, 3.5]]):
+        got = Inputs("m", (X,)).feeds(value).arrays["x"].ravel().tolist()
+        assert got == np.array([float(each) for each in np.ravel(value)], np.float32).tolist()
 
 
 def test_a_list_of_floats_takes_the_short_path(monkeypatch: pytest.MonkeyPatch) -> None:
