@@ -53,7 +53,7 @@ class Request:
             headers.setdefault(name.decode("latin-1"), value.decode("latin-1"))
         return cls(
             body,
-            query=dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)),
+            query=dict(read_query(query)),
             path_params={key: str(value) for key, value in scope.get("path_params", {}).items()},
             headers=headers,
         )
@@ -62,6 +62,14 @@ class Request:
         """Parse the body as JSON; raise `InputError` if it is not."""
         value = codec.loads(self.body)
         return Body(value) if isinstance(value, dict) else value
+
+
+def read_query(query: bytes) -> list[tuple[str, str]]:
+    """Return the names and values of a query; raise `InputError` if they are not UTF-8."""
+    try:
+        return parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        raise InputError("the query expects percent-encoded UTF-8, got other bytes") from None
 
 
 class MissingField(InputError, KeyError):

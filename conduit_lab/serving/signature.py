@@ -7,7 +7,6 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
-from urllib.parse import parse_qsl
 
 from conduit_lab.core.errors import EndpointError, InputError
 from conduit_lab.core.materialize import materialize
@@ -17,7 +16,7 @@ from conduit_lab.serving.array_shape import ArrayType, array_type, takes_array
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.file import is_of_file
 from conduit_lab.serving.pydantic_models import is_model_type
-from conduit_lab.serving.request import Body, Request
+from conduit_lab.serving.request import Body, Request, read_query
 from conduit_lab.serving.text_values import TextReader, alternatives
 
 if TYPE_CHECKING:
@@ -349,6 +348,6 @@ def _by_name(query: bytes) -> dict[str, list[str]]:
     texts: dict[str, list[str]] = {}
     if not query:
         return texts
-    for name, text in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+    for name, text in read_query(query):
         texts.setdefault(name, []).append(text)
     return texts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from conduit_lab.core import views
 from conduit_lab.core.errors import UnknownName
@@ -44,3 +44,13 @@ def store_cells(store: VectorStore) -> tuple[str, ...]:
     number, _, noun = entries.rpartition(" ")
     local = noun in ("entry", "entries")
     return (number if local else "on a server"), name, size, vectors, metric, place
+
+
+def store_facts(store: VectorStore) -> dict[str, Any]:
+    """Return the facts of a store for clients of the app: no path and no address."""
+    return {
+        "name": store.name,
+        "entries": len(store) if store.url is None else None,  # would query a server
+        "dimension": store.dimension,
+        "metric": store.metric,
+    }

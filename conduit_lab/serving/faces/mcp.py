@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -22,6 +22,7 @@ from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.faces.mcp_message import ERROR_CODES, checked_receive
 from conduit_lab.serving.gate.admission import leave_slot
 from conduit_lab.serving.gate.context import RequestContext, context_of
+from conduit_lab.serving.gate.keys import Key
 from conduit_lab.serving.gate.slots import too_busy
 from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.tool import MCP_PATH
@@ -101,6 +102,8 @@ class _McpFace:
                 "not_started",
                 "MCP was not enabled when this server started: restart it, with its lifespan",
             )
+        if context.caller is not None:
+            scope["user"] = _owner(context.caller)
         if scope["method"] == "POST":
             receive = await checked_receive(scope, receive, context.app.limits.body_bytes)
         # uvicorn keeps trailing whitespace of header values (RFC 9110, section 5.5)
@@ -109,6 +112,14 @@ class _McpFace:
             await _listen(sessions, context, scope, receive)
         else:
             await sessions.manager.handle_request(scope, receive, context.send)
+
+
+def _owner(key: Key) -> Any:
+    """Return a key as a user of the package `mcp`, which binds a session to its user."""
+    from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+    from mcp.server.auth.provider import AccessToken
+
+    return AuthenticatedUser(AccessToken(token="", client_id=key.name, scopes=[]))
 
 
 class _Sessions:

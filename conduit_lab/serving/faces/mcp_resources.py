@@ -14,6 +14,7 @@ from conduit_lab.serving import codec
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.faces.mcp_caller import stores_of_caller
 from conduit_lab.serving.faces.mcp_search import STORE_SCHEME
+from conduit_lab.serving.stores import store_facts
 from conduit_lab.vectors.store import VectorStore
 
 _JSON = "application/json"
@@ -26,7 +27,7 @@ def store_resources(app: EndpointHost) -> list[Resource]:
             uri=STORE_SCHEME + name,
             name=name,
             title=f"Store {name}",
-            description=f"The facts of the store {name!r}: entries, embedder, size",
+            description=f"The facts of the store {name!r}: entries, dimension, metric",
             mime_type=_JSON,
         )
         for name in stores_of_caller(app)
@@ -63,8 +64,7 @@ async def read_store(app: EndpointHost, uri: str) -> Iterable[ReadResourceConten
 
 def _facts(store: VectorStore, identity: str) -> dict[str, Any] | None:
     if not identity:
-        view = store._view()
-        return {"name": store.name, "facts": view.facts}
+        return store_facts(store)
     entry = store.get(identity)
     if entry is None:
         return None

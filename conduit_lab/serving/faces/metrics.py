@@ -17,9 +17,11 @@ from conduit_lab.runtime.sessions.cache import Shared, sessions
 from conduit_lab.runtime.sessions.run_counts import BATCH_BOUNDS
 from conduit_lab.serving import codec
 from conduit_lab.serving.answer import send_json
+from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.gate.context import context_of
 from conduit_lab.serving.gate.tenants import visible_endpoints, visible_stores
 from conduit_lab.serving.server_state import LATENCY_BOUNDS, ServerState
+from conduit_lab.serving.stores import store_facts
 
 if TYPE_CHECKING:
     from conduit_lab.serving.endpoint import Endpoint, EndpointHost
@@ -47,7 +49,14 @@ class _Metrics:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        text = metrics_text(self._app, context_of(scope).server).encode()
+        context = context_of(scope)
+        if context.caller is not None and context.caller.tenant is not None:
+            raise HttpError(
+                403,
+                "forbidden",
+                "the metrics cover all tenants: use a key without a tenant; /v1/usage has yours",
+            )
+        text = metrics_text(self._app, context.server).encode()
         headers = [(b"content-type", CONTENT_TYPE), (b"content-length", b"%d" % len(text))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": text})
@@ -85,15 +94,7 @@ def app_info(
         }
         for model in app.models
     ]
-    stores = [
-        {
-            "name": store.name,
-            "entries": len(store) if store.url is None else None,  # would query a server
-            "dimension": store.dimension,
-            "metric": store.metric,
-        }
-        for store in visible.values()
-    ]
+    stores = [store_facts(store) for store in visible.values()]
     endpoints = [
         {"methods": each.methods, "path": each.path, "name": each.name, "answers": each.shape}
         for each in served

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from starlette.routing import Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -18,6 +19,8 @@ from conduit_lab.serving.gate.slots import too_busy
 
 # set in ASGI's lifespan state if the server itself bounds request heads
 BOUNDED_HEAD = "conduit_lab:bounded_head"
+# repeated, two parsers might use different values
+_SINGLE_HEADERS = (b"host", *sorted(CREDENTIAL_HEADERS))
 UNCOUNTED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})  # answered even at capacity
 
 
@@ -45,9 +48,12 @@ class Admission:
         if len(headers) > limits.header_count:
             raise _large_head(f"{limits.header_count} headers")
         context.headers = values = dict(headers)
+        is_repeated = len(values) < len(headers)
+        if is_repeated:
+            _check_single(headers)
         if BOUNDED_HEAD not in scope.get("state", ()):
             size = sum(map(len, values.values())) + len(scope.get("query_string", b""))
-            if len(values) < len(headers):  # repeated names
+            if is_repeated:
                 size = sum(len(value) for _, value in headers)
             if size > limits.header_bytes:
                 raise _large_head(f"{limits.header_bytes} bytes")
@@ -61,6 +67,8 @@ class Admission:
             if context.origin is not None and is_preflight(scope, values):
                 return Preflight(values)
         path = scope["path"]
+        if "\ufffd" in path:
+            _check_utf8(scope.get("raw_path"))
         if root := scope.get("root_path"):
             path = path.removeprefix(root)
         if self._keys is not None and path not in self._keys.open_paths:
@@ -146,6 +154,24 @@ class _Queued:
         if getattr(getattr(receive, "__self__", None), "disconnected", False):
             raise HttpError(499, "client_left", "the client disconnected before its turn")
         await self._face(scope, receive, send)
+
+
+def _check_single(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raise 400 for a repeated header of which only one value can apply."""
+    names = [name for name, _ in headers]
+    for name in _SINGLE_HEADERS:
+        if names.count(name) > 1:
+            shown = name.decode().title()
+            raise HttpError(400, "bad_request", f"the request has the header {shown} twice or more")
+
+
+def _check_utf8(raw_path: bytes | None) -> None:
+    """Raise 400 for a path that is not UTF-8, whose bytes the server has replaced by U+FFFD."""
+    try:
+        unquote_to_bytes(raw_path or b"").decode()
+    except UnicodeDecodeError:
+        message = "the path expects percent-encoded UTF-8, got other bytes"
+        raise HttpError(400, "bad_request", message) from None
 
 
 def _large_head(limit: str) -> HttpError:

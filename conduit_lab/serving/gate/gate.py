@@ -30,7 +30,7 @@ from conduit_lab.serving.gate.context import RequestContext
 from conduit_lab.serving.gate.deadline import start_within
 from conduit_lab.serving.gate.direct_request import DirectRequest
 from conduit_lab.serving.gate.request_cycle import RequestCycle
-from conduit_lab.serving.gate.tenants import CalledFace, caller_of
+from conduit_lab.serving.gate.tenants import CalledFace, caller_of, visible_endpoints
 
 FAULTS = (Exception, SystemExit)  # `sys.exit` in a handler ends only its call
 
@@ -207,7 +207,8 @@ class Gate:
             if other != path and other in routes:
                 return f"{text}; {other} is"
         if self._app.records or context.caller is not None:
-            known = ", ".join(f"{each.method} {each.path}" for each in self._app.endpoints)
+            visible = visible_endpoints(context)
+            known = ", ".join(f"{each.method} {each.path}" for each in visible)
             return f"{text}; this app has {known or 'no endpoints yet'}"
         return text
 

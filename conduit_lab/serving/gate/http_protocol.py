@@ -36,6 +36,7 @@ LINGER_SECONDS = 2.0  # to read the rest of a rejected body, so the client gets 
 _OTHER_CODING = HttpError(
     501, "unsupported_transfer_encoding", "the only supported transfer-encoding is chunked"
 )
+_NO_HOST = HttpError(400, "bad_request", "the request has no header Host")  # RFC 9112, 3.2
 _LONG_FRAMING = HttpError(
     400, "bad_request", "the chunk extensions or trailers of the body are too long: leave them out"
 )
@@ -150,8 +151,8 @@ class BoundedHttp(HttpToolsProtocol):
             path, raw_path = root + path, root.encode("ascii") + raw_path
         scope["path"], scope["raw_path"] = path, raw_path
         names = dict(self.headers)
-        if len(names) < len(self.headers):
-            self._check_once(b"host")
+        if version == "1.1" and b"host" not in names:
+            self._refuse_head(_NO_HOST)
         if names.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
             self._refuse_head(_OTHER_CODING)
         app = self._unproxied
@@ -264,13 +265,6 @@ class BoundedHttp(HttpToolsProtocol):
     def _refuse_head(self, error: HttpError) -> None:
         self._refusal = error
         raise ValueError  # httptools reports it as an error of the request
-
-    def _check_once(self, name: bytes) -> None:
-        """Reject a repeated header: two parsers might use different values."""
-        if sum(each == name for each, _ in self.headers) > 1:
-            shown = name.decode().title()
-            message = f"the request has the header {shown} more than once"
-            self._refuse_head(HttpError(400, "bad_request", message))
 
     def _check_framing(self) -> None:
         """Reject endless chunk extensions or trailers, which no other limit counts."""

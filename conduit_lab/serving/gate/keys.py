@@ -66,13 +66,18 @@ class Key:
     def from_line(cls, line: str) -> Key:
         """Parse an entry; the `EndpointError` for an invalid one does not quote it."""
         head, *options = line.split(";")
-        name, _, digest = head.partition(":")
+        name, colon, digest = head.partition(":")
+        if not colon:  # it may be the secret itself
+            raise EndpointError(
+                f"an entry in {KEYS_VARIABLE} expects name:hash, got no ':': "
+                "`conduit-lab key NAME` prints the entry of a new key"
+            )
         given: dict[str, Any] = {}
         for option in options:
             what, _, value = option.partition("=")
             if what == "tenant":
                 given[what] = value
-            elif what in ("requests_per_minute", "tokens_per_day") and value.isdigit():
+            elif what in ("requests_per_minute", "tokens_per_day") and value.isdecimal():
                 given[what] = int(value)
             else:
                 raise EndpointError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 
 from conduit_lab.core.collector import resume_collector
 from conduit_lab.core.errors import ServeError
@@ -71,14 +72,15 @@ def serve(
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         listener.set_inheritable(True)
         resume_collector()
-        Workers(config, [listener]).run()
-        return 0
+        processes = Workers(config, [listener])
+        processes.run()
+        return STARTUP_FAILURE if processes.failed else 0
     app.open_resources()
     import_module("conduit_lab.serving.routes")  # not on the event loop
     resume_collector()
     server: Any = uvicorn.Server(config)
     server.run(sockets=[listener])
-    return 0 if server.started else 3
+    return 0 if server.started else STARTUP_FAILURE
 
 
 def _app(folder: Path) -> App:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -14,12 +15,15 @@ from types import FrameType
 from typing import Any
 
 from uvicorn import Config
-from uvicorn.supervisors.multiprocess import SIGNALS, Multiprocess
+from uvicorn.supervisors.multiprocess import SIGNALS, Multiprocess, Process
 
 from conduit_lab.serving.app import App
 
 WORKER_APP = f"{__name__}:worker_app"  # uvicorn's import string of a factory
 
+RETRY_SECONDS = 5.0  # before a worker that failed to start is replaced again
+
+_log = logging.getLogger("conduit_lab")
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -43,7 +47,10 @@ def _stop_after_parent() -> None:
 class Workers(Multiprocess):
     """uvicorn's process manager, with stop signals forwarded to workers at once.
 
-    uvicorn polls for signals every 0.5 s, and not at all while it waits for a busy worker.
+    uvicorn polls for signals every 0.5 s, and not at all while it waits for a busy worker. A worker
+    that exits before it is ready stops all if none has been ready yet; `failed` is then true.
+    Otherwise it is replaced after a pause, while the others continue: uvicorn would stop them, or
+    replace it without a pause.
     """
 
     def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
@@ -51,6 +58,8 @@ class Workers(Multiprocess):
         self._event = _Event()
         self.should_exit = self._event  # type: ignore[assignment]
         self._stopped: set[int | None] = set()  # the processes already signalled
+        self._ready: set[int | None] = set()  # the processes that have been ready
+        self.failed = False
         for each in SIGNALS:
             signal.signal(each, self._handle)
 
@@ -64,6 +73,32 @@ class Workers(Multiprocess):
             with suppress(ProcessLookupError, TypeError):  # exited, or not started
                 os.kill(process.pid, signal.SIGTERM)  # type: ignore[arg-type]
         self._event.set()
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace the workers that exited, or do not respond."""
+        for place, worker in enumerate(self.processes):
+            if self.should_exit.is_set():
+                return
+            worker.child_conn.close()  # the worker has its own: its exit then ends a wait for it
+            if worker.is_alive(self.config.timeout_worker_healthcheck):
+                if worker.pid not in self._ready and worker.is_ready():
+                    self._ready.add(worker.pid)
+            elif not self.should_exit.is_set():
+                self._replace(place, worker)
+
+    def _replace(self, place: int, worker: Process) -> None:
+        worker.kill()  # it may be unresponsive
+        worker.join()
+        if not self._ready:
+            _log.error("worker %s failed to start: the log above has the reason", worker.pid)
+            self.failed = True
+            self._event.set()
+            return
+        _log.error("worker %s exited with status %s: replaced", worker.pid, worker.exitcode)
+        if worker.pid not in self._ready and self.should_exit.wait(RETRY_SECONDS):
+            return
+        self.processes[place] = replacement = Process(self.config, self.sockets)
+        replacement.start()
 
     def terminate_all(self) -> None:
         """Stop the workers not yet signalled; a second signal would end their pre-stop time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -293,7 +294,12 @@ def test_a_store_is_searched_and_its_entries_are_resources(app: App) -> None:
         assert '"content":"a broken kettle"' in entry.contents[0].text
         listed = (await client.list_resources()).resources[-1]
         facts: Any = await client.read_resource(listed.uri)
-        assert "2 entries" in facts.contents[0].text
+        assert json.loads(facts.contents[0].text) == {
+            "name": "notes",
+            "entries": 2,
+            "dimension": store.dimension,
+            "metric": "cosine",
+        }
         (template,) = (await client.list_resource_templates()).resource_templates
         assert template.uri_template == "store://notes/{id}"
         for uri in ("store://notes/none", "store://nope", "other://x"):

@@ -215,6 +215,22 @@ def test_row_69_a_right_key_is_taken_in_each_header(locked: Server, header: str)
     assert (answer.status, answer.body) == (200, b"[1]")
 
 
+REPEATED = [
+    "authorization: Bearer {key}\r\nauthorization: Bearer {key}",
+    "authorization: Bearer {other}\r\nAuthorization: Bearer {key}",
+    "x-api-key: {key}\r\nX-Api-Key: {other}",
+    "api-key: \r\napi-key: {key}",
+]
+
+
+@pytest.mark.parametrize("lines", REPEATED)
+def test_row_69_a_repeated_key_is_a_400(locked: Server, lines: str) -> None:
+    given = lines.format(key=SECRET, other="clk_other").encode() + b"\r\n"
+    answer = ask(locked, raw_request(body=b"[1]", headers=HOST + JSON + given))
+    assert answer.status == 400
+    assert SECRET not in answer.body.decode()
+
+
 def test_row_69_health_needs_no_key(locked: Server) -> None:
     for target in ("/healthz", "/readyz"):
         assert ask(locked, raw_request(target, headers=HOST, method="GET")).status == 200

@@ -10,7 +10,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -198,6 +198,17 @@ SMUGGLED = {
 def test_row_11_two_ways_to_read_a_request_are_a_400(server: Server, name: str) -> None:
     head = b"POST /echo HTTP/1.1\r\n" + HOST + JSON
     assert refuses(ask(server, head + SMUGGLED[name]), 400)
+
+
+def test_row_11_a_request_without_a_host_is_a_400(server: Server) -> None:
+    assert refuses(ask(server, request(body=b"[1]", headers=JSON)), 400)
+    old = request(body=b"[1]", headers=JSON).replace(b"HTTP/1.1", b"HTTP/1.0")  # had none
+    assert ask(server, old).status == 200
+
+
+def test_row_11_plain_uvicorn_refuses_two_hosts_too(desk: Desk) -> None:
+    with plain_uvicorn(desk) as server:
+        assert refuses(ask(server, request(body=b"[1]", headers=HOST + HOST + JSON)), 400)
 
 
 @pytest.mark.parametrize("coding", [b"gzip, chunked", b"identity", b"gzip", b"xchunked"])
@@ -506,3 +517,22 @@ def test_row_17_path_tricks_find_nothing(server: Server, desk: Desk, target: str
     assert "x-evil" not in answer.headers
     assert desk.ran == []
     json.loads(answer.body)
+
+
+NOT_UTF8 = ["/in/%ff", "/in/%c3", "/in/a%ed%a0%80", "/in/%fe/x", "/read?name=%ff", "/read?%c3=1"]
+
+
+@pytest.mark.parametrize("target", NOT_UTF8)
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_row_17_a_target_that_is_not_utf_8_is_a_400(
+    desk: Desk, server: Server, target: str, is_plain: bool
+) -> None:
+    with plain_uvicorn(desk) if is_plain else nullcontext(server) as asked:
+        assert refuses(ask(asked, request(target, method="GET")), 400)
+    assert desk.ran == []
+
+
+def test_row_17_a_replacement_character_sent_as_such_is_taken(server: Server) -> None:
+    answer = ask(server, request("/read?name=%EF%BF%BD", method="GET"))
+    assert (answer.status, json.loads(answer.body)) == (200, "\ufffd")
+    assert ask(server, request("/in/%EF%BF%BD", method="GET")).status == 404

@@ -189,7 +189,18 @@ def test_a_key_is_made_and_read_again_from_its_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["ann", "ann:12", ":", "a b:" + "0" * 64, "ann:" + "0" * 64 + ";rpm=5", "ann:secret"]
+    "line",
+    [
+        "ann",
+        "ann:12",
+        ":",
+        "a b:" + "0" * 64,
+        "ann:" + "0" * 64 + ";rpm=5",
+        "ann:" + "0" * 64 + ";requests_per_minute=²",
+        "ann:secret",
+        "clk_secret",
+        "secret;tenant=acme",
+    ],
 )
 def test_a_line_that_is_no_key_is_refused_and_not_shown(line: str) -> None:
     with pytest.raises(EndpointError) as error:

@@ -216,7 +216,7 @@ def test_a_proxy_names_the_client() -> None:
 
 def test_a_body_arrives_whole_and_in_parts() -> None:
     seen: Seen = []
-    head = b"POST / HTTP/1.1\r\ncontent-length: 6\r\n\r\n"
+    head = b"POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 6\r\n\r\n"
 
     async def main() -> None:
         client = Client(reading(seen))
@@ -233,7 +233,7 @@ def test_a_body_arrives_whole_and_in_parts() -> None:
 
 
 def test_reading_pauses_while_the_app_takes_nothing() -> None:
-    head = b"POST / HTTP/1.1\r\ncontent-length: 200000\r\n\r\n"
+    head = b"POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 200000\r\n\r\n"
 
     async def main() -> None:
         seen: Seen = []
@@ -252,7 +252,7 @@ def test_reading_pauses_while_the_app_takes_nothing() -> None:
 
 
 def test_a_client_that_asks_first_is_told_to_continue_once_the_app_reads() -> None:
-    head = b"POST / HTTP/1.1\r\ncontent-length: 3\r\nexpect: 100-Continue\r\n\r\n"
+    head = b"POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 3\r\nexpect: 100-Continue\r\n\r\n"
 
     async def main() -> None:
         client = Client(reading([]))
@@ -277,7 +277,9 @@ def test_requests_sent_at_once_are_answered_in_their_order() -> None:
 
     async def main() -> None:
         client = Client(app)
-        sent = await client.ask(b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % n for n in (1, 2, 3)))
+        sent = await client.ask(
+            b"".join(b"GET /%d HTTP/1.1\r\nhost: here\r\n\r\n" % n for n in (1, 2, 3))
+        )
         bodies = [each[:2] for each in sent.split(b"\r\n\r\n")[1:]]
         assert bodies == [b"/1", b"/2", b"/3"]
         assert not client.wire.reading_paused

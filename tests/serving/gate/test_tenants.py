@@ -236,6 +236,49 @@ def test_lists_hide_the_rags_of_other_tenants(server: Server) -> None:
     assert seen == {"ann": ["red"], "bob": ["blue"], "eve": ["red", "blue"]}
 
 
+def test_a_wrong_path_lists_the_endpoints_of_its_tenant_alone(server: Server) -> None:
+    seen = {}
+    for name in CALLERS:
+        with client_of(server, name) as client:
+            text = client.get("/nothing").json()["error"]["message"]
+        seen[name] = [tenant for tenant in ("red", "blue") if f"POST /{tenant}," in text]
+    assert seen == {"ann": ["red"], "bob": ["blue"], "eve": ["red", "blue"]}
+
+
+def test_the_metrics_of_all_tenants_are_for_keys_without_one(server: Server) -> None:
+    statuses = {}
+    for name in CALLERS:
+        with client_of(server, name) as client:
+            answer = client.get("/metrics")
+        statuses[name] = answer.status_code
+        assert ("conduit_requests_total" in answer.text) == (answer.status_code == 200)
+    assert statuses == {"ann": 403, "bob": 403, "eve": 200}
+
+
+INITIALIZE = {
+    "protocolVersion": "2025-06-18",
+    "capabilities": {},
+    "clientInfo": {"name": "agent", "version": "1"},
+}
+
+
+def test_a_session_of_an_agent_is_for_its_key_alone(server: Server) -> None:
+    headers = {"accept": "application/json, text/event-stream"}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": INITIALIZE}
+    with client_of(server, "ann") as ann, client_of(server, "bob") as bob:
+        begun = ann.post("/mcp", json=message, headers=headers)
+        headers |= {
+            "mcp-session-id": begun.headers["mcp-session-id"],
+            "mcp-protocol-version": "2025-06-18",
+        }
+        ping = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
+        assert bob.post("/mcp", json=ping, headers=headers).status_code == 404
+        assert bob.get("/mcp", headers=headers).status_code == 404
+        assert bob.delete("/mcp", headers=headers).status_code == 404
+        assert ann.post("/mcp", json=ping, headers=headers).status_code == 200
+        assert ann.delete("/mcp", headers=headers).status_code == 200
+
+
 def test_own_code_does_not_reach_the_store_of_another_tenant(server: Server) -> None:
     with client_of(server, "bob") as client:
         assert client.post("/find", json={"store": "blue-notes"}).json() == ["a"]

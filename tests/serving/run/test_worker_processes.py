@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import psutil
@@ -21,6 +21,7 @@ import uvicorn
 from conduit_lab.serving.run import worker_processes
 from conduit_lab.serving.run.worker_processes import Workers, _Event
 from tests.serving.run.test_process import served
+from tests.serving.run.test_serve_command import run
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGTERM")
 
@@ -68,6 +69,88 @@ def test_another_signal_wakes_the_parent_and_stops_no_worker(workers: Any) -> No
     assert workers.should_exit.wait(SECONDS) is False  # woken
     assert workers.signal_queue == [signal.SIGHUP]
     assert [each.child.poll() for each in workers.processes] == [None, None]
+
+
+class Worker:
+    """A worker that is ready, or exits, as told."""
+
+    started: ClassVar[list[Worker]] = []
+
+    def __init__(self, *_: Any, ready: bool = False, exited: bool = False) -> None:
+        self.pid = id(self)
+        self.exitcode = 1 if exited else None
+        self.ready = ready
+        self.calls: list[str] = []
+        self.child_conn = SimpleNamespace(close=lambda: None)
+
+    def start(self) -> None:
+        self.started.append(self)
+
+    def is_alive(self, timeout: float) -> bool:
+        return self.exitcode is None
+
+    def is_ready(self) -> bool:
+        return self.ready
+
+    def kill(self) -> None:
+        self.calls.append("kill")
+
+    def join(self) -> None:
+        self.calls.append("join")
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Worker]:
+    """The workers that were started to replace others, after no pause."""
+    monkeypatch.setattr(worker_processes, "Process", Worker)
+    monkeypatch.setattr(worker_processes, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(Worker, "started", [])
+    return Worker.started
+
+
+def test_a_worker_that_exits_before_any_is_ready_stops_all(workers: Any, started: Any) -> None:
+    workers.processes = [Worker(), Worker(exited=True)]
+    workers.keep_subprocess_alive()
+    assert (workers.failed, workers.should_exit.is_set(), started) == (True, True, [])
+    assert workers.processes[1].calls == ["kill", "join"]
+
+
+def test_a_worker_that_exits_is_replaced_while_the_others_stay(workers: Any, started: Any) -> None:
+    first, second = Worker(ready=True), Worker(ready=True)
+    workers.processes = [first, second]
+    workers.keep_subprocess_alive()
+    second.exitcode = -9
+    workers.keep_subprocess_alive()
+    assert workers.processes == [first, *started]
+    started[0].exitcode = 3  # it fails to start: uvicorn would stop the first one too
+    workers.keep_subprocess_alive()
+    assert workers.processes == [first, started[1]]
+    assert (workers.failed, workers.should_exit.is_set(), first.calls) == (False, False, [])
+
+
+def test_a_stop_during_the_pause_starts_no_worker(workers: Any, started: Any) -> None:
+    first, second = Worker(ready=True), Worker()
+    workers.processes = [first, second]
+    workers.keep_subprocess_alive()
+    second.kill = workers.should_exit.set  # type: ignore[method-assign]
+    second.exitcode = 3
+    workers.keep_subprocess_alive()
+    assert started == []
+
+
+FAILING = {
+    "its model": "app.load_model('no.onnx')",
+    "its code": "import multiprocessing, os\nmultiprocessing.parent_process() and os._exit(7)",
+}
+
+
+@pytest.mark.parametrize("what", FAILING)
+def test_workers_that_cannot_start_end_the_command_with_an_error(tmp_path: Path, what: str) -> None:
+    source = "from conduit_lab import App\napp = App('desk', root='.')\n"
+    (tmp_path / "app.py").write_text(source + FAILING[what])
+    status, text = run(tmp_path, "--port=0", "--workers=2")
+    assert status == 3
+    assert "failed to start" in text
 
 
 def test_an_event_ends_each_wait() -> None:
