@@ -48,8 +48,12 @@ class Form:
     """
 
     exact = False  # whether subclasses need a form of their own
-    aliased = True  # whether two names of one object must stay aliases
+    aliased = True  # whether two names of one object must stay aliases, see `is_aliased`
     named = True  # whether other objects refer to it by its name in the session
+
+    def is_aliased(self, value: Any) -> bool:
+        """Return whether two names of this object must stay aliases."""
+        return self.aliased
 
     def key(self, value: Any) -> str:
         """Return a key under which the object is written only once; empty for ordinary objects."""
@@ -137,7 +141,7 @@ class Draft:
         """
         form = self.form_of(value)
         self.check_secret(label or self.name, value)
-        if not form.aliased:
+        if not form.is_aliased(value):
             return self._expression(value, form, label)
         name = self._parts.get(id(value))
         if name is not None:

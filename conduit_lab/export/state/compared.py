@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from conduit_lab.export.state.identities import CONTAINERS, TOLD_APART
 from conduit_lab.export.state.settings import SETTING, settings_difference, settings_of
 from conduit_lab.export.state.walk import StateLine, Walk
 from conduit_lab.models.file_model import FileModel
@@ -36,7 +37,8 @@ def app_state(
         place = f"{endpoint.method} {endpoint.path} → {endpoint.name}"
         walk.add(place, endpoint)
     settings = settings_of(walk.packages, cells, walk.set_attributes)
-    return [*walk.lines, *(StateLine(f"{SETTING}{name}", value) for name, value in settings)]
+    lines = [*walk.lines, *(StateLine(*line) for line in walk.identities.lines())]
+    return [*lines, *(StateLine(f"{SETTING}{name}", value) for name, value in settings)]
 
 
 def reached_models(
@@ -103,6 +105,14 @@ def _both(here: str, there: str) -> str:
 
 
 def _mend(place: str, lines: Sequence[StateLine]) -> str:
+    _, told_apart, function = place.partition(TOLD_APART)
+    if told_apart and function == CONTAINERS:
+        return "A container finds a NaN only by identity: test for it with math.isnan(value)"
+    if told_apart:
+        return (
+            f"Python may keep equal values as one object or as several: in {function}, compare "
+            "with == in place of `is`, or with a value of its own, such as MISSING = object()"
+        )
     for line in lines:
         title = line.text.removeprefix(_MODULE)
         if title != line.text and place.startswith(f"{title}."):

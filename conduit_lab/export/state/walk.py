@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import copyreg
-import re
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from conduit_lab.export.state.code import (
     imported_modules,
     set_attributes,
 )
+from conduit_lab.export.state.identities import Identities
 from conduit_lab.export.state.plain_values import (
     PLAIN_VALUES,
     digest,
@@ -41,21 +41,18 @@ from conduit_lab.export.state.plain_values import (
 )
 from conduit_lab.export.state.reduced import parts_of
 from conduit_lab.export.state.settings import FORMATTING
+from conduit_lab.export.state.titles import (
+    ROUTINES,
+    callable_name,
+    class_title,
+    hint_text,
+    qualified,
+)
 
 MAX_PLACE_CHARACTERS = 400  # of a line; deeply nested places would add up to gigabytes
 MAX_LINES = 200_000  # per app; further objects are not compared, with a warning
 
-_ROUTINES = (
-    types.BuiltinFunctionType,
-    types.MethodDescriptorType,
-    types.WrapperDescriptorType,
-    types.MethodWrapperType,
-    types.ClassMethodDescriptorType,
-    types.GetSetDescriptorType,
-    types.MemberDescriptorType,
-)
 _IMMUTABLE = (*PLAIN_VALUES, tuple, frozenset, Enum)
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 # class attributes that do not affect behaviour, or hold objects of the process
 _CLASS_NOISE = frozenset(
@@ -97,6 +94,7 @@ class Walk:
         self.lines: list[StateLine] = []
         self.packages: set[str] = set()  # modules of the libraries reached so far
         self.set_attributes: set[str] = set()  # attributes that the session's own code sets
+        self.identities = Identities()
         self._own = names.get("__name__")
         self._seen: dict[int, tuple[str, Any]] = {}  # first place of each object, kept alive
         self._table = "\n"  # prefix of the places in the newest table
@@ -129,8 +127,11 @@ class Walk:
         if is_scalar(kind):
             is_own = place.endswith("__module__") and value == self._own  # set by functools.wraps
             self._write(place, "this module" if is_own else scalar_text(value))
+            self.identities.add(place, value)
             return
-        if not is_kind(kind, _IMMUTABLE):  # aliases of immutable values are not compared
+        if is_kind(kind, _IMMUTABLE):
+            self.identities.add(place, value)
+        else:
             if (known := self._seen.get(id(value))) is not None:
                 self._write(place, f"the same object as {known[0]}")
                 return
@@ -155,11 +156,11 @@ class Walk:
             yield from self._class(place, value)
         elif is_kind(kind, types.ModuleType):
             yield from self._module(place, value)
-        elif any(kind is one for one in _ROUTINES):
-            self._write(place, f"built-in {_qualified(value, self._own)}")
+        elif any(kind is one for one in ROUTINES):
+            self._write(place, f"built-in {qualified(value, self._own)}")
             self.packages.add(str(getattr(value, "__module__", "")))
         elif kind is types.MethodType:
-            self._write(place, f"method {_name_of(value.__func__)}")
+            self._write(place, f"method {callable_name(value.__func__)}")
             yield f"{place}, its object", value.__self__
             yield f"{place}, its function", value.__func__
         elif is_kind(kind, partial):
@@ -194,6 +195,8 @@ class Walk:
         flat = flat_text(value)
         if flat is not None:
             self._write(place, flat)
+            if not place.startswith(self._table):  # whose cells pandas makes
+                self.identities.add_items(place, value)
             return
         self._write(place, f"{type(value).__name__} of {len(value)}")
         if isinstance(value, dict):
@@ -233,12 +236,13 @@ class Walk:
     def _function(self, place: str, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
         if not self._is_own_function(function):
             self.packages.add(str(function.__module__))
-            self._write(place, f"function {_qualified(function, self._own)}")
+            self._write(place, f"function {qualified(function, self._own)}")
             wrapped = function.__dict__.get("__wrapped__")
             if wrapped is not None or function.__closure__:  # created by a library for the session
                 yield from self._held_by(place, function)
             return
         code = function.__code__
+        self.identities.add_function(place, function)
         self.packages |= imported_modules(code)
         self.set_attributes |= set_attributes(code)
         if formats_values(code):
@@ -279,7 +283,7 @@ class Walk:
         if is_kind(type(hint), type):
             yield place, hint
         else:
-            self._write(place, _hint_text(hint, str(self._own)))
+            self._write(place, hint_text(hint, str(self._own)))
 
     def _is_own_function(self, function: types.FunctionType) -> bool:
         generated = function.__code__.co_filename == "<string>"  # as dataclasses generate
@@ -321,7 +325,7 @@ class Walk:
     def _class(self, place: str, kind: type) -> Iterator[tuple[str, Any]]:
         if not self._is_own_class(kind):
             self.packages.add(module_of(kind))
-            self._write(place, f"class {_class_title(kind, self._own)}")
+            self._write(place, f"class {class_title(kind, self._own)}")
             return
         self._write(place, f"class {qualname_of(kind)}")
         for number, base in enumerate(bases_of(kind)):
@@ -342,7 +346,7 @@ class Walk:
     def _instance(self, place: str, value: Any, kind: type) -> Iterator[tuple[str, Any]]:
         """Describe any other object by the parts from which it could be rebuilt."""
         made = parts_of(value, kind, self._is_own_class)
-        title = _class_title(kind, self._own)
+        title = class_title(kind, self._own)
         if made is None:
             self._write(place, f"a {title}")
         elif isinstance(made, str):
@@ -369,32 +373,3 @@ def _bounded(place: str) -> str:
         return place
     half = MAX_PLACE_CHARACTERS // 2
     return f"{place[:half]}…{place[-half:]}"
-
-
-def _class_title(kind: type, own: Any) -> str:
-    """Return a library class's full name; classes of the session's module have no prefix."""
-    module = module_of(kind)
-    return qualname_of(kind) if module in ("", "builtins", own) else f"{module}.{qualname_of(kind)}"
-
-
-def _qualified(value: Any, own: Any) -> str:
-    """Return a function's full name; functions of the session's module have no prefix."""
-    module = getattr(value, "__module__", None) or module_of(type(value))
-    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
-    named = isinstance(module, str) and module not in ("", "builtins", own)
-    return f"{module}.{name}" if named else str(name)
-
-
-def _name_of(function: Any) -> str:
-    """Return the name of a method's function, which may be any callable."""
-    plain = types.FunctionType, *_ROUTINES
-    return str(function.__name__) if type(function) in plain else class_name(type(function))
-
-
-def _hint_text(hint: Any, own: str) -> str:
-    """Return an annotation as text, without object addresses."""
-    try:
-        text = repr(hint)
-    except Exception:  # raised by session code in an annotation
-        text = class_name(type(hint))
-    return _ADDRESS.sub("", text).replace(f"{own}.", "")
