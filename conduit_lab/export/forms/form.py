@@ -148,7 +148,7 @@ class Draft:
             return name
         if id(value) in self._open:
             raise self.no_form(f"{self.name} contains itself", "store a key or a name instead")
-        name = self.place(value) or (self._named(value) if form.named else None)
+        name = self.place(value) or (self.named(value) if form.named else None)
         if name is not None:
             return name
         if id(value) in self._met:
@@ -168,7 +168,8 @@ class Draft:
         """Record, by id, objects contained in the current expression."""
         self._met |= values
 
-    def _named(self, value: Any) -> str | None:
+    def named(self, value: Any) -> str | None:
+        """Return a name that the session gives to an object, or None."""
         name = self.namespace.name_of(value)
         if name is not None:
             self.needs.append(name)

@@ -19,6 +19,7 @@ from conduit_lab.export.state.anatomy import (
     attributes_of,
     bases_of,
     class_name,
+    class_of_proxy,
     instance_parts,
     is_kind,
     module_of,
@@ -32,6 +33,7 @@ from conduit_lab.export.state.code import (
     set_attributes,
 )
 from conduit_lab.export.state.identities import Identities
+from conduit_lab.export.state.lazy_modules import eager_names, lazy_names
 from conduit_lab.export.state.plain_values import (
     PLAIN_VALUES,
     digest,
@@ -168,6 +170,9 @@ class Walk:
             yield f"{place}, its function", value.func
             yield f"{place}, its arguments", value.args
             yield f"{place}, its keyword arguments", value.keywords
+        elif kind is types.MappingProxyType and (shown := class_of_proxy(value)) is not None:
+            self._write(place, "the attributes of a class")
+            yield f"{place}, its class", shown
         elif kind is staticmethod or kind is classmethod:
             self._write(place, kind.__name__)
             yield place, value.__func__
@@ -259,6 +264,9 @@ class Walk:
             else:
                 known = hasattr(builtins, name)
                 self._write(f"{place} → {name}", f"built-in {name}" if known else "not defined")
+        for module, name in lazy_names(function):
+            if self._is_own_module(module):
+                yield f"{place} → {module.__name__}.{name}", getattr(module, name)
 
     def _held_by(self, place: str, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
         """Yield defaults, closure variables, attributes and annotations."""
@@ -310,7 +318,7 @@ class Walk:
         self.packages.add(str(title))
         if not self._is_own_module(module) or held is self.names:
             return
-        for name, value in sorted(held.items()):
+        for name, value in sorted(eager_names(module).items()):
             if name not in _MODULE_NOISE:
                 yield f"{title}.{name}", value
 
