@@ -6,7 +6,7 @@ import builtins
 import copyreg
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from enum import Enum
 from functools import partial
 from pathlib import Path, PurePath
@@ -51,6 +51,7 @@ from conduit_lab.export.state.titles import (
     qualified,
 )
 
+BUILT = ", its built object"  # suffix of the place of a resource's object
 MAX_PLACE_CHARACTERS = 400  # of a line; deeply nested places would add up to gigabytes
 MAX_LINES = 200_000  # per app; further objects are not compared, with a warning
 
@@ -81,7 +82,8 @@ class Walk:
 
     `names` are the globals of the session or of the exported `app.py`, and `root` is the project
     folder there: paths below it, and modules loaded from it, belong to the state. `is_hidden`
-    accepts names that a notebook adds to the user's own.
+    accepts names that a notebook adds to the user's own. `built` names the resources whose objects
+    are compared, by default those whose function uses a name that changed since they were built.
     """
 
     def __init__(
@@ -89,8 +91,10 @@ class Walk:
         names: dict[str, Any],
         root: Path,
         is_hidden: Callable[[str], bool] = lambda name: False,
+        built: Collection[str] | None = None,
     ) -> None:
         self.names = names
+        self.built = built
         self.root = root
         self._is_hidden = is_hidden
         self.lines: list[StateLine] = []
