@@ -17,7 +17,9 @@ from conduit_lab.export.closure import Closure
 from conduit_lab.export.forms.form import shown
 from conduit_lab.export.namespace import is_shell_output
 from conduit_lab.export.source_piece import SourcePiece
+from conduit_lab.export.state.built_resources import changed_input
 from conduit_lab.serving.app import App
+from conduit_lab.serving.resource import AppResource
 
 _NOTEBOOK = frozenset({"display", "get_ipython"})
 _READERS = frozenset(
@@ -45,7 +47,7 @@ def check_source(app: App, closure: Closure) -> list[str]:
             if problem.refused:
                 raise ExportError(f"{piece.name} {problem.text} (needed by {shown(piece.chain)})")
             warnings.append(f"{piece.name} {problem.text}")
-        warnings += _stale_results(piece.name, closure)
+        warnings += [*_stale_results(piece.name, closure), *_old_object(piece.name, closure)]
     warnings += [
         f"{endpoint.method} {endpoint.path} {' and '.join(found)}: where its answers differ by "
         f'that, lab.varies("{endpoint.path}") lets the proof compare their shape'
@@ -71,6 +73,16 @@ def _stale_results(name: str, closure: Closure) -> Iterator[str]:
         yield (
             f"{name} has cached results, which an app computes again, and {', '.join(changed)} "
             f"changed after {name} was defined: call {name}.cache_clear(), and then its endpoints"
+        )
+
+
+def _old_object(name: str, closure: Closure) -> Iterator[str]:
+    """Yield a warning for a resource that is older than a name that it uses."""
+    resource = closure.namespace.names.get(name)
+    if isinstance(resource, AppResource) and (changed := changed_input(resource, closure.root)):
+        yield (
+            f"{name} was built before {changed} changed, and an app builds it again: "
+            f"{name}.close(), and then call its endpoints"
         )
 
 

@@ -80,13 +80,15 @@ def clean_world(
     hidden: Sequence[Path] = (),
     with_state: bool = True,
     missed: set[str] | None = None,
+    built: Sequence[str] = (),
 ) -> Iterator[World]:
     """Start a copy of the app in `folder`; `folder` itself is not changed.
 
     `python` runs the app, with this package from the wheel in `lib/` unless `has_wheel` says that
     the environment already has it installed. Files below the `hidden` folders and the home folder
     are hidden. `missed` collects the top-level modules that the app tries to import but cannot
-    find. Raises `ExportError` with the reason if the app does not start.
+    find. The objects of the `built` resources belong to its state. Raises `ExportError` with the
+    reason if the app does not start.
     """
     beside = folder.parent if os.access(folder.parent, os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=beside, prefix=".proof-") as place:
@@ -104,6 +106,7 @@ def clean_world(
             "port": port,
             "reports": str(room / "reports"),
             "state": str(room / "state") if with_state else "",
+            "built": list(built),
             "shown": [str(room), *(() if has_wheel else (str(package),))],
             "hidden": [str(path) for path in (*hidden, Path.home())],
         }

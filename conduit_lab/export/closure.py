@@ -146,7 +146,7 @@ class Closure:
         """Return the first name bound to the object; further names become aliases of it."""
         if value is self._app:
             return self.app_name
-        if not form.aliased:
+        if not form.is_aliased(value):
             return name
         first = form.first_name(name, value, self._namespace)
         return self._first_names.setdefault(id(value), first)

@@ -16,7 +16,8 @@ _Definition = _Function | ast.ClassDef
 _Scope = _Definition | ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 # builtins that change an argument, unlike `print` or `len`
-_CHANGING_BUILTINS = frozenset({"setattr", "delattr", "next", "exec", "eval"})
+_CHANGING_BUILTINS = frozenset({"next", "exec", "eval"})
+_SETTING_BUILTINS = ("setattr", "delattr")
 _TAKING = frozenset(
     {"pop", "popitem", "popleft", "setdefault"}
 )  # methods whose result was part of the object
@@ -117,6 +118,8 @@ def _call_changes(call: ast.Call) -> Iterator[tuple[str, ChangeKind]]:
         return
     if isinstance(called, ast.Attribute):
         yield from _of(called.value, "method")
+    elif name in _SETTING_BUILTINS and call.args:
+        yield from _of(call.args[0], "store")
     elif hasattr(builtins, name) and name not in _CHANGING_BUILTINS:
         return
     for argument in [*call.args, *(keyword.value for keyword in call.keywords)]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export.cell_run import CellRun
+from conduit_lab.export.effects import bound_names
 from conduit_lab.export.reach import own_modules, reached
 from conduit_lab.export.refusal import Refusal
 from conduit_lab.export.state.anatomy import attributes_of, is_kind, module_of
@@ -100,28 +101,28 @@ class Namespace:
     def _changes(self, name: str, made: Statement) -> Iterator[Statement]:
         """Yield the statements that changed an object through this name.
 
-        A function changes only through its attributes. A call that passes a function of this app is
-        a trial run, not a change.
+        A function changes only through its attributes, and a class in a call that receives it only
+        if it has attributes that its statement did not bind. A call that passes a function of this
+        app is a trial run, not a change.
         """
-        is_code = isinstance(self.names.get(name), FunctionType | type | Endpoint)
+        value = self.names.get(name)
+        is_code = isinstance(value, FunctionType | type | Endpoint)
+        gained = has_gained(value, made)
         for statement in self.statements.changes_since(name, made):
             change = statement.changes.get(name)
             goes_on = change is None and (not is_code or statement.rebinds(name))
             if change == "store" or goes_on:
                 yield statement
-            elif change is not None and not (is_code and change == "argument"):
+            elif change is not None and (change == "method" or not is_code or gained):
                 values = [self.names.get(each) for each in statement.free_names]
                 if not any(isinstance(value, Endpoint | App) for value in values):
                     yield statement
 
     def filling(self, name: str, definitions: Iterable[str]) -> list[Statement]:
         """Return the statements of `definitions` whose decorators use the object `name`."""
-        found = chain(*(self.statements.definitions(each)[:1] for each in definitions))
-        return [
-            s
-            for s in dict.fromkeys(found)
-            if self._is_used_by(name, getattr(s.node, "decorator_list", []))
-        ]
+        found = dict.fromkeys(chain(*(self.statements.definitions(n)[:1] for n in definitions)))
+        used = [s for s in found if self._is_used_by(name, getattr(s.node, "decorator_list", []))]
+        return list(dict.fromkeys(map(self.statements.loop_of, used)))
 
     def _is_used_by(self, name: str, nodes: Sequence[ast.expr]) -> bool:
         """Return whether the expressions, or functions they may call, look up `name`."""
@@ -154,6 +155,16 @@ class Namespace:
         own = getattr(builtins, name)
         wrapped = inspect.getattr_static(value, "__wrapped__", None)  # of IPython's `open`
         return value is own or wrapped is own or is_notebook_only(value)
+
+
+def has_gained(kind: Any, made: Statement) -> bool:
+    """Return whether a plain class has attributes that its statement did not bind."""
+    node = made.node
+    if type(kind) is not type or not isinstance(node, ast.ClassDef) or node.decorator_list:
+        return False
+    bound = {name for each in node.body for name in bound_names(each)}
+    gained = attributes_of(kind).keys() - bound
+    return any(not name.startswith(("__", f"_{node.name.lstrip('_')}__")) for name in gained)
 
 
 def function_of(endpoint: Any) -> Any:

@@ -19,6 +19,7 @@ from conduit_lab.export.clean_world import World, clean_world
 from conduit_lab.export.environment import environment
 from conduit_lab.export.replay import Outcome, ReplayClient, ask, asked_twice, reads_first
 from conduit_lab.export.session_answers import SessionAnswers
+from conduit_lab.export.state.built_resources import compared_resources
 from conduit_lab.export.state.compared import state_difference
 from conduit_lab.export.state.walk import StateLine
 from conduit_lab.serving.app import App
@@ -75,7 +76,12 @@ def prove(
         with (
             environment(folder) if kind == "venv" else nullcontext(sys.executable) as python,
             clean_world(
-                folder, python=python, has_wheel=kind == "venv", hidden=[app.root], missed=missed
+                folder,
+                python=python,
+                has_wheel=kind == "venv",
+                hidden=[app.root],
+                missed=missed,
+                built=compared_resources(here),
             ) as world,
         ):
             if (problem := state_difference(here, world.state, cells)) is not None:

@@ -1,7 +1,8 @@
 """`python -m conduit_lab.export.proof_process SETTINGS`: run an exported app in its clean world.
 
 The working directory is the exported folder. SETTINGS is a JSON file with the `port`, the paths of
-the `reports` and `state` files, and the `hidden` and `shown` folders.
+the `reports` and `state` files, the `hidden` and `shown` folders, and the names of the `built`
+resources whose objects are compared.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def serve_proof(settings: dict[str, Any]) -> None:
     _report_failures(folder, report)
     # imports leave no garbage, and each full pass would read all modules loaded so far
     with paused_collector():
-        _show_state(Path(folder), settings["state"])
+        _show_state(Path(folder), settings["state"], settings["built"])
         resume_collector()
 
     import runpy
@@ -38,7 +39,7 @@ def serve_proof(settings: dict[str, Any]) -> None:
     runpy.run_module("uvicorn", run_name="__main__")
 
 
-def _show_state(folder: Path, state: str) -> None:
+def _show_state(folder: Path, state: str, built: list[str]) -> None:
     """Import the app; with a file for the `state`, open its models and stores, and write it."""
     import importlib
 
@@ -54,7 +55,7 @@ def _show_state(folder: Path, state: str) -> None:
         from conduit_lab.export.state.compared import app_state
 
         app.open_resources()
-        lines = app_state(app, vars(sys.modules["app"]), folder)
+        lines = app_state(app, vars(sys.modules["app"]), folder, built=built)
         Path(state).write_text(json.dumps(lines), "utf-8")
 
 

@@ -17,6 +17,7 @@ from conduit_lab.core.progress import counted, progress
 from conduit_lab.core.text import clip
 from conduit_lab.export.agreement import Comparing, difference
 from conduit_lab.export.clean_world import World, clean_world, explained
+from conduit_lab.export.state.built_resources import compared_resources
 from conduit_lab.export.state.compared import state_difference
 from conduit_lab.export.state.saved import saved_state
 from conduit_lab.serving.recorded import Example
@@ -104,7 +105,8 @@ def replay(folder: Path, *, python: str = sys.executable) -> list[Outcome]:
     with progress(len(examples), "call", "replay") as job:
         job.phase = "starting the app"
         saved = saved_state(folder)
-        with clean_world(folder, python=python, with_state=saved is not None) as world:
+        built = compared_resources(saved or ())
+        with clean_world(folder, python=python, with_state=saved is not None, built=built) as world:
             if saved is not None and (problem := state_difference(saved, world.state)):
                 raise ExportError(f"{folder.name} is not the exported session. {problem}")
             job.phase = ""

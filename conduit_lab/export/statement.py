@@ -134,8 +134,18 @@ class Statement:
 
     def makes(self, function: FunctionType) -> bool:
         """Return whether running this statement creates the code of `function`."""
+        return self.compiles(self.node, function)
+
+    def compiles(self, node: ast.stmt | ast.expr, function: FunctionType) -> bool:
+        """Return whether running a part of this statement creates the code of `function`."""
+        part = node if isinstance(node, ast.stmt) else ast.Expr(node)
         codes = [
-            compile(ast.Module([*before, self.node], []), "statement", "exec", dont_inherit=True)
+            compile(
+                ast.fix_missing_locations(ast.Module([*before, part], [])),
+                "statement",
+                "exec",
+                dont_inherit=True,
+            )
             for before in ((), self.beside)
         ]
         return any(

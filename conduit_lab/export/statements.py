@@ -15,10 +15,11 @@ from conduit_lab.export.statement import Statement
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _Import = ast.Import | ast.ImportFrom
-_Block = ast.If | ast.Try | ast.With
-_Compound = _Block | ast.For | ast.While
+_Loop = ast.For | ast.While
+_Compound = ast.If | ast.Try | ast.With | _Loop
 
 _RUNNING_MAGICS = frozenset({"time", "prun"})  # they run their line unchanged
+_MAX_INNER = 100  # definitions in one loop
 # as Python splits lines; str.splitlines() splits at more characters
 _LINE_END = re.compile("\r\n|\r|\n")
 
@@ -52,7 +53,7 @@ class Statements:
             if isinstance(node, ast.ImportFrom) and node.module == "__future__":
                 self.futures |= {alias.name for alias in node.names}
                 continue
-            for part in [node, *(_in_block(node) if isinstance(node, _Block) else ())]:
+            for part in _parts(node):
                 last = _last_line(part if above is node else above)
                 if cell.stopped_at is not None and last >= cell.stopped_at:
                     continue
@@ -71,6 +72,12 @@ class Statements:
     def definitions(self, name: str) -> list[Statement]:
         """Return the `def` and `class` statements that define `name`, newest first."""
         return [s for s in self.binding(name) if isinstance(s.node, _Definition)]
+
+    def loop_of(self, definition: Statement) -> Statement:
+        """Return the loop that contains a definition, or else the definition itself."""
+        later = self.all[definition.order : definition.order + _MAX_INNER]
+        loops = [each for each in later if definition.node in ast.walk(each.node)]
+        return loops[-1]
 
     def imports(self, name: str) -> list[Statement]:
         """Return the import statements that bound `name`, newest first."""
@@ -153,12 +160,21 @@ def _last_line(node: ast.stmt) -> int:
     return node.end_lineno
 
 
+def _parts(node: ast.stmt) -> list[ast.stmt]:
+    """Return a statement and the definitions inside of it.
+
+    A loop comes last: it binds its definitions again and again.
+    """
+    inner = list(_in_block(node)) if isinstance(node, _Compound) else []
+    return [*inner, node] if isinstance(node, _Loop) else [node, *inner]
+
+
 def _in_block(node: ast.AST) -> Iterator[ast.stmt]:
-    """Yield the imports and definitions inside `if`, `try` and `with` blocks."""
+    """Yield the imports and definitions inside blocks and loops."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, _Import | _Definition):
             yield child
-        elif isinstance(child, _Block | ast.ExceptHandler):
+        elif isinstance(child, _Compound | ast.ExceptHandler):
             yield from _in_block(child)
 
 

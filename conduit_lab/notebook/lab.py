@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from conduit_lab.notebook.opened_app import OpenedApp
     from conduit_lab.serving.glance import Glance
     from conduit_lab.serving.recorded import Example
+    from conduit_lab.serving.resource import AppResource
     from conduit_lab.serving.run.thread import Server
 
 STREAM_SECONDS = 60.0
@@ -74,9 +75,16 @@ class Lab(App):
             self._store_root = self.opened.stores
         self.values = Values()
         self._recorder = Recorder()
+        self.resources.on_built = self._record_inputs
         views.register()
         history.record_cells()
         _labs[type(self), name, self.root] = self
+
+    def _record_inputs(self, resource: AppResource[Any]) -> None:
+        """Record what a resource was built from, for the proof of an export."""
+        from conduit_lab.export.state.built_resources import inputs_of
+
+        resource.inputs = inputs_of(resource, self.root)
 
     @classmethod
     def open(cls, folder: str | Path, *, names: dict[str, Any] | None = None) -> Self:

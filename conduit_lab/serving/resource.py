@@ -30,8 +30,10 @@ class AppResource(Viewed, Generic[_R_co]):
     """A function whose result is built once per process, on the first call; thread-safe.
 
     A generator function yields the object, and cleans up when the app stops. A forked child builds
-    its own.
+    its own. `inputs` are the names that the function used then, as a lab records them.
     """
+
+    inputs: Any = None
 
     def __init__(
         self, function: Callable[[], Any], on_built: Callable[[AppResource[Any]], object]
@@ -108,7 +110,12 @@ class AppResource(Viewed, Generic[_R_co]):
 
 
 class AppResources:
-    """The resources of an app by name, and the built ones in order of creation."""
+    """The resources of an app by name, and the built ones in order of creation.
+
+    `on_built` is called with each resource that has built its object.
+    """
+
+    on_built: Callable[[AppResource[Any]], object] | None = None
 
     def __init__(self) -> None:
         self._known: dict[str, AppResource[Any]] = {}
@@ -136,6 +143,8 @@ class AppResources:
         if resource in self._built:  # rebuilt, or built by the parent process
             self._built.remove(resource)
         self._built.append(resource)
+        if self.on_built is not None:
+            self.on_built(resource)
 
     def _close(self, resource: AppResource[Any]) -> None:
         if resource in self._built:

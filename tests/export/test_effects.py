@@ -28,7 +28,7 @@ from conduit_lab.export.effects import ChangeKind, changes
         ("random.shuffle(names)", {"random": "method", "names": "argument"}),
         ("await fill(cfg)", {"cfg": "argument"}),
         ("last = names.pop()", {"names": "method"}),
-        ("setattr(cfg, 'x', 1)", {"cfg": "argument"}),
+        ("setattr(cfg, 'x', 1)", {"cfg": "store"}),
         ("for word in words:\n    seen[word] += 1", {"seen": "store"}),
         ("while todo:\n    done.append(todo.pop())", {"done": "method", "todo": "method"}),
         ("with lock:\n    cfg.x = 1", {"cfg": "store"}),

@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo
 
 from conduit_lab.export.forms.form import Draft, Form, is_name
 from conduit_lab.export.forms.value import ObjectForm
+from conduit_lab.export.state.anatomy import class_of_proxy
 from conduit_lab.export.statement import Statement
 
 
@@ -84,10 +85,12 @@ class ContextVarForm(ConstructedForm):
 
 
 class ProxyForm(ConstructedForm):
-    """A view of a mapping shows later changes of it, so that it is made of the mapping's name."""
+    """A view of a mapping or a class shows later changes of it, so that it is made of its name."""
 
     def expression(self, value: Any, draft: Draft) -> str:
         """Return the call."""
+        if (kind := class_of_proxy(value)) is not None:
+            return f"{draft.imported('builtins', 'vars')}({draft.find(kind)})"
         mapping = gc.get_referents(value)[0]
         found = (name for name, each in list(draft.namespace.names.items()) if each is mapping)
         name = next(found, None)

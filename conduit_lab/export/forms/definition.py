@@ -9,10 +9,12 @@ from types import FunctionType
 from typing import Any
 
 from conduit_lab.core.errors import ExportError
+from conduit_lab.core.syntax import parse_expression
 from conduit_lab.export.forms.form import Draft, Form
 from conduit_lab.export.forms.module import is_of_module
 from conduit_lab.export.forms.value import repeat_assignment
 from conduit_lab.export.namespace import Namespace
+from conduit_lab.export.state.code import global_names
 from conduit_lab.export.statement import Statement
 
 
@@ -41,6 +43,8 @@ class DefinitionForm(Form):
         found = _public_name(value)
         if found is not None:
             return draft.imported(*found)
+        if getattr(value, "__name__", "") == "<lambda>" and not value.__closure__:
+            return _lambda(value, draft)
         first, *rest = str(getattr(value, "__qualname__", "")).split(".")
         owner = draft.namespace.names.get(first)
         if isinstance(owner, type) and rest and _attribute(owner, rest) is value:
@@ -50,6 +54,38 @@ class DefinitionForm(Form):
     def statement(self, value: Any, draft: Draft) -> str:
         """Repeat the statement that compiles to the live code."""
         return definition(draft.name, value, draft)
+
+
+def _lambda(function: FunctionType, draft: Draft) -> str:
+    """Return the session's source of a lambda without a name, with its current defaults."""
+    for statement in reversed(draft.namespace.statements.all):
+        for node in ast.walk(statement.node) if "lambda" in statement.text else ():
+            if isinstance(node, ast.Lambda) and statement.compiles(node, function):
+                names = ast.Module([ast.Expr(node)], [])
+                draft.packages.pin_below(names)
+                draft.needs += [n for n in global_names(function.__code__) if n != draft.name]
+                return f"({ast.unparse(_with_defaults(node, function, draft))})"
+    raise _unnamed(function, draft)
+
+
+def _with_defaults(node: ast.Lambda, function: FunctionType, draft: Draft) -> ast.Lambda:
+    """Return a lambda whose defaults are the live ones."""
+
+    def found(value: Any) -> ast.expr:
+        return parse_expression(draft.find(value))
+
+    given, by_name = node.args, function.__kwdefaults__ or {}
+    named = [by_name.get(each.arg) for each in given.kwonlyargs]
+    changed = ast.arguments(
+        given.posonlyargs,
+        given.args,
+        given.vararg,
+        given.kwonlyargs,
+        [old and found(new) for old, new in zip(given.kw_defaults, named, strict=True)],
+        given.kwarg,
+        list(map(found, function.__defaults__ or ())),
+    )
+    return ast.Lambda(changed, node.body)
 
 
 def _public_name(value: Any) -> tuple[str, str] | None:
@@ -79,6 +115,8 @@ def _unnamed(value: Any, draft: Draft) -> ExportError:
     newest = draft.namespace.statements.newest(name)
     if newest is not None and newest.decorated and _makes(newest, inner):
         return draft.nameless(value)  # its decorator put another object under its name
+    if newest is not None and isinstance(newest.node, ast.For | ast.While):
+        return draft.nameless(value)  # of an earlier iteration
     if of_session and name in names and not getattr(inner, "__closure__", None):
         return draft.refusal(
             f"{draft.name} holds an earlier {name}", f"run the cell that makes {draft.name} again"

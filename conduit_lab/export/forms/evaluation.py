@@ -17,7 +17,7 @@ from conduit_lab.export.forms.record_class import is_generated_record
 _PURE: dict[str, str] = {
     "builtins": "abs all any bin bool bytearray bytes chr complex dict divmod enumerate float "
     "format frozenset hex int len list max min object oct ord pow range reversed round set slice "
-    "sorted str sum tuple zip",
+    "sorted str sum tuple vars zip",
     "collections": "ChainMap Counter OrderedDict defaultdict deque",
     "datetime": "date datetime time timedelta timezone",
     "decimal": "Decimal",

@@ -48,8 +48,12 @@ class Form:
     """
 
     exact = False  # whether subclasses need a form of their own
-    aliased = True  # whether two names of one object must stay aliases
+    aliased = True  # whether two names of one object must stay aliases, see `is_aliased`
     named = True  # whether other objects refer to it by its name in the session
+
+    def is_aliased(self, value: Any) -> bool:
+        """Return whether two names of this object must stay aliases."""
+        return self.aliased
 
     def key(self, value: Any) -> str:
         """Return a key under which the object is written only once; empty for ordinary objects."""
@@ -137,14 +141,14 @@ class Draft:
         """
         form = self.form_of(value)
         self.check_secret(label or self.name, value)
-        if not form.aliased:
+        if not form.is_aliased(value):
             return self._expression(value, form, label)
         name = self._parts.get(id(value))
         if name is not None:
             return name
         if id(value) in self._open:
             raise self.no_form(f"{self.name} contains itself", "store a key or a name instead")
-        name = self.place(value) or (self._named(value) if form.named else None)
+        name = self.place(value) or (self.named(value) if form.named else None)
         if name is not None:
             return name
         if id(value) in self._met:
@@ -164,7 +168,8 @@ class Draft:
         """Record, by id, objects contained in the current expression."""
         self._met |= values
 
-    def _named(self, value: Any) -> str | None:
+    def named(self, value: Any) -> str | None:
+        """Return a name that the session gives to an object, or None."""
         name = self.namespace.name_of(value)
         if name is not None:
             self.needs.append(name)

@@ -23,6 +23,7 @@ from conduit_lab.export.forms.definition import DefinitionForm, is_wrapper
 from conduit_lab.export.forms.endpoint import EndpointForm
 from conduit_lab.export.forms.form import Form
 from conduit_lab.export.forms.instance import InstanceForm
+from conduit_lab.export.forms.iterator import IteratorForm, is_iterator
 from conduit_lab.export.forms.live import LIVE, ProcessBoundForm, is_opaque_iterator
 from conduit_lab.export.forms.method import MethodForm
 from conduit_lab.export.forms.model import ModelForm
@@ -60,6 +61,7 @@ _CONTAINERS = (list, dict, set, frozenset)
 _MODULE = ModuleForm()
 _DEFINITION = DefinitionForm()
 _OBJECT = InstanceForm()
+_ITERATOR = IteratorForm()
 _RECORD = RecordForm()
 _SHELL_OUTPUT = ShellOutputForm()
 _TABLE = TableForm()
@@ -117,6 +119,8 @@ def form_of(value: Any) -> Form:
         return _RECORD
     if is_opaque_iterator(value):
         return _PROCESS_BOUND
+    if is_iterator(value):
+        return _ITERATOR
     return _DEFINITION if is_wrapper(value) else _OBJECT
 
 

@@ -44,7 +44,9 @@ class ObjectPlaces:
         pending = [(name, value)]
         while pending:
             expression, each = pending.pop()
-            if isinstance(each, _FIXED) or (id(each) in self._found and expression != name):
+            if isinstance(each, _FIXED) and each == each:  # a NaN equals only itself
+                continue
+            if id(each) in self._found and expression != name:
                 continue
             self._found.setdefault(id(each), (ObjectPlace(name, expression), each))
             pending += ((expression + step, part) for step, part in self.parts(each))

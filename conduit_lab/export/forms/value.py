@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from conduit_lab.export.forms.evaluation import evaluated
 from conduit_lab.export.forms.form import Draft, Form, NoForm
 from conduit_lab.export.forms.likeness import Likeness
@@ -28,7 +30,7 @@ class ObjectForm(Form):
     def statement(self, value: Any, draft: Draft) -> str:
         """Return the user's own statement, a snapshot, or the statement that created the object."""
         draft.check_secret(draft.name, value)
-        place = draft.place(value) if self.aliased else None
+        place = draft.place(value) if self.is_aliased(value) else None
         if place is not None:
             return f"{draft.name} = {place}"
         own = draft.own
@@ -110,15 +112,26 @@ class ConstantForm(ContainerForm):
 
     aliased = False
 
+    def is_aliased(self, value: Any) -> bool:
+        """Return whether it is a NaN, which a list contains only if it holds this very object."""
+        return bool(value != value) and _public_nan(value) is None
+
     def expression(self, value: Any, draft: Draft) -> str:
         """Return its literal; infinities and NaN are created from their names."""
         if isinstance(value, float) and not math.isfinite(value):
+            if (module := _public_nan(value)) is not None:
+                return draft.imported(module, "nan")
             return f'{draft.imported("builtins", "float")}("{value}")'
         if value is NotImplemented:
             return "NotImplemented"
         if isinstance(value, str) and draft.is_part and len(value) <= MAX_INLINE_CHARACTERS:
             return literal(value)
         return super().expression(value, draft)
+
+
+def _public_nan(value: Any) -> str | None:
+    """Return the module whose `nan` is this very object, or None."""
+    return next((each.__name__ for each in (np, math) if value is each.nan), None)
 
 
 def still_gives(statement: Statement, value: Any, draft: Draft) -> bool:

@@ -6,6 +6,7 @@ metaclass. These functions therefore use only the descriptors of `type` and of b
 
 from __future__ import annotations
 
+import gc
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -63,6 +64,16 @@ def module_of(kind: type) -> str:
     """Return the module name of a class; empty if it has none."""
     found = _DICT.__get__(kind).get("__module__", "builtins")
     return found if type(found) is str else ""
+
+
+def class_of_proxy(proxy: types.MappingProxyType[str, Any]) -> type | None:
+    """Return the class whose attributes a mapping proxy shows, as `vars(kind)` does, or None."""
+    mapping = gc.get_referents(proxy)[0]
+    for each in gc.get_referrers(mapping):
+        if is_kind(type(each), type) and gc.get_referents(_DICT.__get__(each))[0] is mapping:
+            found: type = each
+            return found
+    return None
 
 
 def is_kind(kind: type, known: type | tuple[type, ...]) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from conduit_lab.export.state.identities import CONTAINERS, TOLD_APART
 from conduit_lab.export.state.settings import SETTING, settings_difference, settings_of
-from conduit_lab.export.state.walk import StateLine, Walk
+from conduit_lab.export.state.walk import BUILT, StateLine, Walk
 from conduit_lab.models.file_model import FileModel
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
@@ -25,18 +26,21 @@ def app_state(
     is_hidden: Callable[[str], bool] = lambda name: False,
     endpoints: Iterable[Endpoint[..., Any]] | None = None,
     cells: Sequence[str] | None = None,
+    built: Collection[str] | None = None,
 ) -> list[StateLine]:
     """Return a line for each object that the app's endpoints reach; opens its models and stores.
 
     `names` are the globals of the endpoints; by default all `endpoints` are walked. The session's
-    `cells` determine which process settings are its own.
+    `cells` determine which process settings are its own. `built` names the resources whose objects
+    are compared, by default those that are older than a name that they use.
     """
-    walk = Walk(names, root, is_hidden)
+    walk = Walk(names, root, is_hidden, built)
     for endpoint in app.endpoints if endpoints is None else endpoints:
         place = f"{endpoint.method} {endpoint.path} → {endpoint.name}"
         walk.add(place, endpoint)
     settings = settings_of(walk.packages, cells, walk.set_attributes)
-    return [*walk.lines, *(StateLine(f"{SETTING}{name}", value) for name, value in settings)]
+    lines = [*walk.lines, *(StateLine(*line) for line in walk.identities.lines())]
+    return [*lines, *(StateLine(f"{SETTING}{name}", value) for name, value in settings)]
 
 
 def reached_models(
@@ -103,6 +107,14 @@ def _both(here: str, there: str) -> str:
 
 
 def _mend(place: str, lines: Sequence[StateLine]) -> str:
+    _, told_apart, function = place.partition(TOLD_APART)
+    if told_apart and function == CONTAINERS:
+        return "A container finds a NaN only by identity: test for it with math.isnan(value)"
+    if told_apart:
+        return (
+            f"Python may keep equal values as one object or as several: in {function}, compare "
+            "with == in place of `is`, or with a value of its own, such as MISSING = object()"
+        )
     for line in lines:
         title = line.text.removeprefix(_MODULE)
         if title != line.text and place.startswith(f"{title}."):
@@ -114,6 +126,11 @@ def _mend(place: str, lines: Sequence[StateLine]) -> str:
     name = found[-1] if found else "the endpoint"
     if name == "__name__":
         return "app.py is not the notebook's module: write out the text that the code needs"
+    if BUILT in place:
+        return (
+            f"{name} was built before a name that it uses changed: run {name}.close(), and call "
+            "its endpoints again"
+        )
     mend = f"Run the cell that defines {name} again, and then the cells that use it"
     variable = _VARIABLE.search(place.rpartition("→")[2])
     if variable is None:

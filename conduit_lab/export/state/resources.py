@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from conduit_lab.client.remote_app import RemoteApp
 from conduit_lab.core.stage import Function
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.export.state.anatomy import is_kind, module_of
 from conduit_lab.export.state.tables import table_parts
+from conduit_lab.export.state.walk import BUILT, Walk
 from conduit_lab.flow.combinator import Combinator
 from conduit_lab.flow.rag import Rag
 from conduit_lab.models.file_model import FileModel
@@ -20,9 +21,6 @@ from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.resource import AppResource
 from conduit_lab.vectors.store import VectorStore
-
-if TYPE_CHECKING:
-    from conduit_lab.export.state.walk import Walk
 
 MAX_ENTRIES = 20_000  # larger stores are compared by number of entries only
 _MODEL_OPTIONS = ("device", "fallback", "timeout")
@@ -41,8 +39,9 @@ def resource_parts(value: Any, walk: Walk) -> _Parts | None:
         return None  # without reading attributes, which may run session code
     if isinstance(value, App):
         return "the app", []
-    if isinstance(value, AppResource):  # excludes the built object, which belongs to its process
-        return f"resource {value.name}", [("", value.function)]
+    if isinstance(value, AppResource):
+        built = [(BUILT.removeprefix(", "), value())] if _is_compared(value, walk) else []
+        return f"resource {value.name}", [*built, ("", value.function)]
     if isinstance(value, Endpoint):
         below = [("", value.function)]
         below += [] if value.then is None else [("its stage", value.then)]
@@ -72,6 +71,15 @@ def resource_parts(value: Any, walk: Walk) -> _Parts | None:
         key = "with" if value.has_key else "without"
         return f"connected app {value.url} {key} a key", [("its timeout", value.timeout)]
     return table_parts(value)
+
+
+def _is_compared(resource: AppResource[Any], walk: Walk) -> bool:
+    """Return whether the object of a resource is part of the state, rather than of its process."""
+    from conduit_lab.export.state.built_resources import changed_input
+
+    if walk.built is None:
+        return bool(changed_input(resource, walk.root))
+    return resource.name in walk.built
 
 
 def _model(model: Any) -> _Parts:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import builtins
 import copyreg
-import re
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from enum import Enum
 from functools import partial
 from pathlib import Path, PurePath
@@ -20,6 +19,7 @@ from conduit_lab.export.state.anatomy import (
     attributes_of,
     bases_of,
     class_name,
+    class_of_proxy,
     instance_parts,
     is_kind,
     module_of,
@@ -32,6 +32,8 @@ from conduit_lab.export.state.code import (
     imported_modules,
     set_attributes,
 )
+from conduit_lab.export.state.identities import Identities
+from conduit_lab.export.state.lazy_modules import eager_names, lazy_names
 from conduit_lab.export.state.plain_values import (
     PLAIN_VALUES,
     digest,
@@ -41,21 +43,19 @@ from conduit_lab.export.state.plain_values import (
 )
 from conduit_lab.export.state.reduced import parts_of
 from conduit_lab.export.state.settings import FORMATTING
+from conduit_lab.export.state.titles import (
+    ROUTINES,
+    callable_name,
+    class_title,
+    hint_text,
+    qualified,
+)
 
+BUILT = ", its built object"  # suffix of the place of a resource's object
 MAX_PLACE_CHARACTERS = 400  # of a line; deeply nested places would add up to gigabytes
 MAX_LINES = 200_000  # per app; further objects are not compared, with a warning
 
-_ROUTINES = (
-    types.BuiltinFunctionType,
-    types.MethodDescriptorType,
-    types.WrapperDescriptorType,
-    types.MethodWrapperType,
-    types.ClassMethodDescriptorType,
-    types.GetSetDescriptorType,
-    types.MemberDescriptorType,
-)
 _IMMUTABLE = (*PLAIN_VALUES, tuple, frozenset, Enum)
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 # class attributes that do not affect behaviour, or hold objects of the process
 _CLASS_NOISE = frozenset(
@@ -82,7 +82,8 @@ class Walk:
 
     `names` are the globals of the session or of the exported `app.py`, and `root` is the project
     folder there: paths below it, and modules loaded from it, belong to the state. `is_hidden`
-    accepts names that a notebook adds to the user's own.
+    accepts names that a notebook adds to the user's own. `built` names the resources whose objects
+    are compared, by default those whose function uses a name that changed since they were built.
     """
 
     def __init__(
@@ -90,13 +91,16 @@ class Walk:
         names: dict[str, Any],
         root: Path,
         is_hidden: Callable[[str], bool] = lambda name: False,
+        built: Collection[str] | None = None,
     ) -> None:
         self.names = names
+        self.built = built
         self.root = root
         self._is_hidden = is_hidden
         self.lines: list[StateLine] = []
         self.packages: set[str] = set()  # modules of the libraries reached so far
         self.set_attributes: set[str] = set()  # attributes that the session's own code sets
+        self.identities = Identities()
         self._own = names.get("__name__")
         self._seen: dict[int, tuple[str, Any]] = {}  # first place of each object, kept alive
         self._table = "\n"  # prefix of the places in the newest table
@@ -129,8 +133,11 @@ class Walk:
         if is_scalar(kind):
             is_own = place.endswith("__module__") and value == self._own  # set by functools.wraps
             self._write(place, "this module" if is_own else scalar_text(value))
+            self.identities.add(place, value)
             return
-        if not is_kind(kind, _IMMUTABLE):  # aliases of immutable values are not compared
+        if is_kind(kind, _IMMUTABLE):
+            self.identities.add(place, value)
+        else:
             if (known := self._seen.get(id(value))) is not None:
                 self._write(place, f"the same object as {known[0]}")
                 return
@@ -155,11 +162,11 @@ class Walk:
             yield from self._class(place, value)
         elif is_kind(kind, types.ModuleType):
             yield from self._module(place, value)
-        elif any(kind is one for one in _ROUTINES):
-            self._write(place, f"built-in {_qualified(value, self._own)}")
+        elif any(kind is one for one in ROUTINES):
+            self._write(place, f"built-in {qualified(value, self._own)}")
             self.packages.add(str(getattr(value, "__module__", "")))
         elif kind is types.MethodType:
-            self._write(place, f"method {_name_of(value.__func__)}")
+            self._write(place, f"method {callable_name(value.__func__)}")
             yield f"{place}, its object", value.__self__
             yield f"{place}, its function", value.__func__
         elif is_kind(kind, partial):
@@ -167,6 +174,9 @@ class Walk:
             yield f"{place}, its function", value.func
             yield f"{place}, its arguments", value.args
             yield f"{place}, its keyword arguments", value.keywords
+        elif kind is types.MappingProxyType and (shown := class_of_proxy(value)) is not None:
+            self._write(place, "the attributes of a class")
+            yield f"{place}, its class", shown
         elif kind is staticmethod or kind is classmethod:
             self._write(place, kind.__name__)
             yield place, value.__func__
@@ -194,6 +204,8 @@ class Walk:
         flat = flat_text(value)
         if flat is not None:
             self._write(place, flat)
+            if not place.startswith(self._table):  # whose cells pandas makes
+                self.identities.add_items(place, value)
             return
         self._write(place, f"{type(value).__name__} of {len(value)}")
         if isinstance(value, dict):
@@ -233,12 +245,13 @@ class Walk:
     def _function(self, place: str, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
         if not self._is_own_function(function):
             self.packages.add(str(function.__module__))
-            self._write(place, f"function {_qualified(function, self._own)}")
+            self._write(place, f"function {qualified(function, self._own)}")
             wrapped = function.__dict__.get("__wrapped__")
             if wrapped is not None or function.__closure__:  # created by a library for the session
                 yield from self._held_by(place, function)
             return
         code = function.__code__
+        self.identities.add_function(place, function)
         self.packages |= imported_modules(code)
         self.set_attributes |= set_attributes(code)
         if formats_values(code):
@@ -255,6 +268,9 @@ class Walk:
             else:
                 known = hasattr(builtins, name)
                 self._write(f"{place} → {name}", f"built-in {name}" if known else "not defined")
+        for module, name in lazy_names(function):
+            if self._is_own_module(module):
+                yield f"{place} → {module.__name__}.{name}", getattr(module, name)
 
     def _held_by(self, place: str, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
         """Yield defaults, closure variables, attributes and annotations."""
@@ -279,7 +295,7 @@ class Walk:
         if is_kind(type(hint), type):
             yield place, hint
         else:
-            self._write(place, _hint_text(hint, str(self._own)))
+            self._write(place, hint_text(hint, str(self._own)))
 
     def _is_own_function(self, function: types.FunctionType) -> bool:
         generated = function.__code__.co_filename == "<string>"  # as dataclasses generate
@@ -306,7 +322,7 @@ class Walk:
         self.packages.add(str(title))
         if not self._is_own_module(module) or held is self.names:
             return
-        for name, value in sorted(held.items()):
+        for name, value in sorted(eager_names(module).items()):
             if name not in _MODULE_NOISE:
                 yield f"{title}.{name}", value
 
@@ -321,7 +337,7 @@ class Walk:
     def _class(self, place: str, kind: type) -> Iterator[tuple[str, Any]]:
         if not self._is_own_class(kind):
             self.packages.add(module_of(kind))
-            self._write(place, f"class {_class_title(kind, self._own)}")
+            self._write(place, f"class {class_title(kind, self._own)}")
             return
         self._write(place, f"class {qualname_of(kind)}")
         for number, base in enumerate(bases_of(kind)):
@@ -342,7 +358,7 @@ class Walk:
     def _instance(self, place: str, value: Any, kind: type) -> Iterator[tuple[str, Any]]:
         """Describe any other object by the parts from which it could be rebuilt."""
         made = parts_of(value, kind, self._is_own_class)
-        title = _class_title(kind, self._own)
+        title = class_title(kind, self._own)
         if made is None:
             self._write(place, f"a {title}")
         elif isinstance(made, str):
@@ -369,32 +385,3 @@ def _bounded(place: str) -> str:
         return place
     half = MAX_PLACE_CHARACTERS // 2
     return f"{place[:half]}…{place[-half:]}"
-
-
-def _class_title(kind: type, own: Any) -> str:
-    """Return a library class's full name; classes of the session's module have no prefix."""
-    module = module_of(kind)
-    return qualname_of(kind) if module in ("", "builtins", own) else f"{module}.{qualname_of(kind)}"
-
-
-def _qualified(value: Any, own: Any) -> str:
-    """Return a function's full name; functions of the session's module have no prefix."""
-    module = getattr(value, "__module__", None) or module_of(type(value))
-    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
-    named = isinstance(module, str) and module not in ("", "builtins", own)
-    return f"{module}.{name}" if named else str(name)
-
-
-def _name_of(function: Any) -> str:
-    """Return the name of a method's function, which may be any callable."""
-    plain = types.FunctionType, *_ROUTINES
-    return str(function.__name__) if type(function) in plain else class_name(type(function))
-
-
-def _hint_text(hint: Any, own: str) -> str:
-    """Return an annotation as text, without object addresses."""
-    try:
-        text = repr(hint)
-    except Exception:  # raised by session code in an annotation
-        text = class_name(type(hint))
-    return _ADDRESS.sub("", text).replace(f"{own}.", "")

@@ -7,6 +7,7 @@ import pytest
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export.closure import Closure
 from tests.export.session import Session, same
+from tests.export.state.exported import difference
 
 
 def exported(session: Session, *cells: str, body: str = "f(n)") -> str:
@@ -179,3 +180,58 @@ def test_a_name_of_an_earlier_definition_is_refused(session: Session) -> None:
     with pytest.raises(ExportError) as caught:
         Closure(session.lab, session.cells)
     assert str(caught.value) == ("f holds an earlier g (POST /a → a → f): rename the newer one")
+
+
+NAMELESS = {
+    "a default factory that counts": (
+        "from collections import defaultdict\nV = defaultdict(lambda: len(V))",
+        "for word in 'a b a'.split(): V[word]",
+    ),
+    "lambdas with a default from a loop": (
+        "V = []",
+        "for n in range(3):\n    V.append(lambda x, n=n, *, by=2: (x + n) * by)",
+    ),
+    "a lambda in an attribute and a list": (
+        "class A: pass\nV = A()",
+        "V.f = lambda x: x + 1\nV.kept = [V.f]",
+    ),
+    "a lambda in a partial": (
+        "from functools import partial\nV = []",
+        "V.append(partial(lambda a, b: a * b, 3))",
+    ),
+    "functions defined in a loop": (
+        "V = {}",
+        "for n in (1, 2):\n    def add(x, n=n):\n        return x + n\n    V[n] = add",
+    ),
+    "functions that a decorator collects in a loop": (
+        "V = {}\ndef keep(name):\n    def of(f):\n        V[name] = f\n        return f\n"
+        "    return of",
+        "for name in 'ab':\n    @keep(name)\n    def add(x, name=name): return name",
+    ),
+    "the last function of a loop, with its variable": (
+        "for n in (1, 2):\n    def V(x):\n        return x + n",
+        "",
+    ),
+    "the function of a while, with a default": (
+        "n = 0\nwhile n < 2:\n    n += 1\n    def V(x, n=n): return x + n",
+        "",
+    ),
+    "properties that setattr adds": (
+        "class V:\n    w = 2",
+        "for name, f in {'twice': lambda s: 2 * s.w}.items():\n    setattr(V, name, property(f))",
+    ),
+    "a property that a function adds": (
+        "class V: pass\ndef expose(kind, name):\n    setattr(kind, name, property(len))",
+        "expose(V, 'size')",
+    ),
+    "the attributes of a class": ("class A:\n    rate = 3\nV = vars(A)", "A.rate = 4"),
+    "the attributes of an object": ("class A: pass\na = A()\nV = vars(a)", "a.rate = 4"),
+}
+
+
+@pytest.mark.parametrize("name", NAMELESS)
+def test_code_without_a_statement_of_its_own_is_exported(session: Session, name: str) -> None:
+    first, then = NAMELESS[name]
+    ask = "@lab.post('/ask')\ndef ask(x: int):\n    return [str(type(V)), x]"
+    session.run(first, then, ask, "ask(0)")
+    assert difference(session) is None

@@ -15,6 +15,13 @@ FILES = {
     "shopkit/__init__.py": "from . import rates\nfrom .rates import RATE\n",
     "shopkit/rates.py": "RATE = 2\nclass Box:\n    def __init__(self, x):\n        self.x = x\n",
     "spacekit/inner.py": "K = 3\n",
+    "shoplazy.py": (
+        "RATE = 2\ndef _price(n): return n * RATE\n"
+        "def __getattr__(name):\n"
+        "    if name not in ('price', 'extra'): raise AttributeError(name)\n"
+        "    globals()[name] = value = _price if name == 'price' else 4\n"
+        "    return value\n"
+    ),
     "shopconfig.py": "MAX = 1\nTABLE = {'a': [1]}\n",
 }
 
@@ -28,7 +35,7 @@ def project(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sessi
     monkeypatch.syspath_prepend(str(session.root))
     yield session
     for name in list(sys.modules):
-        if name.partition(".")[0] in ("shopkit", "spacekit", "shopconfig"):
+        if name.partition(".")[0] in ("shopkit", "spacekit", "shopconfig", "shoplazy"):
             del sys.modules[name]
 
 
@@ -39,6 +46,8 @@ def project(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sessi
         (("from shopkit import rates\nV = rates.Box(3)",), "V.x"),
         (("import shopkit\nV = [shopkit, shopkit.rates.Box]",), "V[0].RATE"),
         (("import shopconfig\nV = {'table': shopconfig.TABLE}",), "V['table']"),
+        (("import shoplazy\nV = shoplazy.extra",), "[V, shoplazy.price(3)]"),
+        (("import shoplazy\nshoplazy.RATE = 3\nV = 1",), "[V, shoplazy.price(3)]"),
     ],
 )
 def test_a_package_comes_whole(project: Session, cells: tuple[str, ...], body: str) -> None:
@@ -80,6 +89,7 @@ def test_an_assignment_to_a_module_is_carried(
     ("setup", "change", "body", "words"),
     [
         ("import shopconfig", "vars(shopconfig)['MAX'] = 9", "shopconfig.MAX", "MAX: int 9 here"),
+        ("import shoplazy", "vars(shoplazy)['extra'] = 5", "shoplazy.extra", "extra: int 5 here"),
         ("import shopconfig", "shopconfig.TABLE.update(b=1)", "len(shopconfig.TABLE)", "TABLE"),
         (
             "import shopkit",

@@ -355,9 +355,17 @@ def test_an_earlier_version_of_a_function_is_refused(session: Session) -> None:
 
 
 def test_a_combinator_of_a_loop_without_a_form_is_made_by_the_loop(session: Session) -> None:
-    loop = "for k in (2, 3):\n    pipe = Sequential(lambda x: x * k)"
-    assert f"\n{loop}\n" in exported(session, loop)
+    made = "def of(k):\n    return lambda x: x * k"
+    loop = "for k in (2, 3):\n    pipe = Sequential(of(k))"
+    assert f"\n{loop}\n" in exported(session, made, loop)
     assert answer(session) == 9
+
+
+def test_a_combinator_of_a_loop_with_a_lambda_is_rebuilt(session: Session) -> None:
+    source = exported(session, "for k in (2, 3):\n    pipe = Sequential(lambda x: x * k)")
+    assert answer(session) == 9
+    assert "k = 3  # snapshot" in source
+    assert "pipe = Sequential(lambda x: x * k)" in source
 
 
 def test_a_combinator_of_a_loop_of_named_stages_is_rebuilt(session: Session) -> None:

@@ -27,6 +27,7 @@ from traitlets.config import Config
 
 from conduit_lab.export import writer
 from conduit_lab.export.namespace import Namespace
+from conduit_lab.export.state.built_resources import compared_resources
 from conduit_lab.export.state.compared import app_state, state_difference
 from conduit_lab.export.state.walk import StateLine
 from conduit_lab.export.wheel import write_wheel
@@ -98,7 +99,9 @@ def _ask_export(
     try:
         spec.loader.exec_module(module)
         module.app.open_resources()
-        problem = state_difference(here, app_state(module.app, vars(module), folder))
+        built = compared_resources(here)
+        there = app_state(module.app, vars(module), folder, built=built)
+        problem = state_difference(here, there)
         if problem is not None:
             seen.error_type, seen.error = "ExportError", problem
             return

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from conduit_lab.export.state.built_resources import compared_resources
 from conduit_lab.export.state.compared import app_state, state_difference
 from tests.export.session import Session, close_stores
 
@@ -26,7 +27,8 @@ def difference_of(session: Session, folder: Path) -> str | None:
     sys.path.insert(0, str(folder))
     try:
         spec.loader.exec_module(module)
-        return state_difference(here, app_state(module.app, vars(module), folder))
+        built = compared_resources(here)
+        return state_difference(here, app_state(module.app, vars(module), folder, built=built))
     finally:
         sys.path.remove(str(folder))
         _taken_out(folder)
