@@ -12,6 +12,7 @@ from starlette.types import Receive
 from conduit_lab.serving.gate.departure import while_connected
 from conduit_lab.serving.handler_pace import HandlerPace
 from conduit_lab.serving.handler_threads import HandlerThreads
+from conduit_lab.serving.occupancy import Occupancy
 
 _Result = TypeVar("_Result")
 
@@ -39,7 +40,7 @@ class PacedCalls:
         if pace is None:
             pace = self._paces[name] = HandlerPace()
         if pace.is_short(size):
-            return _call_here(pace, size, function, args)
+            return call_here(pace, size, function, *args)
         begun = perf_counter()
         times: list[float] = []
         work = self._threads.run(_call_timed, times, function, args)
@@ -50,25 +51,25 @@ class PacedCalls:
             pace.ran_on_thread(size, cpu, wall)
 
 
-def _call_here(
-    pace: HandlerPace, size: int, function: Callable[..., _Result], args: tuple[Any, ...]
+def call_here(
+    pace: HandlerPace, size: int, function: Callable[..., _Result], /, *args: Any, **kwargs: Any
 ) -> _Result:
-    """Call the function on the event loop's thread, with the running loop hidden from it."""
+    """Call a function on the event loop's thread, with the running loop hidden from it."""
     loop = asyncio.get_running_loop()
     asyncio._set_running_loop(None)
-    begun = perf_counter()
+    occupancy = Occupancy()
     try:
-        return function(*args)
+        return function(*args, **kwargs)
     finally:
         asyncio._set_running_loop(loop)
-        pace.ran_on_loop(size, perf_counter() - begun)
+        pace.ran_on_loop(size, occupancy.seconds())
 
 
 def _call_timed(
     times: list[float], function: Callable[..., _Result], args: tuple[Any, ...]
 ) -> _Result:
-    wall, cpu = perf_counter(), thread_time()
+    occupancy, cpu = Occupancy(), thread_time()
     try:
         return function(*args)
     finally:
-        times += (thread_time() - cpu, perf_counter() - wall)
+        times += (thread_time() - cpu, occupancy.seconds())
