@@ -55,7 +55,7 @@ class HandlerPace:
                 self._calm[place] = 0
 
     def ran_on_loop(self, size: int, seconds: float) -> None:
-        """Record for how many seconds a call occupied the event loop: see `Occupancy`."""
+        """Record for how many seconds a call occupied the event loop: see `occupied_seconds`."""
         place = size.bit_length()
         if seconds < SHORT_CALL_SECONDS:
             if self._delay[place] > 0.0:

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive
 
+from conduit_lab.core.occupancy import occupied_seconds, usage
 from conduit_lab.serving.gate.departure import while_connected
 from conduit_lab.serving.handler_pace import HandlerPace
 from conduit_lab.serving.handler_threads import HandlerThreads
-from conduit_lab.serving.occupancy import Occupancy
 
 _Result = TypeVar("_Result")
 
@@ -40,7 +40,7 @@ class PacedCalls:
         if pace is None:
             pace = self._paces[name] = HandlerPace()
         if pace.is_short(size):
-            return call_here(pace, size, function, *args)
+            return _call_here(pace, size, function, args)
         begun = perf_counter()
         times: list[float] = []
         work = self._threads.run(_call_timed, times, function, args)
@@ -51,25 +51,25 @@ class PacedCalls:
             pace.ran_on_thread(size, cpu, wall)
 
 
-def call_here(
-    pace: HandlerPace, size: int, function: Callable[..., _Result], /, *args: Any, **kwargs: Any
+def _call_here(
+    pace: HandlerPace, size: int, function: Callable[..., _Result], args: tuple[Any, ...]
 ) -> _Result:
     """Call a function on the event loop's thread, with the running loop hidden from it."""
     loop = asyncio.get_running_loop()
     asyncio._set_running_loop(None)
-    occupancy = Occupancy()
+    before, begun = usage(), perf_counter()
     try:
-        return function(*args, **kwargs)
+        return function(*args)
     finally:
         asyncio._set_running_loop(loop)
-        pace.ran_on_loop(size, occupancy.seconds())
+        pace.ran_on_loop(size, occupied_seconds(begun, before))
 
 
 def _call_timed(
     times: list[float], function: Callable[..., _Result], args: tuple[Any, ...]
 ) -> _Result:
-    occupancy, cpu = Occupancy(), thread_time()
+    before, begun, cpu = usage(), perf_counter(), thread_time()
     try:
         return function(*args)
     finally:
-        times += (thread_time() - cpu, occupancy.seconds())
+        times += (thread_time() - cpu, occupied_seconds(begun, before))

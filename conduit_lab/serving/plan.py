@@ -12,6 +12,7 @@ import numpy as np
 from starlette.types import Receive
 
 from conduit_lab.core.materialize import materialize
+from conduit_lab.core.occupancy import occupied_seconds, usage
 from conduit_lab.core.paths import enter_root, leave_root
 from conduit_lab.core.stage import Stage, endless
 from conduit_lab.core.streams.backpressure import begin_patience, end_patience
@@ -29,8 +30,6 @@ from conduit_lab.serving.faces.transport import SEND_SECONDS
 from conduit_lab.serving.gate.departure import Watch, while_connected
 from conduit_lab.serving.handler_pace import HandlerPace
 from conduit_lab.serving.handler_threads import HandlerThreads
-from conduit_lab.serving.occupancy import Occupancy
-from conduit_lab.serving.paced_calls import call_here
 from conduit_lab.serving.sampled_calls import SampledCalls
 
 
@@ -166,11 +165,17 @@ class Plan(SampledCalls):
             return await then.acall(value)
 
     def call_here(self, call: Call, size: int) -> Any:
-        """Call the handler on the event loop's thread."""
+        """Call the handler on the event loop's thread, with the running loop hidden from it."""
+        loop = asyncio.get_running_loop()
+        asyncio._set_running_loop(None)
+        before, begun = usage(), perf_counter()
         try:
-            return call_here(self._pace, size, self._first, **call.kwargs)
+            return self._first(**call.kwargs)
         except RecursionError as error:
             raise endless(self.endpoint.name, error) from None
+        finally:
+            asyncio._set_running_loop(loop)
+            self._pace.ran_on_loop(size, occupied_seconds(begun, before))
 
     async def _call_on_thread(self, call: Call, size: int) -> Any:
         begun = perf_counter()
@@ -182,14 +187,14 @@ class Plan(SampledCalls):
             self._pace.ran_on_thread(size, cpu, wall)
 
     def _call_timed(self, call: Call, times: list[float]) -> Any:
-        occupancy, cpu = Occupancy(), thread_time()
+        before, begun, cpu = usage(), perf_counter(), thread_time()
         try:
             result = self._first(**call.kwargs)
             return materialize(result) if self.then is None else result
         except RecursionError as error:
             raise endless(self.endpoint.name, error) from None
         finally:
-            times += (thread_time() - cpu, occupancy.seconds())
+            times += (thread_time() - cpu, occupied_seconds(begun, before))
 
 
 _ASYNC, _FUNCTION, _VALUE = range(3)

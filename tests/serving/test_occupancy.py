@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from conduit_lab import App
-from conduit_lab.serving import occupancy
+from conduit_lab.core import occupancy
+from conduit_lab.core.occupancy import occupied_seconds
+from conduit_lab.runtime.batching import run_times
+from conduit_lab.serving import plan
 from conduit_lab.serving.handler_pace import FIRST_SHORT_CALLS, LONG_CALL_SECONDS
-from conduit_lab.serving.occupancy import Occupancy
 from tests.serving.asgi import ask
 
 SLOW = 0.05  # seconds
@@ -23,12 +26,17 @@ class Machine:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, counts_switches: bool = True) -> None:
         self.wall = self.cpu = 0.0
         self.waits = 0
-        usage = SimpleNamespace(getrusage=lambda _: self._usage())
-        monkeypatch.setattr(occupancy, "resource", usage)
-        monkeypatch.setattr(occupancy, "_SCOPE", 1 if counts_switches else None)
+        self._counts_switches = counts_switches
         monkeypatch.setattr(occupancy, "perf_counter", lambda: self.wall)
+        monkeypatch.setattr(occupancy, "usage", self.usage)
+        for module in plan, run_times:
+            monkeypatch.setattr(module, "usage", self.usage)
+            monkeypatch.setattr(module, "perf_counter", lambda: self.wall)
+        monkeypatch.setattr(run_times, "cpu_time", lambda: self.cpu)
 
-    def _usage(self) -> Any:
+    def usage(self) -> Any:
+        if not self._counts_switches:
+            return None
         return SimpleNamespace(ru_utime=self.cpu / 2, ru_stime=self.cpu / 2, ru_nvcsw=self.waits)
 
     def computes(self, seconds: float) -> None:
@@ -47,19 +55,19 @@ def test_a_displaced_thread_counts_its_cpu_time_and_a_waiting_one_all_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     machine = Machine(monkeypatch)
-    call = Occupancy()
+    before = machine.usage()
     machine.computes(SLOW)
     machine.is_displaced(1.0)
-    assert call.seconds() == pytest.approx(SLOW)
+    assert occupied_seconds(0.0, before) == pytest.approx(SLOW)
     machine.sleeps(1.0)
-    assert call.seconds() == pytest.approx(SLOW + 2.0)
+    assert occupied_seconds(0.0, before) == pytest.approx(SLOW + 2.0)
 
 
 def test_where_switches_are_not_counted_all_time_is(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch, counts_switches=False)
-    call = Occupancy()
+    before = machine.usage()
     machine.is_displaced(SLOW)
-    assert call.seconds() == pytest.approx(SLOW)
+    assert occupied_seconds(0.0, before) == pytest.approx(SLOW)
 
 
 @pytest.mark.parametrize("blocks", [False, True])
@@ -87,3 +95,24 @@ def test_only_a_handler_that_blocks_leaves_a_busy_machines_loop(
         return bool(pace.is_short(size))
 
     assert asyncio.run(main()) != blocks
+
+
+def test_a_displaced_run_is_no_longer_than_its_computation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine = Machine(monkeypatch)
+    times = run_times.RunTimes()
+
+    def computes(items: Sequence[None]) -> Sequence[None]:
+        machine.computes(SLOW)
+        machine.is_displaced(1.0)
+        return items
+
+    def waits(items: Sequence[None]) -> Sequence[None]:  # for a device
+        machine.sleeps(1.0)
+        return items
+
+    times.measured(computes, [None], 1)
+    assert times.seconds[1] == pytest.approx(SLOW)
+    times.measured(waits, [None], 1)
+    assert times.seconds[1] > SLOW + 0.2
