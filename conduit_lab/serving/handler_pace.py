@@ -8,8 +8,8 @@ FIRST_SHORT_CALLS = 8  # on threads, before calls move to the loop
 
 # On a thread: a longer wait may be for a file, a lock or a server.
 _SHORT_WAIT_SECONDS = 150e-6
-# On the loop: seconds of slow calls, less an allowance per short call since. A busy machine
-# occasionally delays any call by milliseconds; a handler that blocks is slow repeatedly.
+# On the loop: seconds of slow calls, less an allowance per short call since. Other threads of the
+# process occasionally delay any call by milliseconds; a handler that blocks is slow repeatedly.
 _MAX_DELAY_SECONDS = 30e-3
 _MAX_SHORT_CALLS = 8192  # upper bound of the doubling below
 _CALM_CALLS = 8  # this multiple of them on the loop halves the number again
@@ -40,9 +40,9 @@ class HandlerPace:
         """Return whether a call for a request of `size` bytes runs on the event loop."""
         return self._on_loop[size.bit_length()]
 
-    def ran_on_thread(self, size: int, cpu: float, wall: float) -> None:
-        """Record the CPU and wall seconds of a call on a thread."""
-        place, waited = size.bit_length(), wall - cpu
+    def ran_on_thread(self, size: int, cpu: float, seconds: float) -> None:
+        """Record the CPU time of a call on a thread, and how long it occupied the thread."""
+        place, waited = size.bit_length(), seconds - cpu
         if cpu >= LONG_CALL_SECONDS or waited >= LONG_CALL_SECONDS:
             self._keep_on_threads(place)
         elif cpu >= SHORT_CALL_SECONDS:
@@ -54,20 +54,20 @@ class HandlerPace:
                 self._delay[place] = 0.0
                 self._calm[place] = 0
 
-    def ran_on_loop(self, size: int, wall: float) -> None:
-        """Record the wall seconds of a call on the event loop."""
+    def ran_on_loop(self, size: int, seconds: float) -> None:
+        """Record for how many seconds a call occupied the event loop: see `occupied_seconds`."""
         place = size.bit_length()
-        if wall < SHORT_CALL_SECONDS:
+        if seconds < SHORT_CALL_SECONDS:
             if self._delay[place] > 0.0:
                 self._delay[place] -= SHORT_CALL_SECONDS
             self._calm[place] += 1
             if self._calm[place] > _CALM_CALLS * self._needed[place]:
                 self._calm[place] = 0
                 self._needed[place] = max(FIRST_SHORT_CALLS, self._needed[place] // 2)
-        elif wall >= LONG_CALL_SECONDS:
+        elif seconds >= LONG_CALL_SECONDS:
             self._keep_on_threads(place)
         else:
-            self._delay[place] += wall
+            self._delay[place] += seconds
             if self._delay[place] >= _MAX_DELAY_SECONDS:
                 self._on_loop[place] = False
                 self._short[place] = 0

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive
 
+from conduit_lab.core.occupancy import occupied_seconds, usage
 from conduit_lab.serving.gate.departure import while_connected
 from conduit_lab.serving.handler_pace import HandlerPace
 from conduit_lab.serving.handler_threads import HandlerThreads
@@ -53,22 +54,22 @@ class PacedCalls:
 def _call_here(
     pace: HandlerPace, size: int, function: Callable[..., _Result], args: tuple[Any, ...]
 ) -> _Result:
-    """Call the function on the event loop's thread, with the running loop hidden from it."""
+    """Call a function on the event loop's thread, with the running loop hidden from it."""
     loop = asyncio.get_running_loop()
     asyncio._set_running_loop(None)
-    begun = perf_counter()
+    before, begun = usage(), perf_counter()
     try:
         return function(*args)
     finally:
         asyncio._set_running_loop(loop)
-        pace.ran_on_loop(size, perf_counter() - begun)
+        pace.ran_on_loop(size, occupied_seconds(begun, before))
 
 
 def _call_timed(
     times: list[float], function: Callable[..., _Result], args: tuple[Any, ...]
 ) -> _Result:
-    wall, cpu = perf_counter(), thread_time()
+    before, begun, cpu = usage(), perf_counter(), thread_time()
     try:
         return function(*args)
     finally:
-        times += (thread_time() - cpu, perf_counter() - wall)
+        times += (thread_time() - cpu, occupied_seconds(begun, before))

@@ -12,6 +12,7 @@ import numpy as np
 from starlette.types import Receive
 
 from conduit_lab.core.materialize import materialize
+from conduit_lab.core.occupancy import occupied_seconds, usage
 from conduit_lab.core.paths import enter_root, leave_root
 from conduit_lab.core.stage import Stage, endless
 from conduit_lab.core.streams.backpressure import begin_patience, end_patience
@@ -167,14 +168,14 @@ class Plan(SampledCalls):
         """Call the handler on the event loop's thread, with the running loop hidden from it."""
         loop = asyncio.get_running_loop()
         asyncio._set_running_loop(None)
-        begun = perf_counter()
+        before, begun = usage(), perf_counter()
         try:
             return self._first(**call.kwargs)
         except RecursionError as error:
             raise endless(self.endpoint.name, error) from None
         finally:
             asyncio._set_running_loop(loop)
-            self._pace.ran_on_loop(size, perf_counter() - begun)
+            self._pace.ran_on_loop(size, occupied_seconds(begun, before))
 
     async def _call_on_thread(self, call: Call, size: int) -> Any:
         begun = perf_counter()
@@ -186,14 +187,14 @@ class Plan(SampledCalls):
             self._pace.ran_on_thread(size, cpu, wall)
 
     def _call_timed(self, call: Call, times: list[float]) -> Any:
-        wall, cpu = perf_counter(), thread_time()
+        before, begun, cpu = usage(), perf_counter(), thread_time()
         try:
             result = self._first(**call.kwargs)
             return materialize(result) if self.then is None else result
         except RecursionError as error:
             raise endless(self.endpoint.name, error) from None
         finally:
-            times += (thread_time() - cpu, perf_counter() - wall)
+            times += (thread_time() - cpu, occupied_seconds(begun, before))
 
 
 _ASYNC, _FUNCTION, _VALUE = range(3)

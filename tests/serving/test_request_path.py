@@ -51,7 +51,7 @@ class Calls:
         return counts
 
 
-@pytest.mark.parametrize(("kind", "limit"), [(App, 34), (Lab, 49)])
+@pytest.mark.parametrize(("kind", "limit"), [(App, 35), (Lab, 50)])
 def test_an_untyped_endpoint_takes_few_calls(kind: type[App], limit: int, tmp_path: Path) -> None:
     app = kind("desk", root=tmp_path)
 

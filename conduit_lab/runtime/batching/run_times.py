@@ -8,6 +8,8 @@ from math import inf
 from time import perf_counter
 from typing import TypeVar
 
+from conduit_lab.core.occupancy import occupied_seconds, usage
+
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
@@ -38,19 +40,19 @@ class RunTimes:
         self, run: Callable[[Sequence[_Item]], Sequence[_Answer]], items: Sequence[_Item], rows: int
     ) -> Sequence[_Answer]:
         """Run, and update the estimate for runs of this size."""
-        wall, cpu = perf_counter(), cpu_time()
+        before, begun, cpu = usage(), perf_counter(), cpu_time()
         answers = run(items)
-        self.record(rows, cpu_time() - cpu, perf_counter() - wall)
+        self.record(rows, cpu_time() - cpu, occupied_seconds(begun, before))
         return answers
 
-    def record(self, rows: int, cpu: float, wall: float) -> None:
-        """Update the estimate for runs of this size.
+    def record(self, rows: int, cpu: float, seconds: float) -> None:
+        """Update the estimate for runs of this size; `seconds` are `occupied_seconds`.
 
         The estimate is the thread's CPU time, which other work does not affect; onnxruntime's
-        threads share the work evenly with it. If the thread waits for a device, the wall time is
-        used.
+        threads share the work evenly with it. If the thread waits for a device, its wait counts
+        too.
         """
-        spent = wall if wall - cpu > _BLOCKED_SECONDS else cpu
+        spent = seconds if seconds - cpu > _BLOCKED_SECONDS else cpu
         size = rows.bit_length()
         known = self.seconds[size]
         self.seconds[size] = max(
