@@ -12,6 +12,7 @@ from typing import Self
 
 from conduit_lab.core.errors import ExportError
 from conduit_lab.core.version import __version__
+from conduit_lab.vectors.disk.copies import unopened
 
 MANIFEST = "manifest.json"
 
@@ -65,7 +66,20 @@ class Manifest:
 
     def changed(self, folder: Path) -> list[str]:
         """Return the paths of files that were changed since the export."""
-        return [place for place, digest in self.digests.items() if sha256(folder / place) != digest]
+        return [
+            place
+            for place, digest in self.digests.items()
+            if not _is_as_written(folder / place, digest)
+        ]
+
+
+def _is_as_written(path: Path, digest: str) -> bool:
+    """Return whether a file has this digest; a store may have been opened since, and only read."""
+    if not path.is_file():
+        return False
+    if sha256(path) == digest:
+        return True
+    return path.suffix == ".sqlite" and digest == hashlib.sha256(unopened(path)).hexdigest()
 
 
 def sha256(path: Path) -> str:

@@ -17,9 +17,11 @@ from conduit_lab.core.progress import counted, progress
 from conduit_lab.core.text import clip
 from conduit_lab.export.agreement import Comparing, difference
 from conduit_lab.export.clean_world import World, clean_world, explained
+from conduit_lab.export.manifest import Manifest, named_places
 from conduit_lab.export.state.built_resources import compared_resources
-from conduit_lab.export.state.compared import state_difference
+from conduit_lab.export.state.compared import Sides, state_difference
 from conduit_lab.export.state.saved import saved_state
+from conduit_lab.export.state.walk import StateLine
 from conduit_lab.serving.recorded import Example
 from conduit_lab.serving.tool import TOOL_METHOD, as_object, tool_answer, tool_request
 
@@ -27,6 +29,7 @@ from conduit_lab.serving.tool import TOOL_METHOD, as_object, tool_answer, tool_r
 SECOND_ROUND_SECONDS = 1.0
 
 _VERDICTS: Mapping[Comparing, str] = {"shape": "same shape", "int8": "close, in int8"}
+_SIDES = Sides("in the session", "in this folder", is_session=False)
 _ANSWER_SECONDS = 120.0
 _MAX_BODY_CHARACTERS = 300
 
@@ -83,8 +86,12 @@ def comparison(example: Example) -> Comparing:
 
 def recorded_examples(folder: Path) -> list[Example]:
     """Read the examples of an exported folder, except those that write to a remote store."""
+    place = folder / "examples.jsonl"
+    if not place.is_file():
+        what = f"has no {place.name}" if folder.is_dir() else "is not a folder"
+        raise ExportError(f"{folder} {what}: expected a folder written by lab.export(folder)")
     # splitlines() would also split inside strings
-    lines = (folder / "examples.jsonl").read_text("utf-8").split("\n")
+    lines = place.read_text("utf-8").split("\n")
     found = [Example.from_json(line) for line in lines if line]
     return reads_first([example for example in found if not example.shared])
 
@@ -107,10 +114,24 @@ def replay(folder: Path, *, python: str = sys.executable) -> list[Outcome]:
         saved = saved_state(folder)
         built = compared_resources(saved or ())
         with clean_world(folder, python=python, with_state=saved is not None, built=built) as world:
-            if saved is not None and (problem := state_difference(saved, world.state)):
-                raise ExportError(f"{folder.name} is not the exported session. {problem}")
+            if saved is not None:
+                _check_state(folder, saved, world.state)
             job.phase = ""
             return _replayed(ReplayClient(f"http://127.0.0.1:{world.port}"), examples, world)
+
+
+def _check_state(folder: Path, saved: Sequence[StateLine], found: Sequence[StateLine]) -> None:
+    """Raise `ExportError` for the first difference, naming the files changed since the export."""
+    problem = state_difference(saved, found, sides=_SIDES)
+    if problem is None:
+        return
+    manifest = Manifest.of(folder)
+    if manifest is not None and (changed := manifest.changed(folder)):
+        problem += (
+            f". Changed since the export: {named_places(changed)}. Put back what the export wrote, "
+            f"or keep the change: Lab.open({folder.name!r}).export(…)"
+        )
+    raise ExportError(f"{folder.name} is not the exported session. {problem}")
 
 
 def replay_at(

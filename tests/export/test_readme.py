@@ -32,8 +32,9 @@ DEPLOYMENT = Deployment("desk", "3.11", 300, False, None, 2**24, 2**15)
         ),
         (
             Example("POST", "/a", "value", "x" * 299, 1),
-            "curl 'http://127.0.0.1:8000/a' -H 'content-type: application/json' "
-            "-d @body.json  # a line of examples.jsonl holds a payload",
+            "sed -n 2p examples.jsonl | .venv/bin/python -c "
+            "'import json, sys; print(json.dumps(json.load(sys.stdin)[\"payload\"]))' \\\n"
+            "  | curl 'http://127.0.0.1:8000/a' -H 'content-type: application/json' -d @-",
         ),
         (
             Example("POST", "/a", "value", "x" * 298, 1),

@@ -11,6 +11,7 @@ from conduit_lab.cli import main
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export.replay import Outcome, replay, replay_at
 from conduit_lab.serving.recorded import Example
+from tests.export.session import Session
 
 APP = """
 import random
@@ -181,3 +182,30 @@ def test_a_running_app_is_asked_at_its_url(
     assert added == [1]
     with pytest.raises(ExportError, match="expected a URL such as https"):
         replay_at("desk.example.com", examples)
+
+
+def test_a_folder_that_is_no_export_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, problem in ((tmp_path, "has no examples.jsonl"), (tmp_path / "x", "is not a fold")):
+        for options in ([], ["--url", "http://127.0.0.1:9"]):
+            assert main(["check", str(folder), *options]) == 1
+            assert f"conduit-lab: {folder} {problem}" in capsys.readouterr().err
+
+
+def test_a_changed_folder_is_told_by_its_files(session: Session) -> None:
+    session.run(
+        "RATE = 2",
+        "@lab.post('/price')\ndef price(n: int):\n    return n * RATE",
+        "price(3)",
+    )
+    folder = session.export(replay=True).folder
+    app = folder / "app.py"
+    app.write_text(app.read_text("utf-8").replace("RATE = 2", "RATE = 3"), "utf-8")
+    with pytest.raises(ExportError) as caught:
+        replay(folder)
+    assert str(caught.value) == (
+        "out is not the exported session. POST /price → price → RATE: int 2 in the session, "
+        "int 3 in this folder. Changed since the export: app.py. Put back what the export wrote, "
+        "or keep the change: Lab.open('out').export(…)"
+    )

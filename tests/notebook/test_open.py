@@ -307,6 +307,22 @@ def test_a_hand_edit_is_said_and_kept(
     assert (tmp_path / "second/app.py").read_text() == app.read_text()
 
 
+def test_a_store_that_was_only_read_is_no_edit(
+    folder: Path, opened: Callable[..., Lab], caplog: pytest.LogCaptureFixture
+) -> None:
+    file = folder / "indexes/shelf.sqlite"
+    written = file.read_bytes()
+    with VectorStore(path=file) as store:
+        assert len(store)
+    assert file.read_bytes() != written  # it now has a write-ahead log
+    opened(folder)
+    assert not caplog.messages
+    with VectorStore(path=file) as store:
+        store.delete("kettle")
+    opened(folder)
+    assert caplog.messages == ["desk was changed after its export: indexes/shelf.sqlite"]
+
+
 def test_the_names_go_where_a_script_says(folder: Path, opened: Callable[..., Lab]) -> None:
     names: dict[str, Any] = {}
     lab = opened(folder, names=names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from conduit_lab.export.state.identities import CONTAINERS, TOLD_APART
 from conduit_lab.export.state.settings import SETTING, settings_difference, settings_of
@@ -17,6 +17,17 @@ from conduit_lab.serving.endpoint import Endpoint
 _NAME = re.compile(r"→ (\w+)")
 _VARIABLE = re.compile(r", variable (\w+)")  # of a closure
 _MODULE = "module "  # prefix of the line of a module, before its title
+
+
+class Sides(NamedTuple):
+    """How a sentence names the two compared states, and whether the first one is this session."""
+
+    here: str
+    there: str
+    is_session: bool
+
+
+THIS_SESSION = Sides("here", "in the export", is_session=True)
 
 
 def app_state(
@@ -56,18 +67,26 @@ def reached_models(
 
 
 def state_difference(
-    here: Sequence[StateLine], there: Sequence[StateLine], cells: Sequence[str] = ()
+    here: Sequence[StateLine],
+    there: Sequence[StateLine],
+    cells: Sequence[str] = (),
+    sides: Sides = THIS_SESSION,
 ) -> str | None:
-    """Describe the first difference and its fix in one sentence; None for equal states.
+    """Describe the first difference in one sentence, a session's with its fix; None if equal.
 
     `cells` are the session's cells, which are searched for the statement behind a setting.
     """
     (here, mine), (there, theirs) = _parted(here), _parted(there)
-    problem = _objects_difference(here, there)
-    if problem is None:
+    found = _objects_difference(here, there, sides)
+    setting = settings_difference(mine, theirs, cells)
+    if found is None and setting is not None:
+        both = _both(setting.here, setting.there, sides)
         user = here[0].place if here else "the app"
-        problem = settings_difference(mine, theirs, cells, user)
-    return problem
+        found = f"{SETTING}{setting.name}: {both} (needed by {user})", setting.mend
+    if found is None:
+        return None
+    problem, mend = found
+    return f"{problem}. {mend}" if sides.is_session else problem
 
 
 def _parted(lines: Sequence[StateLine]) -> tuple[list[StateLine], dict[str, str]]:
@@ -77,33 +96,35 @@ def _parted(lines: Sequence[StateLine]) -> tuple[list[StateLine], dict[str, str]
     return objects, {place.removeprefix(SETTING): text for place, text in settings}
 
 
-def _objects_difference(here: Sequence[StateLine], there: Sequence[StateLine]) -> str | None:
+def _objects_difference(
+    here: Sequence[StateLine], there: Sequence[StateLine], sides: Sides
+) -> tuple[str, str] | None:
+    """Return the first difference between objects, and its fix in the session."""
     for mine, other in zip(here, there, strict=False):
         if mine == other:
             continue
         if mine.place == other.place:
-            return f"{mine.place}: {_both(mine.text, other.text)}. {_mend(mine.place, here)}"
+            both = _both(mine.text, other.text, sides)
+            return f"{mine.place}: {both}", _mend(mine.place, here)
         places = {line.place for line in there}
         if mine.place not in places:
-            return (
-                f"{mine.place}: {mine.text} here, missing in the export. {_mend(mine.place, here)}"
-            )
-        return (
-            f"{other.place}: missing here, {other.text} in the export. {_mend(other.place, there)}"
-        )
+            only = f"{mine.text} {sides.here}, missing {sides.there}"
+            return f"{mine.place}: {only}", _mend(mine.place, here)
+        only = f"missing {sides.here}, {other.text} {sides.there}"
+        return f"{other.place}: {only}", _mend(other.place, there)
     if len(here) == len(there):
         return None
     longer = here if len(here) > len(there) else there
     line = longer[min(len(here), len(there))]
-    only = "here" if longer is here else "in the export"
-    return f"{line.place}: {line.text} only {only}. {_mend(line.place, longer)}"
+    side = sides.here if longer is here else sides.there
+    return f"{line.place}: {line.text} only {side}", _mend(line.place, longer)
 
 
-def _both(here: str, there: str) -> str:
+def _both(here: str, there: str, sides: Sides) -> str:
     code = re.compile(r"function (\w+), code")
     if code.match(here) and code.match(there):
-        return "the code here is not that of the export"
-    return f"{here} here, {there} in the export"
+        return f"the code {sides.here} is not that {sides.there}"
+    return f"{here} {sides.here}, {there} {sides.there}"
 
 
 def _mend(place: str, lines: Sequence[StateLine]) -> str:

@@ -59,21 +59,25 @@ def settings_of(
                 yield name, str(value)
 
 
-def settings_difference(
-    here: Mapping[str, str], there: Mapping[str, str], cells: Sequence[str], user: str
-) -> str | None:
-    """Describe the first setting that differs, with its fix, in one sentence; None if all match.
+class SettingDifference(NamedTuple):
+    """A setting that differs, its two values, and the fix in the session."""
 
-    `user` is an endpoint that depends on it.
-    """
+    name: str
+    here: str
+    there: str
+    mend: str
+
+
+def settings_difference(
+    here: Mapping[str, str], there: Mapping[str, str], cells: Sequence[str]
+) -> SettingDifference | None:
+    """Return the first setting that differs; None if all match."""
     for name in dict.fromkeys([*here, *there]):
         mine, other = here.get(name, _DEFAULT), there.get(name, _DEFAULT)
         family = _FAMILIES[_family(name)]
         if mine == other or (family.by_cells and name not in here):
             continue
-        return f"{SETTING}{name}: {mine} here, {other} in the export (needed by {user}). " + _mend(
-            family.words, cells
-        )
+        return SettingDifference(name, mine, other, _mend(family.words, cells))
     return None
 
 

@@ -141,14 +141,17 @@ def devices() -> Devices:
     Reads onnxruntime's providers and the driver, and registers plug-ins (packages
     `onnxruntime-ep-*`); opens no device.
     """
-    note = _double_install()
+    found = _known_devices()
+    return Devices(found, f"{found.note} {_double_install()}".strip())
+
+
+def _known_devices() -> Devices:
+    """List every device, without reading which packages are installed."""
     try:
         ort = onnxruntime()
     except MissingExtra as error:
         reason = "onnxruntime is not installed; .npz models run on NumPy"
-        return Devices(
-            [Device(n, p, False, reason) for n, p in PROVIDERS.items()], f"{error} {note}".strip()
-        )
+        return Devices([Device(n, p, False, reason) for n, p in PROVIDERS.items()], str(error))
     plugins = plugins_of(ort)
     available = ort.get_available_providers()
     rows = [
@@ -161,7 +164,7 @@ def devices() -> Devices:
         name = name_of(provider)
         reason = f"{_description(ort, name, provider)}; used only as device={name!r}"
         rows.append(Device(name, provider, True, reason, installed=True, automatic=False))
-    return Devices(rows, note)
+    return Devices(rows)
 
 
 def providers_for(device: str, fallback: bool | None = None) -> list[Provider]:
@@ -172,7 +175,7 @@ def providers_for(device: str, fallback: bool | None = None) -> list[Provider]:
     it. Raises `DeviceError` for an unknown name, and for an unavailable device unless `fallback` is
     True; `why_not` then returns the reason.
     """
-    table = devices()
+    table = _known_devices()
     if table.chosen is None:
         onnxruntime()  # raises the error that names the extra
     row, which = _find(table, device)
@@ -196,7 +199,7 @@ def why_not(device: str, used: str) -> str:
 
     For "auto" the reason is that of the nearest better device whose provider is installed.
     """
-    table = devices()
+    table = _known_devices()
     if device != "auto":
         row, which = _find(table, device)
         problem = _problem(row, which)
@@ -328,7 +331,7 @@ def _description(ort: ModuleType, name: str, provider: str) -> str:
 def _double_install() -> str:
     """Return a warning if onnxruntime packages overwrite each other's files, else ""."""
     names = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
-    from importlib import metadata  # takes 13 ms, which every import of the package would pay
+    from importlib import metadata  # imported and asked first: 40 ms, for this note alone
 
     found = []
     for name in names:

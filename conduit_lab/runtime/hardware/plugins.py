@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
-import pkgutil
+import sys
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 from conduit_lab.core.text import first_line
+
+_PREFIX = "onnxruntime_ep_"  # of a plug-in's module
 
 _log = logging.getLogger("conduit_lab")
 
@@ -34,8 +38,7 @@ def plugins_of(ort: ModuleType) -> dict[str, Plugin]:
     found: dict[str, Plugin] = {}
     if not hasattr(ort, "register_execution_provider_library"):  # before onnxruntime 1.23
         return found
-    modules = (module.name for module in pkgutil.iter_modules())
-    for name in sorted(name for name in modules if name.startswith("onnxruntime_ep_")):
+    for name in sorted(_installed_modules()):
         package = f"{name.replace('_', '-')} {_version(name)}".strip()
         try:
             plugin = import_module(name)
@@ -53,6 +56,15 @@ def plugins_of(ort: ModuleType) -> dict[str, Plugin]:
                 _log.warning("the provider %s of %s is unavailable: %s", provider, package, problem)
                 found[provider] = Plugin(package, problem)
     return found
+
+
+def _installed_modules() -> set[str]:
+    """Return the names of the plug-ins' modules; `pkgutil` would test each installed module."""
+    found = set[str]()
+    for folder in map(Path, sys.path):
+        with suppress(OSError):
+            found |= {path.name.partition(".")[0] for path in folder.glob(f"{_PREFIX}*")}
+    return {name for name in found if name.isidentifier()}  # not a folder of metadata
 
 
 def _version(module: str) -> str:

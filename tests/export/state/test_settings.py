@@ -8,7 +8,9 @@ import warnings
 import numpy as np
 import pytest
 
+from conduit_lab.export.state.compared import Sides, state_difference
 from conduit_lab.export.state.settings import FORMATTING, settings_difference, settings_of
+from conduit_lab.export.state.walk import StateLine
 
 
 def found(*packages: str, cells: list[str] | None = None) -> dict[str, str]:
@@ -43,7 +45,7 @@ def test_what_tools_set_too_is_a_setting_where_a_cell_sets_it(cell: str, name: s
     assert name in found(cells=["x = 1", cell])
     here, there = found(cells=["x = 1"]), dict(settings_of([], None))
     assert name in there
-    assert settings_difference(here, there, [], "/ask") is None
+    assert settings_difference(here, there, []) is None
 
 
 def test_warnings_are_settings_where_they_are_errors() -> None:
@@ -58,13 +60,17 @@ def test_warnings_are_settings_where_they_are_errors() -> None:
 
 
 def test_a_difference_names_the_values_the_endpoint_and_the_line() -> None:
-    here = {"sys.getrecursionlimit()": "9000"}
-    there = {"sys.getrecursionlimit()": str(sys.getrecursionlimit())}
+    setting, limit = "setting sys.getrecursionlimit()", sys.getrecursionlimit()
+    ask = StateLine("POST /ask → ask", "function")
+    here, there = [ask, StateLine(setting, "9000")], [ask, StateLine(setting, str(limit))]
     cells = ["import sys", "  sys.setrecursionlimit(9000)"]
-    assert settings_difference(here, there, cells, "POST /ask → ask") == (
-        f"setting sys.getrecursionlimit(): 9000 here, {sys.getrecursionlimit()} in the export "
-        "(needed by POST /ask → ask). Cell 1 sets it for the whole session: "
-        "sys.setrecursionlimit(9000). Set it inside the function that needs it"
+    problem = f"{setting}: 9000 here, {limit} in the export (needed by POST /ask → ask)"
+    mend = (
+        "Cell 1 sets it for the whole session: sys.setrecursionlimit(9000). "
+        "Set it inside the function that needs it"
     )
-    gone = settings_difference({}, {"csv.field_size_limit()": "5"}, [], "/ask")
+    assert state_difference(here, there, cells) == f"{problem}. {mend}"
+    sides = Sides("here", "in the export", is_session=False)
+    assert state_difference(here, there, cells, sides) == problem
+    gone = state_difference([], [StateLine("setting csv.field_size_limit()", "5")])
     assert "csv.field_size_limit(): its default here, 5 in the export" in str(gone)

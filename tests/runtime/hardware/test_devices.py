@@ -108,6 +108,15 @@ def test_single_install_needs_no_note(monkeypatch: pytest.MonkeyPatch) -> None:
     assert devices().note == ""
 
 
+def test_choosing_a_device_reads_no_installed_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise AssertionError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert providers_for("cpu") == [PROVIDERS["cpu"]]
+    assert room.why_not("cpu", "cpu") == ""
+
+
 def test_auto_is_the_best_present_device_and_its_fallbacks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

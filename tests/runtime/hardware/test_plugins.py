@@ -54,6 +54,14 @@ def test_plugin_is_registered_under_the_name_of_its_provider(tmp_path: Path) -> 
     assert registered == [("WebGpuExecutionProvider", "/lib/plugin.so")]
 
 
+def test_a_plugin_may_be_a_folder_or_one_module(tmp_path: Path) -> None:
+    package(tmp_path, "webgpu", plugin("WebGpuExecutionProvider"))
+    (tmp_path / "onnxruntime_ep_folder").mkdir()
+    (tmp_path / "onnxruntime_ep_folder" / "__init__.py").write_text(plugin("FolderProvider"))
+    (tmp_path / "onnxruntime_ep_removed-1.0.dist-info").mkdir()
+    assert list(plugins_of(onnxruntime([]))) == ["FolderProvider", "WebGpuExecutionProvider"]
+
+
 def test_each_plugin_is_registered_once(tmp_path: Path) -> None:
     package(tmp_path, "webgpu", plugin("WebGpuExecutionProvider"))
     registered: list[tuple[str, str]] = []
