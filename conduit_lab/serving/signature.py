@@ -203,7 +203,22 @@ class Signature:
         except TypeError as error:
             raise InputError(f"expected {self._signature}: {error}") from error
         arguments = materialize(bound.arguments)  # read twice: by the call and by its recording
-        kwargs = self._checked(arguments)
+        return self._call_of(self._checked(arguments), arguments)
+
+    def from_fields(
+        self, fields: Mapping[str, Any], size: int, path_params: Mapping[str, Any] | None = None
+    ) -> Call:
+        """Bind JSON values by parameter name; those of the path may be among them.
+
+        A handler of the request gets the fields as its JSON body. `size` is their size in bytes.
+        """
+        if self.request is not None:
+            return self.from_call((fields,), {})
+        arguments = {**fields, **self._of_path(path_params or {})}
+        return self._call_of(self._of_json(arguments, size), arguments)
+
+    def _call_of(self, kwargs: dict[str, Any], arguments: Mapping[str, Any]) -> Call:
+        """Return the call of converted `kwargs`, given as `arguments`."""
         payload = {name: value for name, value in arguments.items() if name not in self._in_path}
         path_params = {name: arguments[name] for name in self._in_path if name in arguments}
         return Call(kwargs, payload if self.whole is None else payload.get(self.whole), path_params)

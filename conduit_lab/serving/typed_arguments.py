@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_core import SchemaError, SchemaValidator
 
 from conduit_lab.core.errors import EndpointError, InputError
-from conduit_lab.serving.argument_problems import MAX_PROBLEMS, extra, listed
+from conduit_lab.serving.argument_problems import MAX_PROBLEMS, extra, listed, problem
 from conduit_lab.serving.checkable import checkable
 from conduit_lab.serving.json_validation import (
     bounded_core,
@@ -150,13 +150,7 @@ def _problems(
     shown = every if count <= _MAX_LISTED else first
     if shown.error_count() > _MAX_LISTED:
         return f"the body has {count:,} problems, too many to list: send fewer values to see them"
-    errors = shown.errors(include_url=False, include_context=False, include_input=False)
-    problems = listed(map(_problem, errors), count)
+    problems = listed(map(problem, shown.errors(include_url=False)), count)
     if all_problems is not None:
         return problems
     return f"{problems}; in a body this large each list is checked up to its first problem"
-
-
-def _problem(problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    return f"{where}: {problem['msg']}" if where else str(problem["msg"])

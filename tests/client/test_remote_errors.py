@@ -33,7 +33,7 @@ def test_a_mistake_of_the_caller(remote: RemoteApp) -> None:
     error = caught.value
     assert isinstance(error, RemoteInputError)
     assert (error.status, error.kind) == (400, "bad_input")
-    assert str(error).startswith("POST /typed/a: n: Input should be a valid integer")
+    assert str(error).startswith("POST /typed/a: n: expected a valid integer")
     assert str(error).endswith(f"(request {error.request_id})")
 
 

@@ -100,7 +100,7 @@ def test_a_failure_on_the_server_is_a_remote_error(remote: RemoteApp) -> None:
 def test_wrong_arguments(remote: RemoteApp) -> None:
     with pytest.raises(InputError, match=r"count expected \(n: int = 3\)"):
         remote.count(m=3)
-    with pytest.raises(RemoteInputError, match="n: Input should be a valid integer"):
+    with pytest.raises(RemoteInputError, match="n: expected a valid integer"):
         remote.count(n="many").result(SECONDS)
 
 

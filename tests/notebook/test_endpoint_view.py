@@ -113,7 +113,7 @@ def test_a_mistake_and_a_fault_are_said_by_their_names(lab: Lab) -> None:
     form.flush()
     error = form.call(body={"n": -1})["error"]
     assert error["type"] == "InputError"
-    assert "n: Input should be greater than or equal to 0" in error["message"]
+    assert "n: expected at least 0" in error["message"]
 
     def fail(text: str) -> None:
         raise RuntimeError(f"<b>{text}</b>" * 1000 + "\ud800")

@@ -149,7 +149,7 @@ def test_errors_are_the_same_without_the_parser(
             "rows": [*row, [1e39] * 4]
         },
         "rows: expected float32 [n, 4], got lists of unequal length": {"rows": [*row, [1]]},
-        "times: Input should be a valid integer": {"rows": row, "times": "2x"},
+        "times: expected a valid integer": {"rows": row, "times": "2x"},
         "other: Extra inputs are not permitted": {"rows": row, "other": 1},
     }
     for message, body in wrong.items():

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from time import sleep
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from conduit_lab.core.errors import InputError
 from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES, _bind
 from conduit_lab.serving.run.thread import Server
 from conduit_lab.serving.signature import Signature
+from conduit_lab.serving.tool import tool_request
 from conduit_lab.serving.typed_arguments import MAX_COUNTED_BYTES, TypedArguments
 from tests.serving.conftest import Ask
 
@@ -103,7 +105,7 @@ def problems(arguments: dict[str, Any], size: int = 0, **types: Any) -> str:
 )
 def test_a_few_problems_are_named_and_the_others_counted(count: int, named: int, more: str) -> None:
     message = problems({"values": ["a"] * count}, values=list[float])
-    text = "Input should be a valid number"
+    text = "expected a valid number, got 'a'"
     assert message == "; ".join(f"values.{n}: {text}" for n in range(named)) + more
 
 
@@ -133,7 +135,7 @@ def test_a_large_body_is_checked_up_to_the_first_problem_of_each_list() -> None:
         {"a": [1] * MANY, "b": [2] * MANY}, MAX_COUNTED_BYTES + 1, a=checked, b=checked
     )
     assert calls == [1, 2]
-    assert message.startswith("a.0: Value error, no; b.0: Value error, no; in a body this large")
+    assert message.startswith("a.0: Value error, no, got 1; b.0: Value error, no, got 2; in a body")
 
 
 def test_each_problem_is_cut() -> None:
@@ -144,7 +146,7 @@ def test_each_problem_is_cut() -> None:
         {"a": "x" * 10_000, "b": "y" * 10_000}, a=Annotated[str, AfterValidator(refuse)], b=int
     )
     assert len(message) < 450
-    assert "b: Input should be a valid integer" in message
+    assert "b: expected a valid integer" in message
 
 
 def test_a_large_body_that_fits_is_converted_as_a_small_one() -> None:
@@ -216,11 +218,46 @@ def test_a_problem_in_a_long_list_has_its_place() -> None:
     message = problems(
         {"rows": [[1]] * MANY + [[1, "x"]]}, 2 * MAX_COUNTED_BYTES, rows=list[list[int]]
     )
-    assert message.startswith(f"rows.{MANY}.1: Input should be a valid integer")
+    assert message.startswith(f"rows.{MANY}.1: expected a valid integer")
 
 
-@pytest.mark.parametrize("shape", ["value", "stream"])
-def test_a_large_body_is_checked_beside_the_event_loop(app: App, shape: str) -> None:
+FACES = ["value", "stream", "aisdk", "agui", "mcp"]
+
+
+def call_through(server: Server, face: str, fields: dict[str, Any]) -> str:
+    """Call the endpoint /large through one face with these fields; return the answer's text."""
+    messages = {"messages": [{"role": "user", "content": "", "parts": []}]}
+    bodies = {
+        "aisdk": ("/aisdk/large", {**messages, **fields}, {}),
+        "agui": ("/agui/large", {**messages, "forwardedProps": fields}, {}),
+        "mcp": ("/mcp", json.loads(tool_request("large", fields)[2]), tool_request("large", {})[1]),
+    }
+    path, body, headers = bodies.get(face, ("/large", fields, {}))
+    return httpx.post(f"{server.url}{path}", json=body, headers=headers, timeout=20).text
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_large_body_has_one_problem_per_list_through_each_face(tmp_path: Path, face: str) -> None:
+    app = App("desk", root=tmp_path, protocols=["aisdk", "agui", "mcp"])
+    calls = []
+
+    def refuse(value: Any) -> Any:
+        calls.append(value)
+        raise ValueError("no")
+
+    def large(values: list[float]) -> Any:
+        return []
+
+    large.__annotations__["values"] = list[Annotated[float, BeforeValidator(refuse)]]
+    (app.post if face == "value" else app.ml_stream)("/large")(large)
+    with Server(app, port=0) as server:
+        assert "values.0: Value error, no" in call_through(server, face, {"values": [1.5] * MANY})
+    assert calls == [1.5]
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_large_body_is_checked_beside_the_event_loop(tmp_path: Path, face: str) -> None:
+    app = App("desk", root=tmp_path, protocols=["aisdk", "agui", "mcp"])
     asked, healthy = threading.Event(), threading.Event()
 
     def wait(text: str) -> str:
@@ -228,20 +265,17 @@ def test_a_large_body_is_checked_beside_the_event_loop(app: App, shape: str) -> 
         assert healthy.wait(20)
         return text
 
-    def handle(text: str) -> Any:
-        return len(text) if shape == "value" else [len(text)]
+    def large(text: str) -> Any:
+        return len(text) if face == "value" else [len(text)]
 
-    handle.__annotations__["text"] = Annotated[str, AfterValidator(wait)]
-    decorate = app.post if shape == "value" else app.ml_stream
-    decorate("/large")(handle)
+    large.__annotations__["text"] = Annotated[str, AfterValidator(wait)]
+    (app.post if face == "value" else app.ml_stream)("/large")(large)
     with Server(app, port=0) as server, ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(
-            httpx.post, f"{server.url}/large", json={"text": "x" * INLINE_BODY_BYTES}, timeout=20
-        )
+        answer = pool.submit(call_through, server, face, {"text": "x" * INLINE_BODY_BYTES})
         assert asked.wait(20)
         assert httpx.get(f"{server.url}/healthz", timeout=20).status_code == 200
         healthy.set()
-        assert str(INLINE_BODY_BYTES) in answer.result(20).text
+        assert str(INLINE_BODY_BYTES) in answer.result(20)
 
 
 def test_a_large_body_that_does_not_fit_is_still_the_callers_mistake(app: App, asking: Ask) -> None:
@@ -312,7 +346,7 @@ def test_a_large_body_leaves_the_collector_on() -> None:
     signature = Signature(_length, "/")
     scope: dict[str, Any] = {"headers": []}
     assert _bind(signature, scope, b'{"text": "%b"}' % (b"x" * INLINE_BODY_BYTES)).kwargs
-    with pytest.raises(InputError, match="text: Input should be a valid string"):
+    with pytest.raises(InputError, match="text: expected a valid string"):
         _bind(signature, scope, b'{"text": [' + b"1," * INLINE_BODY_BYTES + b"1]}")
     assert gc.isenabled()
 

@@ -103,8 +103,8 @@ def test_what_nothing_is_relevant_to_is_not_known(
     ("body", "message"),
     [
         ({}, "question: Field required"),
-        ({"question": 3}, "question: Input should be a valid string"),
-        ({"question": None}, "question: Input should be a valid string"),
+        ({"question": 3}, "question: expected a valid string"),
+        ({"question": None}, "question: expected a valid string"),
         ({"question": " "}, "the question is empty"),
         ({"question": "k" * (MAX_QUESTION_CHARACTERS + 1)}, "expected at most 10000"),
         ({"question": "k" * 10**7}, "expected at most 10000"),

@@ -119,6 +119,12 @@ class Exchange:
         """
         return await self._paced.run(of, self._size, self._receive, function, *args)
 
+    async def bind(self, bind: Callable[..., Call], *args: Any) -> Call:
+        """Return the call `bind(*args, size of the body)`; a large body is bound on a thread."""
+        if self._size > INLINE_BODY_BYTES:
+            return await self.hop(bind, *args, self._size)
+        return bind(*args, self._size)
+
     async def hop(self, function: Callable[..., _R], *args: Any) -> _R:
         """Run `function(*args)`, whose time grows with the request, on a worker thread."""
         return await self.wait(self.app.handler_threads.run(function, *args))

@@ -21,9 +21,9 @@ from conduit_lab.core.text import clip, one_line
 from conduit_lab.core.weight import PLAIN, weight
 from conduit_lab.serving import codec
 from conduit_lab.serving.body_mistakes import body_mistake
-from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.errors import HttpError, drop_tracebacks, http_error
+from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES
 from conduit_lab.serving.faces.mcp_apps import STREAM_PAGE, shown_on
 from conduit_lab.serving.faces.mcp_caller import (
     endpoints_of_caller,
@@ -154,12 +154,14 @@ class EndpointTool:
 
         The app's deadline applies unless the client supports tasks.
         """
-        call = self._bind(arguments)
+        size, bind = weight(arguments), self.endpoint.signature.from_fields
+        if size > INLINE_BODY_BYTES:
+            call = await self._app.handler_threads.run(bind, arguments, size)
+        else:
+            call = bind(arguments, size)
         seconds = self._app.limits.deadline if progress_of_call.get() is None else None
         with anyio.move_on_after(seconds) as scope:
-            answer, small = await serve_call(
-                self._app, self.endpoint, call, weight(arguments), no_disconnect
-            )
+            answer, small = await serve_call(self._app, self.endpoint, call, size, no_disconnect)
             if not isinstance(answer, Stream):
                 if small:
                     return result_of(answer)
@@ -170,12 +172,6 @@ class EndpointTool:
             return result_of(await _collect(answer, context))
         finally:
             answer.cancel()
-
-    def _bind(self, arguments: dict[str, Any]) -> Call:
-        signature = self.endpoint.signature
-        if signature.request is not None:
-            return signature.from_call((arguments,), {})
-        return signature.from_call((), arguments)
 
 
 def failed_result(error: Exception, tool: AppTool) -> CallToolResult:

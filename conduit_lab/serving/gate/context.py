@@ -76,6 +76,12 @@ class RequestContext:
         """Whether the response has started."""
         return self.status > 0
 
+    @property
+    def is_late(self) -> bool:
+        """Whether the deadline for the start of the response has passed."""
+        seconds = self.app.limits.deadline
+        return seconds is not None and monotonic() > self.begun_at + seconds
+
     def count_tokens(self, prompt: int, generated: int) -> None:
         """Add tokens to this request, for the usage and quota of its caller."""
         self.prompt_tokens += prompt
@@ -85,6 +91,8 @@ class RequestContext:
         """Send one ASGI message; add the request ID to the response headers."""
         if message["type"] == "http.response.start":
             if self.start_scope is not None:
+                if self.is_late:  # a handler on the event loop has delayed the scope's own timer
+                    self.start_scope.cancel()
                 if self.start_scope.cancel_called:
                     return anyio.lowlevel.checkpoint()  # raises: a 504 is sent instead
                 self.start_scope.deadline = math.inf

@@ -67,6 +67,9 @@ class DirectRequest:
         context, cycle = self.context, self._cycle
         if self._withdraw is not None:
             self._stop_waiting()
+        if status == 200 and context.is_late:
+            self.fail(late_start(context.app.limits.deadline or 0.0))
+            return
         context.status, context.answered_at = status, monotonic()
         lines = _HEAD % (about, len(body), more, context.id.encode())
         if context.origin is not None:

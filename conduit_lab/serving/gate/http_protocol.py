@@ -24,6 +24,7 @@ from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 from conduit_lab.serving.errors import HttpError, error_body
 from conduit_lab.serving.gate.admission import BOUNDED_HEAD
+from conduit_lab.serving.gate.declined_upgrade import body_parser, has_body
 from conduit_lab.serving.gate.request_cycle import HeadLines, RequestCycle, head_lines
 from conduit_lab.serving.limits import Limits
 
@@ -73,6 +74,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._content = self._framed = 0  # bytes of the body, without and with chunk framing
         self._in_head = self._upgrades = self._is_refused = False
         self._refusal: HttpError | None = None
+        self._declined: dict[bytes, bytes] | None = None  # headers of a body without a parser
         self._timer: asyncio.TimerHandle | None = None
         self._awaits_body = False  # the request in progress may wait for a short body
         self._body_wait: asyncio.TimerHandle | None = None
@@ -109,7 +111,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._read = len(data)
         self._received += self._read
         rest = None if self._in_head else self.cycle  # the request with an incomplete body
-        super().data_received(data)
+        self._parse(data)
         if self._unstarted is not None and self._body_wait is None:
             if self._awaits_body:
                 self._body_wait = self.loop.call_later(BODY_WAIT_SECONDS, self._start_unfinished)
@@ -120,6 +122,20 @@ class BoundedHttp(HttpToolsProtocol):
             self._refuse(_large_head(self._limits))
         elif rest is not None and rest is self.cycle and rest.more_body:
             self._check_framing()
+
+    def _parse(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("")
+        except httptools.HttpParserUpgrade as end:
+            if self._upgrades:
+                self.handle_websocket_upgrade()
+            elif self._declined is not None:
+                self.parser, self._declined = body_parser(self, self._declined), None
+                self._parse(data[end.args[0] :])
 
     def on_message_begin(self) -> None:
         """Start a head; all bytes of the current read count toward it."""
@@ -167,7 +183,9 @@ class BoundedHttp(HttpToolsProtocol):
             app = service_unavailable
             self.logger.warning("Exceeded concurrency limit.")
         before = self.cycle
-        keep_alive = version != "1.0" and parser.should_keep_alive()
+        is_declined = parser.should_upgrade()  # the parser drops what follows: close afterwards
+        self._declined = names if is_declined and has_body(names) else None
+        keep_alive = version != "1.0" and parser.should_keep_alive() and not is_declined
         expects_continue = names.get(b"expect", b"").lower() == b"100-continue"
         self.cycle = cycle = RequestCycle(self, scope, keep_alive, expects_continue)
         if before is None or before.response_complete:
@@ -192,6 +210,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Stop the receive deadline: the request is complete."""
+        if self._declined is not None:
+            return  # the parser ends at the head
         self._since = None
         self._received = 0
         cycle = self.cycle

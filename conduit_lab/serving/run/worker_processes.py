@@ -21,7 +21,7 @@ from conduit_lab.serving.app import App
 
 WORKER_APP = f"{__name__}:worker_app"  # uvicorn's import string of a factory
 
-RETRY_SECONDS = 5.0  # before a worker that failed to start is replaced again
+REPLACE_SECONDS = 5.0  # before a worker that failed to start is replaced again
 
 _log = logging.getLogger("conduit_lab")
 _STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -95,7 +95,7 @@ class Workers(Multiprocess):
             self._event.set()
             return
         _log.error("worker %s exited with status %s: replaced", worker.pid, worker.exitcode)
-        if worker.pid not in self._ready and self.should_exit.wait(RETRY_SECONDS):
+        if worker.pid not in self._ready and self.should_exit.wait(REPLACE_SECONDS):
             return
         self.processes[place] = replacement = Process(self.config, self.sockets)
         replacement.start()

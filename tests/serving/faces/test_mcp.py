@@ -208,7 +208,7 @@ def test_a_picture_is_an_image(app: App) -> None:
 @pytest.mark.parametrize(
     ("name", "arguments", "text"),
     [
-        ("double", {"value": "x"}, "value: Input should be a valid integer"),
+        ("double", {"value": "x"}, "value: expected a valid integer, got 'x'"),
         ("double", {}, "value"),
         ("double", {"value": 1, "more": 2}, "more"),
         ("analyze", {"input_data": {}}, "the body has no 'text'"),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from conduit_lab import App, Caller, Limits
+from conduit_lab.core.errors import InputError
 from conduit_lab.runtime.batching.batcher import Batcher
 from conduit_lab.runtime.batching.run_times import RunTimes
 from conduit_lab.runtime.batching.waiters import LoopTick
@@ -63,6 +64,11 @@ def make(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Call
             time.sleep(2 * SOON)
             return [0] * body
 
+        @app.post("/wrong")
+        def wrong(body: Any) -> Any:
+            time.sleep(2 * SOON)
+            raise InputError("wrong")
+
         @app.post("/async")
         async def waits(body: Any) -> Any:
             await asyncio.sleep(SECONDS)
@@ -94,12 +100,29 @@ def test_a_late_call_of_a_caller_is_recorded_as_theirs(
     assert ended["usage"][0]["requests"] == 1
 
 
-def test_a_slow_handler_with_a_small_answer_is_not_late(make: Callable[[], App]) -> None:
-    assert same_outcome(make, post("/value", b"2"))["sent"].startswith(b"HTTP/1.1 200 ")
+@pytest.mark.parametrize("size", [b"2", b"9000"])
+def test_the_answer_of_a_slow_handler_is_late_whatever_its_size(
+    make: Callable[[], App], size: bytes
+) -> None:
+    ended = same_outcome(make, post("/value", size))
+    assert ended["sent"].startswith(b"HTTP/1.1 504 ")
+    assert LATE in ended["sent"]
 
 
-def test_a_slow_handler_with_a_large_answer_is_late(make: Callable[[], App]) -> None:
-    assert LATE in same_outcome(make, post("/value", b"9000"))["sent"]
+@pytest.mark.parametrize("is_direct", [True, False])
+def test_a_slow_handler_before_a_model_is_late(make: Callable[[], App], is_direct: bool) -> None:
+    async def ask(connect: Callable[[], Client]) -> bytes:
+        client = connect()
+        if not is_direct:
+            client.protocol._begin = None
+        client.protocol.data_received(post("/slow"))
+        return await settle(client)
+
+    assert served(make(), ask).startswith(b"HTTP/1.1 504 ")
+
+
+def test_the_error_of_a_slow_handler_keeps_its_status(make: Callable[[], App]) -> None:
+    assert same_outcome(make, post("/wrong"))["sent"].startswith(b"HTTP/1.1 400 ")
 
 
 def test_an_async_handler_is_cancelled_at_the_deadline(make: Callable[[], App]) -> None:

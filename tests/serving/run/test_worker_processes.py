@@ -103,7 +103,7 @@ class Worker:
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Worker]:
     """The workers that were started to replace others, after no pause."""
     monkeypatch.setattr(worker_processes, "Process", Worker)
-    monkeypatch.setattr(worker_processes, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(worker_processes, "REPLACE_SECONDS", 0.0)
     monkeypatch.setattr(Worker, "started", [])
     return Worker.started
 

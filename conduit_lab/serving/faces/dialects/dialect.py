@@ -13,6 +13,7 @@ from conduit_lab.core.errors import InputError
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.generation.sampling_options import SamplingOptions
+from conduit_lab.serving.argument_problems import brief
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.errors import error_body
@@ -26,6 +27,9 @@ from conduit_lab.serving.faces.language.served_models import (
 )
 from conduit_lab.serving.faces.passage_links import citation_url
 from conduit_lab.serving.rag_endpoint import RagEndpoint
+
+_ROLES = ("system", "developer", "user", "assistant", "tool")
+_SHOWN_ROLES = ("activity", "reasoning")  # of AG-UI: shown to the user, not sent to models
 
 
 class ChatTurn(NamedTuple):
@@ -84,7 +88,7 @@ class Dialect(NamedTuple):
     def _endpoint_handler(self, endpoint: Endpoint[..., Any]) -> Handler:
         async def answer(exchange: Exchange) -> None:
             turn = self.read(await exchange.json())
-            call = bind_turn(endpoint, turn, exchange.path)
+            call = await exchange.bind(bind_turn, endpoint, turn, exchange.path)
             stream = await exchange.call(endpoint, call)
             caller = exchange.context.caller
             shows = isinstance(endpoint, RagEndpoint)
@@ -112,33 +116,36 @@ class Dialect(NamedTuple):
         await exchange.send_stream(stream, self.format(turn, answered))
 
 
-def bind_turn(endpoint: Endpoint[..., Any], turn: ChatTurn, path: Mapping[str, Any]) -> Call:
+def bind_turn(
+    endpoint: Endpoint[..., Any], turn: ChatTurn, path: Mapping[str, Any], size: int
+) -> Call:
     """Bind a turn to an endpoint call.
 
     A parameter named `messages` gets all messages; otherwise the first unfilled parameter gets the
     text of the last user message. Request fields fill the parameters of the same name. A handler
-    that takes the request gets `messages` and the fields as its JSON body.
+    that takes the request gets `messages` and the fields as its JSON body. `size` is that of the
+    request's body.
     """
     signature = endpoint.signature
     if signature.request is not None:
-        return signature.from_call(({**turn.fields, "messages": turn.messages},), {})
+        return signature.from_fields({**turn.fields, "messages": turn.messages}, size)
     names = list(inspect.signature(endpoint).parameters)
     arguments = {name: turn.fields[name] for name in names if name in turn.fields}
-    arguments |= {name: value for name, value in path.items() if name in names}
+    path = {name: value for name, value in path.items() if name in names}
     if "messages" in names:
         arguments["messages"] = turn.messages
     else:
-        free = [name for name in signature.required if name not in arguments]
-        free = free or [name for name in names if name not in arguments]
+        given = {*arguments, *path}
+        free = [name for name in (*signature.required, *names) if name not in given]
         if free:
             arguments[free[0]] = turn.text
-    return signature.from_call((), arguments)
+    return signature.from_fields(arguments, size, path)
 
 
 def read_object(value: Any, where: str) -> Mapping[str, Any]:
     """Return `value` if it is a JSON object; else raise `InputError`."""
     if not isinstance(value, dict):
-        raise InputError(f"{where} expects an object, got {type(value).__name__}")
+        raise InputError(f"{where} expects an object, got {brief(value)}")
     return value
 
 
@@ -148,7 +155,7 @@ def read_turns(
     """Return the `messages` of a request, with their content extracted by `text`."""
     items = body.get("messages")
     if not isinstance(items, list) or not items:
-        raise InputError("messages expects a list of at least one message")
+        raise InputError(f"messages expects a list of at least one message, got {brief(items)}")
     if len(items) > MAX_MESSAGES:
         raise InputError(f"messages expects at most {MAX_MESSAGES}, got {len(items)}")
     messages = []
@@ -156,8 +163,11 @@ def read_turns(
         where = f"messages[{place}]"
         message = read_object(item, where)
         role = message.get("role")
-        if role not in ("system", "developer", "user", "assistant", "tool"):
-            raise InputError(f"{where}.role expects user, assistant or system")
+        if role in _SHOWN_ROLES:
+            continue
+        if role not in _ROLES:
+            expected = ", ".join(_ROLES)
+            raise InputError(f"{where}.role expects one of {expected}, got {brief(role)}")
         role = "system" if role == "developer" else role
         messages.append({"role": role, "content": text(message, where)})
     return messages
@@ -166,7 +176,7 @@ def read_turns(
 def read_text_parts(parts: Any, where: str, *, skip: bool) -> str:
     """Return the joined text of a list of parts; `skip` or reject other parts."""
     if not isinstance(parts, list):
-        raise InputError(f"{where} expects a list of parts")
+        raise InputError(f"{where} expects a list of parts, got {brief(parts)}")
     texts: list[str] = []
     for place, item in enumerate(parts):
         part = read_object(item, f"{where}[{place}]")

@@ -71,6 +71,38 @@ def test_fields_of_the_request_fill_the_other_parameters(desk: App, asking: Ask,
     assert "words" in refused.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("path", ["/aisdk", "/agui"])
+def test_fields_are_json_values_as_in_a_request_to_the_endpoint(
+    desk: App, asking: Ask, path: str
+) -> None:
+    @desk.ml_stream("/write/{page}")
+    def write(prompt: str, page: int, words: int = 1) -> Iterator[str]:
+        yield f"{page} {words}"
+
+    client = asking(desk)
+    for words, status in ((2, 200), ("2", 400), (2.5, 400)):
+        fields: dict[str, Any] = {"words": words}
+        given = {**HELLO, **fields}
+        body = given if path == "/aisdk" else {**RUN, "forwardedProps": fields}
+        answer = client.post(f"{path}/write/7", json=body)
+        assert answer.status_code == status
+        assert ("7 2" if status == 200 else f"got {words!r}") in answer.text
+
+
+def test_messages_shown_to_the_user_alone_are_left_out(desk: App, asking: Ask) -> None:
+    @desk.ml_stream("/roles")
+    def roles(messages: list[dict[str, str]]) -> Iterator[str]:
+        yield " ".join(each["role"] for each in messages)
+
+    shown = [
+        {"id": "2", "role": "reasoning", "content": "so"},
+        {"id": "3", "role": "activity", "activityType": "PLAN", "content": {"steps": [1]}},
+        {"id": "4", "role": "user", "content": "and now?"},
+    ]
+    body = {**RUN, "messages": [*RUN["messages"], *shown]}
+    assert delta(data(asking(desk).post("/agui/roles", json=body).text)) == "user user"
+
+
 def test_the_state_of_an_agent_fills_a_parameter_of_that_name(desk: App, asking: Ask) -> None:
     @desk.ml_stream("/count")
     def count(prompt: str, state: dict[str, int]) -> Iterator[str]:
