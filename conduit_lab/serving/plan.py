@@ -81,6 +81,11 @@ class Plan(SampledCalls):
             `size` is the request size in bytes. Iterators in the answer become lists.
             """
 
+    @property
+    def is_async(self) -> bool:
+        """Whether the handler is awaited in a task."""
+        return self._kind == _ASYNC
+
     def is_direct(self, size: int) -> bool:
         """Return whether a call of `size` bytes can run without a task: see `DirectCall`."""
         if self._kind != _FUNCTION or not self._pace.is_short(size):
@@ -148,6 +153,10 @@ class Plan(SampledCalls):
         if type(result) not in _WHOLE:
             result = await while_connected(receive, self.threads.run(materialize, result))
         return result, small
+
+    async def awaited(self, call: Call, receive: Receive) -> tuple[Any, bool]:
+        """Await an `async def` handler; return the answer and whether it is small."""
+        return await self.rest(await while_connected(receive, self._await(call)), receive)
 
     async def _await(self, call: Call) -> Any:
         with CallScope():

@@ -2,10 +2,10 @@
 
 A hop to another thread costs as much as a short run, so short runs stay on the calling thread. On
 an event loop, the calls that several tasks make in one iteration run together at its end; a single
-caller runs at once. On threads, short runs are not coalesced. Long runs, and runs not yet measured,
-share one queue, in which calls accumulate while a batch runs. When a thread finishes its batch it
-hands the queue to the longest-waiting caller; for asyncio tasks a worker thread runs until the
-queue is empty, and is reused while calls keep coming.
+caller, or a call of a whole batch, runs at once. On threads, short runs are not coalesced. Long
+runs, and runs not yet measured, share one queue, in which calls accumulate while a batch runs. When
+a thread finishes its batch it hands the queue to the longest-waiting caller; for asyncio tasks a
+worker thread runs until the queue is empty, and is reused while calls keep coming.
 """
 
 from __future__ import annotations
@@ -172,7 +172,8 @@ class Batcher(Generic[_Item, _Answer]):
     ) -> CallbackWaiter[_Item, _Answer]:
         """Call `done` on the running loop once the answer to `item` is ready, without a task.
 
-        For the only `caller` that is immediately. `withdraw` cancels the returned call.
+        For the only `caller`, or a whole batch, that is immediately. `withdraw` cancels the
+        returned call.
         """
         if timeout is not None and timeout <= 0:
             raise late(self.name)
@@ -180,8 +181,13 @@ class Batcher(Generic[_Item, _Answer]):
         tick = self._current.of(asyncio.get_running_loop())
         self._check_room(tick.rows + self._rows, rows)
         waiter = CallbackWaiter(item, rows, timeout, tick.loop, done)
-        cost = inf if tick.coalesces else self._seconds[rows.bit_length()]
-        if cost >= SHORT_RUN_SECONDS or not tick.is_alone(caller):
+        cost = self._seconds[rows.bit_length()]
+        if rows >= self._max_rows:  # coalescing gains nothing
+            runs_here = cost < SHORT_RUN_SECONDS and cost < tick.left
+        else:
+            short = cost < SHORT_RUN_SECONDS and not tick.coalesces
+            runs_here = short and tick.is_alone(caller)
+        if not runs_here:
             self._defer(tick, waiter)
             return waiter
         try:
@@ -221,6 +227,7 @@ class Batcher(Generic[_Item, _Answer]):
             for waiter in batch:
                 self._defer(tick, waiter)
             raise
+        tick.left = BUDGET_SECONDS  # that run was measured, and other callbacks run next
         notify_here(batch)
 
     def _queue_up(self, waiters: Sequence[LoopWaiter[_Item, _Answer]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
 from time import perf_counter
@@ -46,8 +46,14 @@ class DirectCall:
         self._is_answered = False  # the model has called back
 
     def begin(self, size: int) -> None:
-        """Call the handler, then the model, if any; `size` is the request size in bytes."""
+        """Call the handler, then the model, if any; `size` is the request size in bytes.
+
+        An `async def` handler is awaited in a task, like any other.
+        """
         plan = self._plan
+        if plan.is_async:
+            self._request.go_on(partial(self._go_on, partial(plan.awaited, self._call)))
+            return
         try:
             # its own context, as in a task: the handler may set variables
             value = copy_context().run(self._handle, size)
@@ -79,7 +85,7 @@ class DirectCall:
             statistics.count_error(model.name)
             raise
         if withdraw is None:
-            self._request.go_on(partial(self._go_on, value, False))
+            self._request.go_on(partial(self._go_on, partial(self._plan.rest, value)))
         else:
             statistics.count(model.name)
             if not self._is_answered:
@@ -107,7 +113,8 @@ class DirectCall:
         if type(value) is np.ndarray:
             kind = array_type_for(value, request.context.headers)
         if not (is_small(value) if kind is None else is_inline(value)):
-            request.go_on(partial(self._go_on, value, True))
+            rest = partial(self._plan.rest, value, is_predicted=True)
+            request.go_on(partial(self._go_on, rest))
             return
         tally.ended = True
         tally.statistics.count(tally.name)
@@ -138,13 +145,17 @@ class DirectCall:
         self._plan.record_failure(self._call, self._begun, error)
 
     async def _go_on(
-        self, value: Any, is_predicted: bool, scope: Scope, receive: Receive, send: Send
+        self,
+        rest: Callable[[Receive], Awaitable[tuple[Any, bool]]],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
-        """Complete the call in a task, as an ASGI app."""
+        """Complete the call in a task, as an ASGI app; `rest` is a partial method of its plan."""
         plan, tally = self._plan, self._tally
         self._enter()
         try:
-            result, small = await plan.rest(value, receive, is_predicted=is_predicted)
+            result, small = await rest(receive)
         except BaseException as error:
             plan.record_failure(self._call, self._begun, error)
             raise

@@ -51,16 +51,16 @@ class _ValueFace:
         await send_value(plan.threads, result, small, record, scope, receive, send)
 
     def begin(self, request: DirectRequest, body: bytes) -> bool:
-        """Answer a request without a task, if possible; return whether it did."""
+        """Answer a request, if possible without a task; return False if it needs `__call__`."""
         plan, scope = self._plan, request.scope
         if self._has_body:
             size = len(body)
-            if not plan.is_direct(size):
+            if not (plan.is_async or plan.is_direct(size)):
                 return False
             call = call_of_whole(self._endpoint, scope, request.context, body)
         else:
             size = len(scope["query_string"])
-            if body or not plan.is_direct(size):
+            if body or not (plan.is_async or plan.is_direct(size)):
                 return False
             call = self._signature.from_http(scope, b"")
         if call is None or not plan.skips_trace():

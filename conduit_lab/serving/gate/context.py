@@ -18,6 +18,7 @@ from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.errors import ErrorBody, error_body
 from conduit_lab.serving.gate.keys import Key
 from conduit_lab.serving.gate.origins import origin_headers
+from conduit_lab.serving.gate.request_cycle import RequestCycle
 from conduit_lab.serving.gate.slots import Slots
 from conduit_lab.serving.server_state import ServerState
 
@@ -47,7 +48,8 @@ class RequestContext:
     misses its deadline; None without one. `prompt_tokens` and `generated_tokens` are charged to
     `caller`, which is None for an app without keys. `slots` is the server's, if the request holds a
     slot; a stream (`is_stream`) holds none. `origin` is an allowed cross-site origin. `headers`
-    maps names to values, the last of repeated ones, without credentials.
+    maps names to values, the last of repeated ones, without credentials. `cycle` is the
+    connection's, if the request came from it directly.
     """
 
     # class attributes, since most requests change few of them
@@ -60,6 +62,7 @@ class RequestContext:
     is_stream = False
     origin: bytes | None = None
     start_scope: anyio.CancelScope | None = None
+    cycle: RequestCycle | None = None
     error_body: ErrorBody = staticmethod(error_body)
     headers: Mapping[bytes, bytes] = MappingProxyType({})
 

@@ -16,7 +16,7 @@ from conduit_lab.serving.gate.deadline import late_start
 from conduit_lab.serving.gate.origins import origin_headers
 from conduit_lab.serving.gate.request_cycle import RequestCycle, head_lines
 
-# the headers that `send_value` and `RequestContext.send` would write
+# the headers that `RequestContext.send` would write
 JSON_LINE = b"content-type: application/json\r\n"
 _HEAD = b"%bcontent-length: %d\r\n%bx-request-id: %b\r\n"
 
@@ -34,6 +34,22 @@ class _Gate(Protocol):
 
     def going_on(self, face: ASGIApp, context: RequestContext) -> ASGIApp:
         """Return an ASGI app that runs a face in a task."""
+
+
+def answer_whole(
+    cycle: RequestCycle,
+    context: RequestContext,
+    body: bytes,
+    more: bytes = b"",
+    status: int = 200,
+    about: bytes = JSON_LINE,
+) -> None:
+    """Send a complete response, like `DirectRequest.answer`, which also ends the request."""
+    context.status, context.answered_at = status, monotonic()
+    lines = _HEAD % (about, len(body), more, context.id.encode())
+    if context.origin is not None:
+        lines += head_lines(origin_headers(context.origin)).lines
+    cycle.answer(status, lines, body)
 
 
 class DirectRequest:
@@ -64,18 +80,13 @@ class DirectRequest:
 
         `about` holds the content type header line.
         """
-        context, cycle = self.context, self._cycle
         if self._withdraw is not None:
             self._stop_waiting()
-        if status == 200 and context.is_late:
-            self.fail(late_start(context.app.limits.deadline or 0.0))
+        if status == 200 and self.context.is_late:
+            self.fail(late_start(self.context.app.limits.deadline or 0.0))
             return
-        context.status, context.answered_at = status, monotonic()
-        lines = _HEAD % (about, len(body), more, context.id.encode())
-        if context.origin is not None:
-            lines += head_lines(origin_headers(context.origin)).lines
-        cycle.answer(status, lines, body)
-        self._gate.end(context, self.scope)
+        answer_whole(self._cycle, self.context, body, more, status, about)
+        self._gate.end(self.context, self.scope)
 
     def fail(self, error: BaseException) -> None:
         """Send the error response to an exception of the endpoint."""

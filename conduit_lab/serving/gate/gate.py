@@ -101,7 +101,7 @@ class Gate:
         except KeyError:  # no lifespan
             return False
         context = RequestContext(app, server, scope, cycle.send)
-        context.template = path
+        context.template, context.cycle = path, cycle
         server.in_flight += 1
         request = DirectRequest(self, context, cycle)
         try:

@@ -10,7 +10,12 @@ import pytest
 
 from conduit_lab.errors import DeadlineExceeded, Overloaded
 from conduit_lab.runtime.batching.batcher import Batcher
-from conduit_lab.runtime.batching.run_times import EXTRA_CALL_SECONDS, SHORT_RUN_SECONDS, RunTimes
+from conduit_lab.runtime.batching.run_times import (
+    EXTRA_CALL_SECONDS,
+    INLINE_BUDGET_SECONDS,
+    SHORT_RUN_SECONDS,
+    RunTimes,
+)
 from conduit_lab.runtime.batching.waiters import CallbackWaiter
 
 
@@ -85,6 +90,24 @@ def test_the_only_caller_is_answered_at_once() -> None:
         assert len(ended.all) == 4
         assert await ended.until(6) == [4, ValueError, 16, 25, 36, 49]
         assert squares.batches[4:] == [[6, 7]]
+
+    asyncio.run(main())
+
+
+def test_calls_of_whole_batches_run_at_once_while_the_budget_lasts() -> None:
+    async def main() -> None:
+        squares, ended = Squares(), Ended()
+        rows = squares.batcher.max_rows
+        squares.batcher._seconds[:] = [INLINE_BUDGET_SECONDS / 5] * 64
+        squares.begin_to_coalesce()
+        squares.batcher.submit(1, rows, None, ended, 1)  # measured at the end of the iteration
+        assert await ended.until(1) == [1]
+        squares.batcher._seconds[:] = [INLINE_BUDGET_SECONDS / 5] * 64
+        for item in range(2, 9):
+            squares.batcher.submit(item, rows, None, ended, item)
+        assert 2 < len(ended.all) < 8  # the others let the loop run other callbacks first
+        assert await ended.until(8) == [item * item for item in range(1, 9)]
+        assert squares.batches == [[item] for item in range(1, 9)]
 
     asyncio.run(main())
 
