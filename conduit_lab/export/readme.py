@@ -98,8 +98,8 @@ Searches use numkong, whose debug symbols take 41 MB. To remove them, as the Doc
 `{STRIP.format(environment=".venv")}`.
 """
 
-_GROWING = f"""If a store grows beyond {LARGE_STORE_ENTRIES:,} entries, add numkong to `requirements.txt`:
-a search of 50,000 then takes a quarter of the time, with the same results.
+_GROWING = f"""If a store grows beyond {LARGE_STORE_ENTRIES:,} entries, add numkong to
+`requirements.txt`: a search of 50,000 then takes a quarter of the time, with the same results.
 
 """
 
