@@ -141,7 +141,7 @@ def _check_state(folder: Path, saved: Sequence[StateLine], found: Sequence[State
     if manifest is not None and (changed := manifest.changed(folder)):
         problem += (
             f". Changed since the export: {named_places(changed)}. Put back what the export wrote, "
-            f"or keep the change: Lab.open({folder.name!r}).export(…)"
+            f"or keep the change: Lab.open({str(folder)!r}).export(…)"
         )
     raise ExportError(f"{folder.name} is not the exported session. {problem}")
 

@@ -215,5 +215,5 @@ def test_a_changed_folder_is_told_by_its_files(session: Session) -> None:
     assert str(caught.value) == (
         "out is not the exported session. POST /price → price → RATE: int 2 in the session, "
         "int 3 in this folder. Changed since the export: app.py. Put back what the export wrote, "
-        "or keep the change: Lab.open('out').export(…)"
+        f"or keep the change: Lab.open({str(folder)!r}).export(…)"
     )
