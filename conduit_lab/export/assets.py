@@ -15,7 +15,6 @@ from conduit_lab.export.refusal import Refusal
 from conduit_lab.runtime.checks import graph
 from conduit_lab.runtime.checks.content import file_digest
 from conduit_lab.runtime.checks.graph_reader import RECORD
-from conduit_lab.vectors.index.accelerators import INT8_ROWS
 from conduit_lab.vectors.store import VectorStore
 
 # written by the export itself
@@ -24,6 +23,10 @@ OWN_FILES = (
     ".env.example", "state.json", "proof.svg", RECORD, *FILES,
 )  # fmt: skip
 
+
+# Of a store that needs numkong, which takes 45 MB. Below it, 8-bit codes save at most 0.5 ms of a
+# search, less than a tenth of embedding its query: docs/benchmarks.md, Export.
+LARGE_STORE_ENTRIES = 16_384
 
 _FLOAT_BYTES = 4
 
@@ -155,8 +158,8 @@ class Assets:
 
     @property
     def large_stores(self) -> bool:
-        """Whether any store is large enough for its searches to use quantized codes."""
-        return any(len(store) >= INT8_ROWS for store in self._stores.values())
+        """Whether any store is large enough for its searches to need 8-bit codes."""
+        return any(len(store) >= LARGE_STORE_ENTRIES for store in self._stores.values())
 
     @property
     def modules(self) -> set[str]:

@@ -19,7 +19,8 @@ _MAX_NAME_CHARACTERS = 44
 _NOTE_ROW = 22
 _MAX_NOTES = 8
 _MAX_NOTE_CHARACTERS = 130
-_MARKS = 450  # x position of the first mark
+_MARKS, _MARK_STEP = 450, 12  # x position of the first mark, and distance to the next
+_WORD_CHARACTER = 7  # width of a quiet one, rounded up
 _WORDS: Mapping[Comparing, str] = {
     "exact": "exactly equal",
     "tolerance": "equal (floats within 0.0001)",
@@ -99,10 +100,11 @@ def proof_picture(
 def _row(y: int, endpoint: str, calls: Sequence[Outcome]) -> list[str]:
     ways = [call.how for call in calls]
     words = ", ".join(f"{ways.count(how)} {_WORDS[how]}" for how in dict.fromkeys(ways))
+    room = max(0, _WIDTH - _MARGIN - _WORD_CHARACTER * len(words) - _MARKS)
     marks = [
-        f'<rect class="{"mark" if call.verdict == "same" else "open"}" x="{_MARKS + 12 * at}" '
-        f'y="{y - 10}" width="8" height="8"/>'
-        for at, call in enumerate(calls[:_MAX_MARKS])
+        f'<rect class="{"mark" if call.verdict == "same" else "open"}" '
+        f'x="{_MARKS + _MARK_STEP * at}" y="{y - 10}" width="8" height="8"/>'
+        for at, call in enumerate(calls[: min(_MAX_MARKS, room // _MARK_STEP)])
     ]
     return [
         _text(_MARGIN, y, clip(endpoint, _MAX_NAME_CHARACTERS), "code"),

@@ -42,8 +42,8 @@ to add to the environment.
 ## Test
 
 `.venv/bin/conduit-lab check .` starts it in a fresh process and compares its answers with those
-in `examples.jsonl`; `python -m pytest` does the same, with pytest installed in that environment.
-`proof.svg` shows the proof, if the export had one.
+in `examples.jsonl`. After `.venv/bin/pip install pytest`, `.venv/bin/python -m pytest` does the
+same. `proof.svg` shows the proof, if the export had one.
 
 ## Deploy
 
@@ -68,7 +68,7 @@ kubectl create secret generic {name} --from-env-file .env
 kubectl apply --filename k8s.yaml
 ```
 
-Ray Serve, with `pip install "ray[serve]"` in that environment:
+Ray Serve, after `.venv/bin/pip install "ray[serve]"`:
 
 ```sh
 .venv/bin/serve run serve.yaml
@@ -88,8 +88,8 @@ GPU=1 docker compose up --build
 kubectl set resources deployment {name} --limits nvidia.com/gpu=1  # with that image
 ```
 
-For Ray Serve, set `gpus: 1` in `serve.yaml`; its environment needs `pip uninstall onnxruntime` and
-`pip install "onnxruntime-gpu[cuda,cudnn]=={version}"`.
+For Ray Serve, set `gpus: 1` in `serve.yaml`, run `.venv/bin/pip uninstall onnxruntime`, then
+`.venv/bin/pip install "onnxruntime-gpu[cuda,cudnn]=={version}"`.
 
 """
 
@@ -98,8 +98,8 @@ Searches use numkong, whose debug symbols take 41 MB. To remove them, as the Doc
 `{STRIP.format(environment=".venv")}`.
 """
 
-_GROWING = f"""If a store grows beyond {LARGE_STORE_ENTRIES:,} entries, add numkong to `requirements.txt`:
-a search of 50,000 then takes a quarter of the time, with the same results.
+_GROWING = f"""If a store grows beyond {LARGE_STORE_ENTRIES:,} entries, add numkong to
+`requirements.txt`: a search of 50,000 then takes a quarter of the time, with the same results.
 
 """
 

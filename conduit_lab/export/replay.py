@@ -32,6 +32,7 @@ _VERDICTS: Mapping[Comparing, str] = {"shape": "same shape", "int8": "close, in 
 _SIDES = Sides("in the session", "in this folder", is_session=False)
 _ANSWER_SECONDS = 120.0
 _MAX_BODY_CHARACTERS = 300
+_MAX_LINE_CHARACTERS = 60  # of an invalid example
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,27 @@ def comparison(example: Example) -> Comparing:
 
 def recorded_examples(folder: Path) -> list[Example]:
     """Read the examples of an exported folder, except those that write to a remote store."""
+    found = (example for _, example in example_lines(folder))
+    return reads_first([example for example in found if not example.shared])
+
+
+def example_lines(folder: Path) -> list[tuple[str, Example]]:
+    """Read the lines of a folder's `examples.jsonl`; raise `ExportError` for an invalid one."""
     place = folder / "examples.jsonl"
     if not place.is_file():
         what = f"has no {place.name}" if folder.is_dir() else "is not a folder"
         raise ExportError(f"{folder} {what}: expected a folder written by lab.export(folder)")
+    found = []
     # splitlines() would also split inside strings
-    lines = place.read_text("utf-8").split("\n")
-    found = [Example.from_json(line) for line in lines if line]
-    return reads_first([example for example in found if not example.shared])
+    for number, line in enumerate(place.read_text("utf-8").split("\n"), 1):
+        try:
+            found += [(line, Example.from_json(line))] if line else []
+        except (ValueError, AttributeError, TypeError) as error:
+            raise ExportError(
+                f"{place}, line {number}: expected a recorded call, got "
+                f"{clip(line, _MAX_LINE_CHARACTERS)!r}: remove the line, or export again"
+            ) from error
+    return found
 
 
 def reads_first(examples: Sequence[Example]) -> list[Example]:
@@ -129,7 +143,7 @@ def _check_state(folder: Path, saved: Sequence[StateLine], found: Sequence[State
     if manifest is not None and (changed := manifest.changed(folder)):
         problem += (
             f". Changed since the export: {named_places(changed)}. Put back what the export wrote, "
-            f"or keep the change: Lab.open({folder.name!r}).export(…)"
+            f"or keep the change: Lab.open({str(folder)!r}).export(…)"
         )
     raise ExportError(f"{folder.name} is not the exported session. {problem}")
 

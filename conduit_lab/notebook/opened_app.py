@@ -26,6 +26,7 @@ from conduit_lab.export.assets import OWN_FILES
 from conduit_lab.export.cell_run import CellRun
 from conduit_lab.export.environment_keys import ENVIRONMENT_FILE
 from conduit_lab.export.manifest import Manifest, named_places
+from conduit_lab.export.replay import example_lines
 from conduit_lab.notebook import history
 from conduit_lab.notebook.opened_modules import import_from
 from conduit_lab.serving.app import App
@@ -34,8 +35,6 @@ from conduit_lab.serving.replaceable import replaced
 
 if TYPE_CHECKING:
     from conduit_lab.notebook.lab import Lab
-
-_EXAMPLES = "examples.jsonl"
 
 _log = logging.getLogger("conduit_lab")
 
@@ -113,10 +112,8 @@ class OpenedApp:
 
     def _restore_calls(self, lab: Lab) -> None:
         """Restore the recorded calls of the export as the lab's examples."""
-        text = (self.folder / _EXAMPLES).read_text("utf-8")
         versions = {name: store.version for name, store in lab.stores.items()}
-        for line in filter(None, text.split("\n")):
-            found = Example.from_json(line)
+        for line, found in example_lines(self.folder):
             for endpoint in lab.endpoints:
                 if (endpoint.method, endpoint.path) == (found.method, found.path):
                     endpoint.varies |= found.varies

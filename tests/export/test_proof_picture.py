@@ -53,6 +53,17 @@ def test_many_endpoints_and_calls_stay_on_one_screen() -> None:
     assert float(ElementTree.fromstring(picture).attrib["height"]) < 700
 
 
+def test_the_marks_of_many_calls_leave_room_for_their_words() -> None:
+    for hows, least in ((["tolerance"], 15), (["int8"], 8), (["int8", "shape", "answered"], 0)):
+        calls = [outcome("/a", how) for how in hows for _ in range(30)]  # type: ignore[arg-type]
+        picture = proof_picture("desk", calls, 1, VERSIONS, "")
+        words = texts(picture)[4]
+        rows = ElementTree.fromstring(picture).iter(f"{SVG}rect")
+        ends = [int(each.attrib["x"]) + 8 for each in rows if each.attrib["class"] != "ground"]
+        assert len(ends) >= least
+        assert all(end < 960 - 40 - 6.6 * len(words) for end in ends)
+
+
 @given(name=st.text(st.characters(exclude_categories=["C"]), max_size=30))
 def test_any_name_is_text(name: str) -> None:
     picture = proof_picture(name, [outcome(f"/{name}")], 1, {name: "1"}, name)

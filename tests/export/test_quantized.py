@@ -107,7 +107,7 @@ def test_a_model_whose_int8_answers_differ_keeps_float32(session: Session) -> No
     assert not is_required("onnx", export.folder)
     assert [each.problem for each in replay(export.folder)] == [None] * 3
     shutil.copy(made / "odd.onnx", made / "even.onnx")
-    with pytest.raises(ExportError, match=r"Model even, content \w+ here, Model even, content"):
+    with pytest.raises(ExportError, match=r"Model even, content \w+ in the session, Model even"):
         replay(export.folder)
 
 

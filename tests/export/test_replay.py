@@ -193,6 +193,14 @@ def test_a_folder_that_is_no_export_is_refused(
             assert f"conduit-lab: {folder} {problem}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("line", ["{", "[1]", '{"path": "/a"}', '{"method": "GET", "x": 1}'])
+def test_an_invalid_example_is_refused_with_its_line(line: str, tmp_path: Path) -> None:
+    good = example("/double", {"n": 2}, 4).to_json()
+    (tmp_path / "examples.jsonl").write_text(f"{good}\n{line}\n", "utf-8")
+    with pytest.raises(ExportError, match=r"jsonl, line 2: expected a recorded call, got '[\[{]"):
+        replay(tmp_path)
+
+
 def test_a_changed_folder_is_told_by_its_files(session: Session) -> None:
     session.run(
         "RATE = 2",
@@ -207,5 +215,5 @@ def test_a_changed_folder_is_told_by_its_files(session: Session) -> None:
     assert str(caught.value) == (
         "out is not the exported session. POST /price → price → RATE: int 2 in the session, "
         "int 3 in this folder. Changed since the export: app.py. Put back what the export wrote, "
-        "or keep the change: Lab.open('out').export(…)"
+        f"or keep the change: Lab.open({str(folder)!r}).export(…)"
     )

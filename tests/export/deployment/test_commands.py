@@ -64,13 +64,14 @@ def test_the_commands_run_in_the_exported_folder(session: Session) -> None:
     text = (folder / "README.md").read_text("utf-8")
     first, second, serve = commands(text)[:3]
     done = [_run(folder, first), _run(folder, second)]
+    assert "`.venv/bin/pip install pytest`" in text
     done.append(_run(folder, ".venv/bin/pip install pytest"))
     if done[-1].returncode:
         pytest.skip(f"pip cannot install here: {done[-1].stderr[-300:]}")
     for command in (".venv/bin/conduit-lab key NAME", ".venv/bin/conduit-lab check ."):
         assert command in text
         done.append(_run(folder, command))
-    assert "`python -m pytest`" in text
+    assert "`.venv/bin/python -m pytest`" in text
     done.append(_run(folder, ".venv/bin/python -m pytest"))
     assert [each.returncode for each in done] == [0] * 6, done
     assert "1 passed" in done[-1].stdout

@@ -171,10 +171,10 @@ def test_only_the_image_of_large_stores_has_numkong_stripped() -> None:
 
 
 @pytest.mark.parametrize("entries", [3, 4])
-def test_a_store_with_codes_makes_the_image_strip_numkong(
+def test_only_a_large_store_requires_numkong_and_its_image_strips_it(
     entries: int, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("conduit_lab.export.assets.INT8_ROWS", 4)
+    monkeypatch.setattr("conduit_lab.export.assets.LARGE_STORE_ENTRIES", 4)
     session.run(
         "shelf = lab.vector_store('shelf', dimension=2)",
         f"for n in range({entries}): shelf.add(str(n), [n, 1])",
@@ -182,8 +182,11 @@ def test_a_store_with_codes_makes_the_image_strip_numkong(
         "near(1.0)",
     )
     folder = session.export().folder
-    for name in ("Dockerfile", "README.md", "requirements.txt"):
+    for name in ("Dockerfile", "requirements.txt"):
         assert ("numkong" in (folder / name).read_text("utf-8")) is (entries == 4)
+    text = (folder / "README.md").read_text("utf-8")
+    assert ("strip --strip-debug" in text) is (entries == 4)
+    assert ("add numkong" in text) is (entries == 3)
 
 
 @pytest.mark.parametrize("hint", ["NDArray[np.float32]", "list[float]"])
