@@ -199,7 +199,7 @@ class Closure:
             name,
             source if origin is None or repeated else origin.commented(source),
             here,
-            frozenset(binds),
+            frozenset([*binds, *(part for part, _ in draft.part_places())]),
             frozenset(draft.needs),
             origin,
             origin.order if origin is not None and repeated else None,
@@ -208,6 +208,8 @@ class Closure:
             self._add(piece)
             self._by_form_key[key] = piece.key
             self._places.record(name, value)
+            for part, held in draft.part_places():
+                self._places.record_part(name, part, held)
         self.nodes.append(PlanNode.of(piece, value, files=self.assets.sizes(new, value)))
         for statement in draft.follows:
             self._add_change(statement, name, value, here)

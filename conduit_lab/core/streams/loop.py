@@ -47,6 +47,11 @@ def loop_for_producer() -> asyncio.AbstractEventLoop:
     return _chosen.get() or package_loop()
 
 
+def is_loop_chosen() -> bool:
+    """Return whether streams created here belong to the server of the running loop."""
+    return _chosen.get() is not None
+
+
 def begin_producer(loop: asyncio.AbstractEventLoop | None) -> None:
     """Record in this context that a generator runs on `loop`, or on a thread."""
     producer_loop.set(loop)

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -16,8 +17,9 @@ from conduit_lab.core.frames import is_frame
 from conduit_lab.core.materialize import materialize
 from conduit_lab.core.streams.channel import Channel
 from conduit_lab.core.streams.chunk import frame_rows
-from conduit_lab.core.streams.loop import begin_producer, loop_for_producer
+from conduit_lab.core.streams.loop import begin_producer, is_loop_chosen, loop_for_producer
 from conduit_lab.core.streams.ownership import set_owner
+from conduit_lab.core.streams.producer_threads import run_on_thread
 
 _log = logging.getLogger("conduit_lab")
 
@@ -46,8 +48,11 @@ def produce(channel: Channel[Any], source: Iterable[Any] | AsyncIterable[Any]) -
             loop.call_soon_threadsafe(_start_task, channel, source, context=context)
         return
     rows = frame_rows(source) if is_frame(source) else source
-    arguments, name = (_run, channel, rows), f"stream {channel.name}"
-    threading.Thread(target=context.run, args=arguments, name=name, daemon=True).start()
+    job, name = partial(context.run, _run, channel, rows), f"stream {channel.name}"
+    if is_loop_chosen():
+        run_on_thread(job, name)
+    else:  # a notebook shows the output of a thread below the cell that started it
+        threading.Thread(target=job, name=name, daemon=True).start()
 
 
 def _run(channel: Channel[Any], source: Iterable[Any]) -> None:

@@ -71,14 +71,29 @@ class MaskedArrayForm(ObjectForm):
         return f"{make}({', '.join(arguments)})"
 
 
+def _row(record: np.void, draft: Draft) -> str | None:
+    """Return the item of a named array that a record is, as changes of one show in the other."""
+    array = record.base
+    while isinstance(array, np.ndarray) and draft.namespace.name_of(array) is None:
+        array = array.base
+    if not isinstance(array, np.ndarray) or array.ndim != 1 or not (name := draft.named(array)):
+        return None
+    start, here = (
+        np.frombuffer(each, "u1", 1).__array_interface__["data"][0] for each in (array[:1], record)
+    )
+    return f"{name}[{(here - start) // array.strides[0]}]"
+
+
 class NumberForm(ObjectForm):
     """A NumPy scalar becomes a call of its class with the nearest Python value."""
 
     aliased = False
 
     def expression(self, value: Any, draft: Draft) -> str:
-        """Return the call; a record becomes an item of a one-element array."""
+        """Return the call; a record becomes an item of its array, or of a new one."""
         kind = type(value)
+        if isinstance(value, np.void) and (place := _row(value, draft)):
+            return place
         if isinstance(value, np.void) or kind.__name__ in ("longdouble", "clongdouble"):
             return f"{draft.find(np.asarray(value), 'scalar')}[()]"
         call = draft.imported("numpy", kind.__name__)

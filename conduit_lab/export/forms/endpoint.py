@@ -63,27 +63,34 @@ class EndpointForm(Form):
 def registration(endpoint: Any, namespace: Namespace) -> Statement | None:
     """Return the statement that serves a function by a call, `app.post(path)(function)`, or None.
 
-    A decorator with the endpoint's path comes first. A call in a loop may make its path.
+    A decorator with the endpoint's path comes first. A call may compute its path, as in a loop.
     """
     statements = namespace.statements
     if any(each.mentions(endpoint.path) for each in statements.definitions(endpoint.name)):
         return None
-    calls = [(each, _verbs(each, namespace.app_name)) for each in reversed(statements.all)]
-    named = [each for each, verbs in calls if verbs and each.holds(endpoint.path)]
-    exact = [each for each, verbs in calls if endpoint.method.lower() in verbs and each in named]
-    looped = [each for each, verbs in calls if verbs and isinstance(each.node, ast.For)]
-    return next(iter([*exact, *named, *looped]), None)
+    calls = [(each, _served(each, namespace.app_name)) for each in reversed(statements.all)]
+    named = [each for each, served in calls if served and each.holds(endpoint.path)]
+    verb = endpoint.method.lower()
+    exact = [each for each, served in calls if verb in dict(served) and each in named]
+    computed = [each for each, served in calls if None in dict(served).values()]
+    return next(iter([*exact, *named, *computed]), None)
 
 
-def _verbs(statement: Statement, app_name: str) -> set[str]:
-    """Return the names of the app's decorators that a statement calls with a function."""
+def _served(statement: Statement, app_name: str) -> list[tuple[str, str | None]]:
+    """Return the app's decorators that a statement calls with a function, each with its path.
+
+    A path that the statement computes is None.
+    """
     if isinstance(statement.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return set()
-    found = set()
+        return []
+    found: list[tuple[str, str | None]] = []
     for part in run_at_once(statement.node):
         match part:
-            case ast.Call(ast.Call(ast.Attribute(ast.Name(owner), verb))) if owner == app_name:
-                found.add(verb)
+            case ast.Call(ast.Call(ast.Attribute(ast.Name(owner), verb), arguments)) if (
+                owner == app_name
+            ):
+                path = getattr(next(iter(arguments), None), "value", None)
+                found.append((verb, path if isinstance(path, str) else None))
     return found
 
 

@@ -19,6 +19,7 @@ from conduit_lab.export.refusal import Refusal
 from conduit_lab.export.secret import looks_secret
 from conduit_lab.export.statement import Statement
 
+_MAX_HELD = 10_000  # objects below a named one that are searched for a cycle
 MAX_LEVELS = 50  # nesting of expressions; Python's own parser stops at about 200
 
 Chain = tuple[str, ...]
@@ -110,6 +111,7 @@ class Draft:
     _open: list[int] = field(default_factory=list)  # objects whose expressions are in progress
     _met: dict[int, Any] = field(default_factory=dict)
     _shared: set[int] = field(default_factory=set)  # objects that occur more than once
+    _cyclic: set[int] = field(default_factory=set)  # objects that contain themselves
     _needed: ObjectPlaces = field(default_factory=ObjectPlaces)  # in earlier pieces
     _parts: dict[int, str] = field(default_factory=dict)  # names of parts already written
 
@@ -147,22 +149,54 @@ class Draft:
         if name is not None:
             return name
         if id(value) in self._open:
+            if self._composing and not self.is_cyclic(value):
+                self._cyclic.add(id(value))
+                raise _Again
             raise self.no_form(f"{self.name} contains itself", "store a key or a name instead")
-        name = self.place(value) or (self.named(value) if form.named else None)
-        if name is not None:
-            return name
+        if (place := self.place(value)) is not None:
+            return place
+        is_named = form.named and self.namespace.name_of(value) is not None
+        is_in_cycle = is_named and self._holds_open(value)
+        if is_named and not is_in_cycle:
+            return str(self.named(value))
         if id(value) in self._met:
             self._shared.add(id(value))
         self._met[id(value)] = value
         expression = self._expression(value, form, label)
-        if id(value) not in self._shared or id(value) in self._parts:
+        if id(value) in self._parts:
             return expression
-        return self.add_part(value, expression)
+        if id(value) in self._shared or is_in_cycle:
+            return self.add_part(value, expression)
+        return expression
+
+    def is_cyclic(self, value: Any) -> bool:
+        """Return whether an object contains itself, so that it must be created empty."""
+        return id(value) in self._cyclic
+
+    def _holds_open(self, value: Any) -> bool:
+        """Return whether an object contains one whose expression is in progress.
+
+        Its own piece would need that of the other, and the other way round.
+        """
+        pending, seen = [value], set[int]()
+        while pending and len(seen) < _MAX_HELD:
+            each = pending.pop()
+            if id(each) in self._open:
+                return True
+            if id(each) not in seen:
+                seen.add(id(each))
+                pending += each if type(each) is set else ()
+                pending += (part for _, part in self.places.parts(each))
+        return False
 
     def is_elsewhere(self, value: Any) -> bool:
         """Return whether an object has a place, or belongs to another part of this one."""
         known = id(value) in self._met or id(value) in self._shared
         return known or self.places.of(value) is not None or self._needed.of(value) is not None
+
+    def part_places(self) -> Iterator[tuple[str, Any]]:
+        """Yield the names of the parts bound in front of the statement, each with its object."""
+        yield from ((name, self._met[key]) for key, name in self._parts.items() if key in self._met)
 
     def meet(self, values: dict[int, Any]) -> None:
         """Record, by id, objects contained in the current expression."""
@@ -338,7 +372,7 @@ class Draft:
 
 
 class _Again(Exception):
-    """An object occurred again: the expression is rebuilt with a name for it."""
+    """An object occurred again, or inside itself: the expression is rebuilt with a name for it."""
 
 
 def shown(chain: Chain) -> str:

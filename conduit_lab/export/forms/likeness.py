@@ -55,7 +55,7 @@ class Likeness:
                 list(made.values()), list(live.values()), depth
             )
         if kind in (set, frozenset):
-            return self._same_items(_sorted(made), _sorted(live), depth)
+            return self._same_items(_paired(made, live), list(live), depth)
         if kind is types.FunctionType:
             return self._same_function(made, live, depth)
         if kind is np.ndarray and not live.dtype.hasobject:
@@ -89,9 +89,13 @@ def _same_array(made: Any, live: Any) -> bool:
     return shape == other and bool(made.tobytes() == live.tobytes())
 
 
-def _sorted(items: Any) -> list[Any]:
-    """Return a set's items in an order that equal sets share."""
-    return sorted(items, key=lambda item: (type(item).__qualname__, repr(item)))
+def _paired(made: Any, live: Any) -> list[Any]:
+    """Return the items of a set in the order of an equal one; fewer if one is missing."""
+    try:
+        known = {each: each for each in made}
+        return [known[each] for each in live if each in known] if len(known) == len(live) else []
+    except Exception:  # raised by the session's own code
+        return []
 
 
 def _copied(value: Any) -> list[Any] | None:

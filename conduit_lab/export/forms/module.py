@@ -8,7 +8,9 @@ from types import ModuleType
 from typing import Any
 
 from conduit_lab.export.forms.form import Draft, Form
+from conduit_lab.export.forms.value import repeat_assignment
 from conduit_lab.export.namespace import Namespace
+from conduit_lab.export.state.anatomy import is_made
 
 _Import = tuple[ast.Import | ast.ImportFrom, ast.alias]
 
@@ -35,6 +37,8 @@ class ModuleForm(Form):
 
     def statement(self, value: Any, draft: Draft) -> str:
         """Add the object's import lines, which go at the top of `app.py`."""
+        if isinstance(value, ModuleType) and is_made(value):
+            return repeat_assignment(value, draft)
         written = _written(draft.name, value, draft.namespace)
         if not written:
             draft.packages.add(*_made(draft.name, value, draft))

@@ -51,6 +51,10 @@ class ObjectPlaces:
             self._found.setdefault(id(each), (ObjectPlace(name, expression), each))
             pending += ((expression + step, part) for step, part in self.parts(each))
 
+    def record_part(self, name: str, part: str, value: Any) -> None:
+        """Record that the piece of `name` binds an object to `part`."""
+        self._found.setdefault(id(value), (ObjectPlace(name, part), value))
+
     def parts(self, value: Any) -> Iterator[tuple[str, Any]]:
         """Yield the parts of a container or a plain object, each with its index or attribute."""
         if type(value) in _SEQUENCES:

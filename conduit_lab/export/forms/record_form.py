@@ -6,6 +6,7 @@ from enum import Enum, Flag
 from typing import Any
 
 from conduit_lab.export.forms.form import Draft, is_name
+from conduit_lab.export.forms.instance import InstanceForm
 from conduit_lab.export.forms.record_class import is_generated_record, is_named_tuple, record_fields
 from conduit_lab.export.forms.value import ObjectForm
 
@@ -24,10 +25,15 @@ class MemberForm(ObjectForm):
 
 
 class RecordForm(ObjectForm):
-    """A record becomes a call of its class with its fields, provided that runs no user code."""
+    """A record becomes a call of its class with its fields, provided that runs no user code.
+
+    One that contains itself is created empty, as an instance.
+    """
 
     def expression(self, value: Any, draft: Draft) -> str:
         """Return the call, with an expression per field."""
+        if draft.is_cyclic(value):
+            return InstanceForm().expression(value, draft)
         found = record_fields(value)
         if found is None or not all(map(is_name, found)):
             raise draft.no_form(

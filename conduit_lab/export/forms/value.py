@@ -18,6 +18,7 @@ from conduit_lab.export.statement import Statement
 
 MAX_INLINE_CHARACTERS = 4096
 
+_EMPTY = {list: "[]", dict: "{}", set: ""}  # an empty set has no literal
 _SNAPSHOT = "  # snapshot of its value at the export"
 
 
@@ -83,8 +84,17 @@ class ContainerForm(ObjectForm):
 
     def expression(self, value: Any, draft: Draft) -> str:
         """Return a literal, a call that loads it from a file, or an expression per item."""
+        if draft.is_cyclic(value) and type(value) in _EMPTY:
+            empty = _EMPTY[type(value)] or f"{draft.imported('builtins', 'set')}()"
+            name = draft.add_part(value, empty)
+            fill = "extend" if isinstance(value, list) else "update"
+            draft.before.append(f"{name}.{fill}({self._items(value, draft)})")
+            return name
         if is_literal(value) and _is_tree(value, draft):
             return _literal_or_file(value, draft)
+        return self._items(value, draft)
+
+    def _items(self, value: Any, draft: Draft) -> str:
         if isinstance(value, dict):
             pairs = (
                 f"{draft.find(key)}: {draft.find(item, key if isinstance(key, str) else '')}"

@@ -7,6 +7,7 @@ metaclass. These functions therefore use only the descriptors of `type` and of b
 from __future__ import annotations
 
 import gc
+import sys
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -74,6 +75,12 @@ def class_of_proxy(proxy: types.MappingProxyType[str, Any]) -> type | None:
             found: type = each
             return found
     return None
+
+
+def is_made(module: types.ModuleType) -> bool:
+    """Return whether code made a module that no import finds, as `types.ModuleType("name")`."""
+    names = types.ModuleType.__getattribute__(module, "__dict__")
+    return names.get("__spec__") is None and sys.modules.get(str(names["__name__"])) is not module
 
 
 def is_kind(kind: type, known: type | tuple[type, ...]) -> bool:

@@ -11,7 +11,13 @@ from logging import Logger, RootLogger
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
-from conduit_lab.export.state.anatomy import attributes_of, instance_parts, is_kind, mro_of
+from conduit_lab.export.state.anatomy import (
+    attributes_of,
+    instance_parts,
+    is_kind,
+    module_of,
+    mro_of,
+)
 
 _ONLY_KIND = (  # only their type is compared: they are running, or may be emptied at any time
     types.GeneratorType,
@@ -22,6 +28,7 @@ _ONLY_KIND = (  # only their type is compared: they are running, or may be empti
     WeakValueDictionary,
     WeakSet,
 )
+_CACHES = ("_cache", "_ufunc")  # of a GroupBy, and of np.vectorize
 _UNSET = "none"
 _HOOKS = ("__reduce_ex__", "__reduce__")
 
@@ -67,6 +74,11 @@ def _logger_parts(logger: Logger) -> Parts:
     ]
 
 
+def is_cache(name: str, kind: type) -> bool:
+    """Return whether an attribute of a NumPy or pandas object keeps results that it can repeat."""
+    return name in _CACHES and module_of(kind).partition(".")[0] in ("numpy", "pandas")
+
+
 def _has_hook(base: type) -> bool:
     return base is not object and any(hook in attributes_of(base) for hook in _HOOKS)
 
@@ -95,7 +107,7 @@ def _reduced(value: Any, kind: type, base: type) -> Parts | str | None:
         state, slots = state
     for held in (state, slots):
         if type(held) is dict:
-            parts += [(f".{name}", part) for name, part in held.items()]
+            parts += [(f".{name}", part) for name, part in held.items() if not is_cache(name, kind)]
         elif held is not None:
             parts.append((", its state", held))
     if items is not None:

@@ -22,6 +22,7 @@ from conduit_lab.export.state.anatomy import (
     class_of_proxy,
     instance_parts,
     is_kind,
+    is_made,
     module_of,
     qualname_of,
 )
@@ -53,6 +54,7 @@ from conduit_lab.export.state.titles import (
 
 BUILT = ", its built object"  # suffix of the place of a resource's object
 MAX_PLACE_CHARACTERS = 400  # of a line; deeply nested places would add up to gigabytes
+MAX_ORDER_LINES = 200  # of an item of a set, which its place there depends on
 MAX_LINES = 200_000  # per app; further objects are not compared, with a warning
 
 _IMMUTABLE = (*PLAIN_VALUES, tuple, frozenset, Enum)
@@ -103,6 +105,7 @@ class Walk:
         self.identities = Identities()
         self._own = names.get("__name__")
         self._seen: dict[int, tuple[str, Any]] = {}  # first place of each object, kept alive
+        self._max_lines = MAX_LINES
         self._table = "\n"  # prefix of the places in the newest table
         self._pending: list[tuple[str, Iterator[tuple[str, Any]]]] = []
 
@@ -114,7 +117,7 @@ class Walk:
     def add(self, place: str, value: Any) -> None:
         """Add the lines of `value` and of everything below it, depth first."""
         self._pending = [(place, iter([(place, value)]))]
-        while self._pending and len(self.lines) < MAX_LINES:
+        while self._pending and len(self.lines) < self._max_lines:
             above, parts = self._pending[-1]
             try:
                 step = next(parts, None)
@@ -216,14 +219,17 @@ class Walk:
                     yield f"{place}, key {number}", key
                     yield f"{place}, value {number}", item
         elif isinstance(value, set | frozenset):
+            if self._max_lines == MAX_ORDER_LINES:  # of an item of another set
+                return
             ordered = sorted(value, key=self._order)
             yield from ((f"{place}, item {number}", item) for number, item in enumerate(ordered))
         else:
             yield from ((f"{place}[{number}]", item) for number, item in enumerate(value))
 
     def _order(self, item: Any) -> tuple[str, list[StateLine]]:
-        """Return the sort key of a set item: its own lines, without running its code."""
-        walk = Walk(self.names, self.root, self._is_hidden)
+        """Return the sort key of a set item: its first lines, without running its code."""
+        walk = Walk(self.names, self.root, self._is_hidden, built=())
+        walk._max_lines = MAX_ORDER_LINES
         walk.add("", item)
         return qualname_of(type(item)), walk.lines
 
@@ -306,9 +312,9 @@ class Walk:
 
     def _is_own_module(self, module: types.ModuleType) -> bool:
         """Return whether a module is a project file, which the user may change."""
-        if vars(module) is self.names:
-            return True
         names = vars(module)
+        if names is self.names or is_made(module):
+            return True
         file, own = names.get("__file__"), str(names.get("__name__")).partition(".")[0]
         if type(file) is not str or own == "conduit_lab":
             return False

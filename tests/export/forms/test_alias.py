@@ -48,15 +48,20 @@ def test_objects_that_know_each_other_are_written(session: Session) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "later", "body"),
+    ("cell", "later", "body", "filled"),
     [
-        ("V = {}", "V['me'] = V", "V['me'] is V"),
-        ("V = []", "V.append(V)", "V[0] is V"),
-        ("V = {}", "V['kids'] = [{'parent': V}]", "V['kids'][0]['parent'] is V"),
+        ("V = {}", "V['me'] = V", "V['me'] is V", 'V.update({"me": V})'),
+        ("V = []", "V.append(V)", "V[0] is V", "V.extend([V])"),
+        (
+            "V = {}",
+            "V['kids'] = [{'parent': V}]",
+            "V['kids'][0]['parent'] is V",
+            'V.update({"kids": [{"parent": V}]})',
+        ),
     ],
 )
-def test_a_container_inside_itself_is_made_by_its_own_statements(
-    session: Session, cell: str, later: str, body: str
+def test_a_container_inside_itself_is_made_empty_and_filled(
+    session: Session, cell: str, later: str, body: str, filled: str
 ) -> None:
-    assert carried(session, cell, later, body=body) == f"{cell}\n{later}"
+    assert carried(session, cell, later, body=body) == f"{cell}\n{filled}{SNAPSHOT}"
     assert session.lab.examples[-1].answer is True

@@ -11,11 +11,14 @@ from tests.export.notebooks import (
     classes,
     closures,
     constructors,
+    cycles,
     data_tutorials,
     defaults,
     environment,
     hints,
+    identity_tests,
     iterators,
+    language_features,
     library_settings,
     magics,
     model_tutorials,
@@ -23,6 +26,7 @@ from tests.export.notebooks import (
     modules,
     names,
     odd_objects,
+    old_resources,
     old_versions,
     opened_files,
     registrations,
@@ -61,6 +65,10 @@ _MODULES = (
     models_and_stores,
     model_tutorials,
     data_tutorials,
+    cycles,
+    identity_tests,
+    old_resources,
+    language_features,
 )
 
 KINDS: dict[str, tuple[Notebook, ...]] = {

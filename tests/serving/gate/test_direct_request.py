@@ -70,7 +70,8 @@ def make_desk(folder: Path, weights: Path, **options: Any) -> App:
         b0=np.zeros(2, np.float32),
         activations=np.array(["identity"]),
     )
-    app.ml_endpoint("/double", model=app.load_model("double.npz"))(lambda body: body)
+    double = app.load_model("double.npz")
+    app.ml_endpoint("/double", model=double)(lambda body: body)
 
     @app.post("/scaled")
     def scaled(a: float, b: int = 2) -> Any:
@@ -102,7 +103,45 @@ def make_desk(folder: Path, weights: Path, **options: Any) -> App:
     def constant() -> Any:
         return {"constant": 1}
 
+    add_async_handlers(app, double)
     return app
+
+
+def add_async_handlers(app: App, model: Any) -> None:
+    """Add handlers that are awaited."""
+
+    @app.post("/awaited")
+    async def awaited(body: Any) -> Any:
+        async with asyncio.timeout(SECONDS):  # needs a task
+            return await model.acall(body)
+
+    @app.post("/later")
+    async def later(body: Any) -> Any:
+        before = _variable.get()
+        _variable.set(before + 1)
+        await asyncio.sleep(0)
+        return [before, _variable.get(), body]
+
+    @app.post("/fails-later")
+    async def fails_later(body: Any) -> Any:
+        await asyncio.sleep(0)
+        raise ERRORS[body]()
+
+    @app.post("/lazy-later")
+    async def lazy_later(body: Any) -> Any:
+        async def numbers() -> Any:
+            for number in range(body):
+                yield number
+
+        return numbers()
+
+    @app.post("/strange-later")
+    async def strange_later(body: Any) -> Any:
+        return object()
+
+    @app.get("/constant-later")
+    async def constant_later() -> Any:
+        return {"constant": 1}
 
 
 @pytest.fixture
@@ -143,6 +182,23 @@ REQUESTS = {
     "a host of others": post("/same").replace(b"localhost", b"evil.example"),
     "a GET": b"GET /constant HTTP/1.1\r\nhost: localhost\r\n\r\n",
     "a HEAD": b"HEAD /constant HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "awaited": post("/awaited"),
+    "awaited, as raw float32": post("/awaited", b"[1.5, -2]", JSON, f"accept: {RAW}"),
+    "an awaited array": post("/awaited", npy(SAMPLE), NPY, f"accept: {NPY}"),
+    "awaited with another shape": post("/awaited", b"[1, 2, 3]"),
+    "awaited without JSON": post("/later", b"[1"),
+    "a variable of an awaited handler": 2 * post("/later", b"1"),
+    "a large awaited answer": post("/later", b"[%s1]" % (b"1," * 5000)),
+    "a large awaited body": post("/later", b"[%s1]" % (b"1," * 40_000)),
+    "an awaited input error": post("/fails-later", b'"input"'),
+    "another awaited error": post("/fails-later", b'"other"'),
+    "an awaited exit": post("/fails-later", b'"exit"'),
+    "an async iterator": post("/lazy-later", b"3"),
+    "an awaited value without JSON form": post("/strange-later", b"1"),
+    "an awaited GET": b"GET /constant-later HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "an awaited HEAD": b"HEAD /constant-later HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "awaited for an allowed site": post("/later", b"1", JSON, "origin: https://app.example"),
+    "awaited, the last one": post("/later", b"1", JSON, "connection: close"),
     "HTTP/1.0": post("/sign").replace(b"HTTP/1.1", b"HTTP/1.0"),
     "its last one": post("/sign", b"[1.5, -2]", JSON, "connection: close"),
     "a proxy": post("/sign", b"[1, 2]", JSON, "x-forwarded-for: 9.8.7.6"),
