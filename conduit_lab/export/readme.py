@@ -123,7 +123,7 @@ replicas do not see its writes. Keep a store with several writers on a server:
 
 
 def _growing() -> str:
-    """Return what a small store needs once it is large; "" if this session does without it too."""
+    """Return the paragraph about stores that become large; "" if numkong is not installed."""
     try:
         pin = f"{CODES}=={metadata.version(CODES)}"
     except metadata.PackageNotFoundError:
