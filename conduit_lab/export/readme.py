@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from importlib import metadata
 
 from conduit_lab.export.assets import LARGE_STORE_ENTRIES
 from conduit_lab.export.deployment.container import STRIP
 from conduit_lab.export.deployment.deployment import Deployment
+from conduit_lab.export.requirements import CODES
 from conduit_lab.export.templates import harmless_line
 from conduit_lab.serving.app import App
 from conduit_lab.serving.recorded import Example
@@ -20,7 +22,7 @@ def readme(app: App, examples: Sequence[Example], deployment: Deployment) -> str
     """Return the text of `README.md`, whose commands are to be run in the folder."""
     name = deployment.label
     stores = _STORES if deployment.stores else ""
-    stores += _GROWING if deployment.stores and not deployment.codes else ""
+    stores += _growing() if deployment.stores and not deployment.codes else ""
     codes = _CODES if deployment.codes else ""
     gpu = deployment.onnxruntime
     gpus = "" if gpu is None else _GPU.format(name=name, version=gpu)
@@ -98,8 +100,9 @@ Searches use numkong, whose debug symbols take 41 MB. To remove them, as the Doc
 `{STRIP.format(environment=".venv")}`.
 """
 
-_GROWING = f"""If a store grows beyond {LARGE_STORE_ENTRIES:,} entries, add numkong to
-`requirements.txt`: a search of 50,000 then takes a quarter of the time, with the same results.
+_GROWING = """If a store grows beyond {entries:,} entries, add the line
+`{pin}` to `requirements.txt`: a search of 50,000 then takes a quarter of the time, with the same
+results.
 
 """
 
@@ -117,6 +120,15 @@ replicas do not see its writes. Keep a store with several writers on a server:
 `vector_store(…, url=…)`.
 
 """
+
+
+def _growing() -> str:
+    """Return the paragraph about stores that become large; "" if numkong is not installed."""
+    try:
+        pin = f"{CODES}=={metadata.version(CODES)}"
+    except metadata.PackageNotFoundError:
+        return ""
+    return _GROWING.format(entries=LARGE_STORE_ENTRIES, pin=pin)
 
 
 def _requests(examples: Sequence[Example]) -> str:
