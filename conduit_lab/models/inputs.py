@@ -228,9 +228,9 @@ class Inputs:
 
 def _floats(array: Array) -> Array:
     """Return a list's numbers as float64: integers of more than 64 bits, decimals, fractions."""
-    if not any(isinstance(item, (str, bytes)) for item in array.flat):
-        with suppress(TypeError, ValueError, OverflowError):  # for the error of the caller
-            return array.astype(np.float64)
+    with suppress(struct.error, OverflowError, TypeError):  # for the error of the caller
+        packed = struct.pack(f"={array.size}d", *array.flat)
+        return np.frombuffer(packed, np.float64).reshape(array.shape)
     return array
 
 

@@ -55,7 +55,7 @@ def missing(name: str) -> str:
 
 def extra(name: str) -> str:
     """Return the problem of an unexpected argument, in pydantic's words."""
-    return f"{name}: Extra inputs are not permitted"
+    return f"{clip(name, _MAX_NAME_CHARACTERS)}: Extra inputs are not permitted"
 
 
 def problem(found: Mapping[str, Any]) -> str:
