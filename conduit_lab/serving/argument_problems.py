@@ -50,12 +50,12 @@ _WITH_VALUE = ("array",)  # `ArrayType.convert` describes the received value
 
 def missing(name: str) -> str:
     """Return the problem of a missing required argument, in pydantic's words."""
-    return f"{name}: Field required"
+    return f"{clip(name, _MAX_NAME_CHARACTERS)}: Field required"
 
 
 def extra(name: str) -> str:
     """Return the problem of an unexpected argument, in pydantic's words."""
-    return f"{name}: Extra inputs are not permitted"
+    return f"{clip(name, _MAX_NAME_CHARACTERS)}: Extra inputs are not permitted"
 
 
 def problem(found: Mapping[str, Any]) -> str:
