@@ -50,7 +50,7 @@ _WITH_VALUE = ("array",)  # `ArrayType.convert` describes the received value
 
 def missing(name: str) -> str:
     """Return the problem of a missing required argument, in pydantic's words."""
-    return f"{name}: Field required"
+    return f"{clip(name, _MAX_NAME_CHARACTERS)}: Field required"
 
 
 def extra(name: str) -> str:
