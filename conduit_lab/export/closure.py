@@ -7,6 +7,7 @@ refused, and the refusal names the chain that needs it.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -218,6 +219,8 @@ class Closure:
         """Add a statement that changed the object of `name` after its creation."""
         here = (*chain, f"{statement.first_line} (cell {statement.cell})")
         self.packages.pin_below(statement.node)
+        if isinstance(statement.node, ast.For | ast.While):  # it binds its names as it did before
+            self._done |= {n for n in statement.bound_names if self._newest(n) is statement}
         for needed in statement.free_names:
             self._need(needed, here)
         changed = statement.changes.keys() & {*self._namespace.names_of(value)}

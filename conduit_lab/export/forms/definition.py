@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
@@ -43,8 +44,8 @@ class DefinitionForm(Form):
         found = _public_name(value)
         if found is not None:
             return draft.imported(*found)
-        if getattr(value, "__name__", "") == "<lambda>" and not value.__closure__:
-            return _lambda(value, draft)
+        if (source := _lambda(value, draft)) is not None:
+            return source
         first, *rest = str(getattr(value, "__qualname__", "")).split(".")
         owner = draft.namespace.names.get(first)
         if isinstance(owner, type) and rest and _attribute(owner, rest) is value:
@@ -56,36 +57,45 @@ class DefinitionForm(Form):
         return definition(draft.name, value, draft)
 
 
-def _lambda(function: FunctionType, draft: Draft) -> str:
-    """Return the session's source of a lambda without a name, with its current defaults."""
+def _lambda(function: Any, draft: Draft) -> str | None:
+    """Return the session's source of a lambda, with its current defaults, or None."""
+    if getattr(function, "__name__", "") != "<lambda>" or function.__closure__:
+        return None
     for statement in reversed(draft.namespace.statements.all):
         for node in ast.walk(statement.node) if "lambda" in statement.text else ():
-            if isinstance(node, ast.Lambda) and statement.compiles(node, function):
-                names = ast.Module([ast.Expr(node)], [])
-                draft.packages.pin_below(names)
+            # its defaults may be lambdas with code of their own
+            if isinstance(node, ast.Lambda) and statement.compiles(
+                _with_defaults(node, lambda value: ast.Constant(None)), function
+            ):
                 draft.needs += [n for n in global_names(function.__code__) if n != draft.name]
-                return f"({ast.unparse(_with_defaults(node, function, draft))})"
-    raise _unnamed(function, draft)
+                made = _with_defaults(
+                    node, lambda value: parse_expression(draft.find(value)), function
+                )
+                return ast.unparse(made)
+    return None
 
 
-def _with_defaults(node: ast.Lambda, function: FunctionType, draft: Draft) -> ast.Lambda:
-    """Return a lambda whose defaults are the live ones."""
-
-    def found(value: Any) -> ast.expr:
-        return parse_expression(draft.find(value))
-
-    given, by_name = node.args, function.__kwdefaults__ or {}
-    named = [by_name.get(each.arg) for each in given.kwonlyargs]
-    changed = ast.arguments(
+def _with_defaults(
+    node: ast.Lambda, found: Callable[[Any], ast.expr], live: FunctionType | None = None
+) -> ast.Lambda:
+    """Return a lambda whose defaults are expressions of those of the `live` function."""
+    given = node.args
+    values = [None] * len(given.defaults) if live is None else live.__defaults__ or ()
+    by_name = {} if live is None else live.__kwdefaults__ or {}
+    named = [
+        default and found(by_name.get(each.arg))
+        for each, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
+    ]
+    arguments = ast.arguments(
         given.posonlyargs,
         given.args,
         given.vararg,
         given.kwonlyargs,
-        [old and found(new) for old, new in zip(given.kw_defaults, named, strict=True)],
+        named,
         given.kwarg,
-        list(map(found, function.__defaults__ or ())),
+        list(map(found, values)),
     )
-    return ast.Lambda(changed, node.body)
+    return ast.Lambda(arguments, node.body)
 
 
 def _public_name(value: Any) -> tuple[str, str] | None:
@@ -115,7 +125,8 @@ def _unnamed(value: Any, draft: Draft) -> ExportError:
     newest = draft.namespace.statements.newest(name)
     if newest is not None and newest.decorated and _makes(newest, inner):
         return draft.nameless(value)  # its decorator put another object under its name
-    if newest is not None and isinstance(newest.node, ast.For | ast.While):
+    bound = draft.namespace.statements.binding(name)
+    if any(isinstance(statement.node, ast.For | ast.While) for statement in bound):
         return draft.nameless(value)  # of an earlier iteration
     if of_session and name in names and not getattr(inner, "__closure__", None):
         return draft.refusal(
@@ -151,6 +162,10 @@ def definition(name: str, value: Any, draft: Draft, path: str = "") -> str:
     if isinstance(inner, FunctionType):
         found = [statement for statement in found if statement.makes(inner)]
     found = [statement for statement in found if statement.mentions(path)] or found
+    if not found and (source := _lambda(value, draft)) is not None:
+        return f"{name} = {source}"
+    if not found and getattr(getattr(inner, "__code__", None), "co_filename", "") == "<string>":
+        raise draft.refusal(f"{name} was compiled from text", "write its def in a cell")
     if not found:
         raise draft.refusal(
             f"the live {name} differs from every definition in this session",

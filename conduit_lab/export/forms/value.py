@@ -18,7 +18,7 @@ from conduit_lab.export.statement import Statement
 
 MAX_INLINE_CHARACTERS = 4096
 
-_EMPTY = {list: "[]", dict: "{}", set: ""}  # an empty set has no literal
+_EMPTY: dict[type, str] = {list: "[]", dict: "{}", set: ""}  # an empty set has no literal
 _SNAPSHOT = "  # snapshot of its value at the export"
 
 

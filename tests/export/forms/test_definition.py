@@ -146,8 +146,7 @@ def test_a_plain_definition_of_a_name_is_no_decorated_one(session: Session) -> N
         ),
         (
             "exec('def f(n):\\n    return n')",
-            "the live f differs from every definition in this session (POST /a → a → f): "
-            "run its cell again, without a cell magic",
+            "f was compiled from text (POST /a → a → f): write its def in a cell",
         ),
         (
             "def f(n):\n    return n\nf.__code__ = (lambda n: -n).__code__",
@@ -190,6 +189,14 @@ NAMELESS = {
     "lambdas with a default from a loop": (
         "V = []",
         "for n in range(3):\n    V.append(lambda x, n=n, *, by=2: (x + n) * by)",
+    ),
+    "a lambda whose default is a lambda": (
+        "V = []",
+        "V.append(lambda x, f=(lambda y: y * 3): f(x))",
+    ),
+    "a lambda under a name that its first name left": (
+        "f = lambda x: x + 1\nV = f",
+        "f = lambda x: x + 2",
     ),
     "a lambda in an attribute and a list": (
         "class A: pass\nV = A()",
@@ -234,4 +241,10 @@ def test_code_without_a_statement_of_its_own_is_exported(session: Session, name:
     first, then = NAMELESS[name]
     ask = "@lab.post('/ask')\ndef ask(x: int):\n    return [str(type(V)), x]"
     session.run(first, then, ask, "ask(0)")
+    assert difference(session) is None
+
+
+def test_the_last_function_of_a_loop_stays_the_one_in_the_table(session: Session) -> None:
+    session.run("V = {}", NAMELESS["functions defined in a loop"][1])
+    session.run("@lab.get('/v')\ndef v():\n    return [V[2] is add, add(1)]", "v()")
     assert difference(session) is None

@@ -247,7 +247,7 @@ NOTEBOOKS = (
         "groups and windows of a table, kept",
         """
         import pandas as pd
-        df = pd.DataFrame({'k': ['a', 'b', 'a'], 'v': [1, 2, 3]})
+        df = pd.DataFrame({'k': [7, 8, 7], 'v': [1, 2, 3]})
         g = df.groupby('k')
         r = df.v.rolling(2)
         # %%
