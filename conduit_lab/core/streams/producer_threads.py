@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from conduit_lab.core.forking import in_forked_child
 
-LINGER_SECONDS = 0.5  # before an idle thread ends
+_LINGER_SECONDS = 0.5  # before an idle thread ends
 
 _lock = threading.Lock()
 _idle: list[_ProducerThread] = []  # the most recently used last; guarded by _lock
@@ -27,7 +27,7 @@ def run_on_thread(job: Callable[[], object], name: str) -> None:
 
 
 class _ProducerThread(threading.Thread):
-    """A daemon thread that runs jobs until none came for `LINGER_SECONDS`."""
+    """A daemon thread that runs jobs until none came for half a second."""
 
     def __init__(self, job: Callable[[], object], name: str) -> None:
         super().__init__(name=name, daemon=True)
@@ -48,7 +48,7 @@ class _ProducerThread(threading.Thread):
             self.name = "idle producer of streams"
             with _lock:
                 _idle.append(self)
-            if not self._wakeup.acquire(timeout=LINGER_SECONDS):
+            if not self._wakeup.acquire(timeout=_LINGER_SECONDS):
                 with _lock:
                     if self in _idle:
                         _idle.remove(self)

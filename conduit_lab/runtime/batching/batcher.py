@@ -172,8 +172,7 @@ class Batcher(Generic[_Item, _Answer]):
     ) -> CallbackWaiter[_Item, _Answer]:
         """Call `done` on the running loop once the answer to `item` is ready, without a task.
 
-        For the only `caller`, or a whole batch, that is immediately. `withdraw` cancels the
-        returned call.
+        For the only `caller`, or a whole batch, that is immediately. Cancel it with `withdraw`.
         """
         if timeout is not None and timeout <= 0:
             raise late(self.name)
@@ -182,12 +181,8 @@ class Batcher(Generic[_Item, _Answer]):
         self._check_room(tick.rows + self._rows, rows)
         waiter = CallbackWaiter(item, rows, timeout, tick.loop, done)
         cost = self._seconds[rows.bit_length()]
-        if rows >= self._max_rows:  # coalescing gains nothing
-            runs_here = cost < SHORT_RUN_SECONDS and cost < tick.left
-        else:
-            short = cost < SHORT_RUN_SECONDS and not tick.coalesces
-            runs_here = short and tick.is_alone(caller)
-        if not runs_here:
+        fills_batch = rows >= self._max_rows and cost < tick.left  # coalescing gains nothing
+        if cost >= SHORT_RUN_SECONDS or not (tick.is_alone(caller) or fills_batch):
             self._defer(tick, waiter)
             return waiter
         try:
@@ -213,8 +208,7 @@ class Batcher(Generic[_Item, _Answer]):
 
     def _end_tick(self, tick: LoopTick) -> None:
         """Run the tick's first batch if that is short, else queue all its calls."""
-        waiters, tick.waiters, tick.rows = tick.waiters, [], 0
-        tick.coalesces = len(waiters) > 1
+        waiters = tick.end()
         batch, rows = first_batch(waiters, self._max_rows)
         if not self._times.are_short(rows, len(batch)):
             self._queue_up(waiters)
@@ -227,7 +221,6 @@ class Batcher(Generic[_Item, _Answer]):
             for waiter in batch:
                 self._defer(tick, waiter)
             raise
-        tick.left = BUDGET_SECONDS  # that run was measured, and other callbacks run next
         notify_here(batch)
 
     def _queue_up(self, waiters: Sequence[LoopWaiter[_Item, _Answer]]) -> None:

@@ -10,6 +10,8 @@ from math import inf
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
+from conduit_lab.runtime.batching.run_times import INLINE_BUDGET_SECONDS
+
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
@@ -190,6 +192,13 @@ class LoopTick(InlineBudget):
         self.task = 0  # the ID of the last caller that ran its call inline; 0 while coalescing
         self.fresh = False  # that caller called in this tick
 
+    def end(self) -> list[LoopWaiter[Any, Any]]:
+        """Return the calls of this tick, which are measured; then other callbacks run."""
+        waiters, self.waiters, self.rows = self.waiters, [], 0
+        self.coalesces = len(waiters) > 1
+        self.left = INLINE_BUDGET_SECONDS
+        return waiters
+
     async def may_run_inline(self, task: int) -> bool:
         """Return whether a task is the only caller in this tick; sometimes yield to others."""
         if self.left <= 0:
@@ -198,7 +207,7 @@ class LoopTick(InlineBudget):
 
     def is_alone(self, caller: int) -> bool:
         """Return whether a caller (a task or a connection) is the only one in this tick."""
-        if caller != self.task:
+        if caller != self.task or self.coalesces:
             if self.coalesces or self.fresh:
                 self.coalesces, self.task = True, 0
                 return False

@@ -56,11 +56,11 @@ def until_idle(thread: threading.Thread) -> None:
 def test_streams_one_after_the_other_share_a_thread_but_no_context(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(producer_threads, "LINGER_SECONDS", WAIT)
+    monkeypatch.setattr(producer_threads, "_LINGER_SECONDS", WAIT)
     first: Place = served(where(), "first").result(WAIT)[0]
     until_idle(first.thread)
     setting.set("mine")
-    monkeypatch.setattr(producer_threads, "LINGER_SECONDS", 0.0)
+    monkeypatch.setattr(producer_threads, "_LINGER_SECONDS", 0.0)
     second: Place = served(where(), "second").result(WAIT)[0]
     assert first[1:] == ("stream first", "none")
     assert second == (first.thread, "stream second", "mine")
