@@ -196,11 +196,12 @@ class Closure:
             return
         origin = self._origin(name, value, source)
         repeated = origin is not None and origin.text in source
+        also = origin.bound_names if origin is not None and repeated else ()
         piece = SourcePiece(
             name,
             source if origin is None or repeated else origin.commented(source),
             here,
-            frozenset([*binds, *(part for part, _ in draft.part_places())]),
+            frozenset([*binds, *also, *(part for part, _ in draft.part_places())]),
             frozenset(draft.needs),
             origin,
             origin.order if origin is not None and repeated else None,

@@ -369,3 +369,18 @@ def test_an_app_that_fails_leaves_nothing(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"app.py expected a last line app = lab"):
         Lab.open(folder)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_cycles_lambdas_loops_and_iterators_are_exported_again(
+    session: Session, opened: Callable[..., Lab]
+) -> None:
+    session.run("class Node: pass\nup, down = Node(), Node()\nup.next, down.prev = down, up")
+    session.run("letters = iter('abc')\nnext(letters)", "rules = []", "by = {}")
+    session.run("for k in (1, 2):\n    rules.append(lambda n, k=k: n + k)")
+    session.run("for k in (1, 2):\n    def add(n, k=k):\n        return n + k\n    by[k] = add")
+    kept = "[rules[0](1), str(type(letters)), up.next is down, by[2] is add, by[1](1)]"
+    session.run(f"@lab.get('/kept')\ndef kept():\n    return {kept}", "kept()")
+    first = session.export().folder
+    lab = opened(first, names={"__name__": "cells"})
+    second = lab.export(session.root / "again", proof=None).folder
+    assert (second / "app.py").read_text("utf-8") == (first / "app.py").read_text("utf-8")

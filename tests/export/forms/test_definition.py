@@ -248,3 +248,10 @@ def test_the_last_function_of_a_loop_stays_the_one_in_the_table(session: Session
     session.run("V = {}", NAMELESS["functions defined in a loop"][1])
     session.run("@lab.get('/v')\ndef v():\n    return [V[2] is add, add(1)]", "v()")
     assert difference(session) is None
+
+
+def test_a_statement_that_binds_two_names_runs_before_the_value_of_one(session: Session) -> None:
+    session.run("V, by = [], {}", "for n in (1, 2):\n    V.append(lambda x, n=n: x + n)")
+    session.run("for n in (1, 2):\n    def add(x, n=n):\n        return x + n\n    by[n] = add")
+    session.run("@lab.get('/v')\ndef v():\n    return [V[0](1), by[2](1)]", "v()")
+    assert difference(session) is None
