@@ -1,4 +1,4 @@
-"""Identity: equal immutable values that code tells apart by `is` or `id()`.
+"""Identity: equal immutable values that code tells apart by `is`.
 
 Python shares equal constants within one compiled file, so two cells may hold two objects where
 `app.py` holds one. That matters only to code that compares such values by identity.
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import builtins
 import dis
-import itertools
-import operator
 import types
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
@@ -37,15 +35,12 @@ _FIXED = (
 _FIXED_IDS = frozenset(map(id, _FIXED))  # by id, as a metaclass may define its own `==`
 _FIXED_BASES = (tuple, frozenset, np.generic)
 _NOISE = frozenset({"CACHE", "RESUME", "NOP", "EXTENDED_ARG", "KW_NAMES"})
-_OF_ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR")
-_OF_VALUES = frozenset().union(*(dir(kind) for kind in (str, bytes, int, float, tuple, frozenset)))
-_RECEIVERS = ("self", "cls")
-_COMPARING = (id, operator.is_, operator.is_not)
-_STABLE, _UNKNOWN = object(), object()  # operands without a value that a process may copy
+_LOADS_OF_NAMES = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF")
+_UNKNOWN = object()
 
 
 class IdentityTest(NamedTuple):
-    """A comparison by identity in a function, and its values; none if they are unknown."""
+    """A comparison by identity in a function, and its known values."""
 
     function: str
     values: tuple[Any, ...]
@@ -79,16 +74,15 @@ class Identities:
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield a place and a text per compared value that equals an earlier one."""
         tests = {_key(value): test.function for test in self._tests for value in test.values}
-        any_test = next((test.function for test in self._tests if not test.values), "")
         first: dict[int, str] = {}
         groups: dict[Any, int] = defaultdict(int)
         for place, value in self._candidates(set(tests)):
             if not is_copied(value):
                 continue
-            if not (tests or any_test or is_nan(value)):
+            if not (tests or is_nan(value)):
                 continue
             key = _key(value)
-            test = tests.get(key, any_test) or (is_nan(value) and CONTAINERS)
+            test = tests.get(key) or (is_nan(value) and CONTAINERS)
             if not test:
                 continue
             known = first.get(id(value))
@@ -132,15 +126,15 @@ def is_nan(value: Any) -> bool:
 
 
 def identity_tests(function: types.FunctionType) -> Iterator[IdentityTest]:
-    """Yield the comparisons by identity whose operands may be values that a process copies.
+    """Yield the comparisons by identity with a constant, global or enclosing name that is copied.
 
-    `x is None`, a comparison with a class, a member of an enum or an `object()`, and one of objects
-    that have attributes of their own are not among them.
+    `x is None`, and a comparison with a class, a member of an enum or an `object()`, are not among
+    them, and neither are those of values that only a call knows, as of two parameters.
     """
-    names = {**vars(builtins), **function.__globals__}
-    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    code = function.__code__
+    cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
     bound = {name: _contents(cell) for name, cell in cells}
-    for values in _tests(function.__code__, names, bound):
+    for values in _tests(code, {**vars(builtins), **function.__globals__, **bound}):
         yield IdentityTest(function.__name__, values)
 
 
@@ -151,95 +145,46 @@ def _contents(cell: types.CellType) -> Any:
         return _UNKNOWN
 
 
-class _Step(NamedTuple):
-    name: str
-    argument: Any
-    effect: int  # on the height of the stack
-    number: int | None
-
-
-def _tests(
-    code: types.CodeType, names: Mapping[str, Any], bound: Mapping[str, Any]
-) -> Iterator[tuple[Any, ...]]:
-    steps = list(_steps(code))
-    owners = _attribute_owners(steps)
-
-    def known(operand: list[_Step]) -> Any:
-        found = _operand(operand, names, bound)
-        last = operand[-1].argument if len(operand) == 1 else None
-        return _STABLE if found is _UNKNOWN and last in owners else found
-
+def _tests(code: types.CodeType, names: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    steps = [each for each in dis.get_instructions(code) if each.opname not in _NOISE]
     for place, step in enumerate(steps):
-        if step.name == "IS_OP":
-            right = _before(steps, place)
-            left = _before(steps, place - len(right)) if right else []
-            operands = [known(each) if each else _UNKNOWN for each in (left, right)]
-        elif _compares(step, names):
-            operands = [_UNKNOWN]
-        else:
-            continue
-        if not any(each is _STABLE for each in operands):
-            yield tuple(each for each in operands if each is not _UNKNOWN)
+        if step.opname == "IS_OP":
+            right = _operand(steps[:place])
+            left = _operand(steps[: place - len(right)]) if right else []
+            values = [_value(each, names) for each in (left, right) if each]
+            if known := tuple(filter(is_copied, values)):
+                yield known
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _tests(constant, names, {})
+            yield from _tests(constant, names)
 
 
-def _compares(step: _Step, names: Mapping[str, Any]) -> bool:
-    """Return whether a step loads `id`, `operator.is_` or `operator.is_not`."""
-    if step.name in ("LOAD_GLOBAL", "LOAD_NAME"):
-        return any(names.get(step.argument) is each for each in _COMPARING)
-    return step.name in _OF_ATTRIBUTES and step.argument in ("is_", "is_not")
-
-
-def _steps(code: types.CodeType) -> Iterator[_Step]:
-    for each in dis.get_instructions(code):
-        if each.opname in _NOISE:
-            continue
-        if isinstance(each.argval, tuple) and each.opname.startswith("LOAD_FAST"):
-            for name in each.argval:  # two loads in one instruction
-                yield _Step("LOAD_FAST", name, 1, None)
-            continue
-        argument = each.arg if each.opcode >= dis.HAVE_ARGUMENT else None
-        effect = dis.stack_effect(each.opcode, argument, jump=False)
-        yield _Step(each.opname, each.argval, effect, each.arg)
-
-
-def _before(steps: list[_Step], end: int) -> list[_Step]:
-    """Return the steps before `end` that compute the top of the stack; empty if unknown."""
+def _operand(steps: Sequence[dis.Instruction]) -> Sequence[dis.Instruction]:
+    """Return the last steps, which compute the top of the stack; empty if they branch."""
     height = 0
-    for start in range(end - 1, -1, -1):
+    for start in range(len(steps) - 1, -1, -1):
         step = steps[start]
-        if "JUMP" in step.name or step.name.startswith(("STORE", "POP", "FOR_ITER", "YIELD")):
+        if step.opcode in dis.hasjrel or step.opcode in dis.hasjabs:
             return []
-        height += step.effect
+        argument = step.arg if step.opcode >= dis.HAVE_ARGUMENT else None
+        height += dis.stack_effect(step.opcode, argument, jump=False)
         if height >= 1:
-            return steps[start:end] if height == 1 else []
+            return steps[start:] if height == 1 else []
     return []
 
 
-def _operand(steps: list[_Step], names: Mapping[str, Any], bound: Mapping[str, Any]) -> Any:
-    """Return the value of an operand, `_STABLE` if no process copies it, or `_UNKNOWN`."""
-    first, last = steps[0], steps[-1]
-    if first.name in ("LOAD_GLOBAL", "LOAD_NAME") and last.name == "CALL" and len(steps) > 1:
-        return _STABLE if names.get(first.argument) is type else _UNKNOWN
-    if last.argument == "__class__":
-        return _STABLE
-    if first.name == "LOAD_CONST":
-        value = first.argument
-    elif first.name in ("LOAD_GLOBAL", "LOAD_NAME"):
-        value = names.get(first.argument, _UNKNOWN)
-    elif first.name.startswith(("LOAD_DEREF", "LOAD_FAST")):
-        value = bound.get(first.argument, _UNKNOWN)
-        if len(steps) == 1 and first.argument in _RECEIVERS:
-            return _STABLE
+def _value(steps: Sequence[dis.Instruction], names: Mapping[str, Any]) -> Any:
+    """Return the value of an operand that is a constant, a name or its attribute."""
+    first, *others = steps
+    if first.opname == "LOAD_CONST":
+        value = first.argval
+    elif first.opname in _LOADS_OF_NAMES:
+        value = names.get(first.argval, _UNKNOWN)
     else:
         return _UNKNOWN
-    for step in steps[1:]:
-        value = _attribute(value, step.argument) if step.name == "LOAD_ATTR" else _UNKNOWN
-    if value is _UNKNOWN or is_copied(value):
-        return value
-    return _STABLE
+    for step in others:
+        value = _attribute(value, step.argval) if step.opname == "LOAD_ATTR" else _UNKNOWN
+    return value
 
 
 def _attribute(value: Any, name: str) -> Any:
@@ -249,17 +194,6 @@ def _attribute(value: Any, name: str) -> Any:
     if is_kind(type(value), type):
         return attributes_of(value).get(name, _UNKNOWN)
     return _UNKNOWN
-
-
-def _attribute_owners(steps: list[_Step]) -> set[Any]:
-    """Return the local names whose attributes no plain value has: their objects are no copies."""
-    return {
-        before.argument
-        for before, step in itertools.pairwise(steps)
-        if step.name in _OF_ATTRIBUTES
-        and step.argument not in _OF_VALUES
-        and before.name.startswith(("LOAD_FAST", "LOAD_DEREF"))
-    }
 
 
 def _items(container: Any) -> Iterable[tuple[object, Any]]:

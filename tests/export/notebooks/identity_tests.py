@@ -21,42 +21,6 @@ NOTEBOOKS = (
         refused=r"/ask.*identity",
     ),
     Notebook(
-        "equal texts in a list, compared by a helper",
-        """
-        A = 'two words'
-        # %%
-        B = 'two words'
-        pair = [A, B]
-        # %%
-        def same(a, b):
-            return a is b
-
-        @lab.post('/ask')
-        def ask(x: int):
-            return [same(pair[0], pair[1]), x]
-        ask(0)
-        """,
-        asks=('POST /ask {"x": 5}',),
-        refused=r"/ask.*identity",
-    ),
-    Notebook(
-        "one decimal twice in a list",
-        """
-        from decimal import Decimal
-        A = Decimal('1.5')
-        kept = []
-        kept.append(A)
-        kept.append(A)
-        # %%
-        @lab.post('/ask')
-        def ask(x: int):
-            return [kept[0] is kept[1], x]
-        ask(0)
-        """,
-        asks=('POST /ask {"x": 5}',),
-        refused=r"/ask.*identity",
-    ),
-    Notebook(
         "a mark that is a tuple, as a default",
         """
         UNSET = ('unset',)
@@ -88,25 +52,6 @@ NOTEBOOKS = (
         @lab.post('/ask')
         def ask(x: int):
             return [f(MARK), f(OTHER)]
-        ask(0)
-        """,
-        asks=('POST /ask {"x": 5}',),
-        refused=r"/ask.*identity",
-    ),
-    Notebook(
-        "values counted by id",
-        """
-        A = (1, 2)
-        B = (1, 2)
-        items = [A, B]
-        items.append(A)
-        # %%
-        C = (1, 2)
-        items.append(C)
-        # %%
-        @lab.post('/ask')
-        def ask(x: int):
-            return len({id(each) for each in items})
         ask(0)
         """,
         asks=('POST /ask {"x": 5}',),
