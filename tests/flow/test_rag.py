@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -472,6 +473,7 @@ def test_a_cancelled_stream_closes_a_plain_generator_under_a_trace_too(store: Ve
             try:
                 while True:
                     yield "more "
+                    sleep(0.001)  # a slow reader must not lag
             finally:
                 closed.set()
 

@@ -18,12 +18,13 @@ from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.errors import ErrorBody, error_body
 from conduit_lab.serving.gate.keys import Key
 from conduit_lab.serving.gate.origins import origin_headers
-from conduit_lab.serving.gate.request_cycle import RequestCycle
 from conduit_lab.serving.gate.slots import Slots
 from conduit_lab.serving.server_state import ServerState
 
 if TYPE_CHECKING:
     from starlette.types import Message, Scope, Send
+
+    from conduit_lab.serving.gate.request_cycle import RequestCycle
 
 _SCOPE_KEY = "conduit_lab"
 _request_numbers = count()
