@@ -1,6 +1,7 @@
 """Streams over HTTP: CPU time per chunk, time to first event, against sse-starlette and raw ASGI.
 
-Each server runs in a separate process, to measure its CPU time and memory. A chunk is a small dict;
+Each server runs in a separate process, to measure its CPU time and memory: ours as `conduit-lab
+serve` runs an app, the others under uvicorn as it is. A chunk is a small dict;
 a token is a `Token` of the package's generator, appended to all streams by one thread, like its
 scheduler. Figures with a limit instead of a peer name it.
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -30,6 +32,8 @@ from conduit_lab import App
 from conduit_lab.core.streams.pushed import PushedStream
 from conduit_lab.core.views.figures import seconds, size
 from conduit_lab.models.generation.result import Token
+from conduit_lab.serving.gate.http_protocol import BoundedHttp
+from conduit_lab.serving.life import ALONE_VARIABLE
 
 CHUNK = {"chunk": "token ", "complete": False}
 STREAMS, CHUNKS = 64, 250  # concurrent streams, chunks of each
@@ -324,15 +328,15 @@ def raw() -> Any:
     return answer
 
 
-def serve(app: Any) -> None:
-    """Serve an app and print its port."""
+def serve(app: Any, http: Any = "auto") -> None:
+    """Serve an app with a protocol class and print its port."""
     import socket
 
     import uvicorn
 
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
         print(listener.getsockname()[1], flush=True)
-        config = uvicorn.Config(app, log_level="warning", access_log=False)
+        config = uvicorn.Config(app, http=http, log_level="warning", access_log=False)
         uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -343,4 +347,9 @@ if __name__ == "__main__":
     if asked.isdigit():
         print_table(rows(int(asked)))
     else:
-        serve({"ours": ours, "peer": peer, "raw": raw}[asked]())
+        served = {"ours": ours, "peer": peer, "raw": raw}[asked]()
+        if asked == "ours":  # as `conduit-lab serve` does
+            os.environ[ALONE_VARIABLE] = "1"
+            serve(served, BoundedHttp)
+        else:
+            serve(served)

@@ -254,9 +254,21 @@ def test_a_merge_gets_every_chunk_of_each() -> None:
 
 
 def test_a_map_without_a_holder_does_not_hold_its_source() -> None:
-    go = threading.Event()
-    stream = Stream(chunks(), keep=KEEP)
-    mapped = stream.map(lambda chunk: go.wait(WAIT))
+    begun, go = threading.Event(), threading.Event()
+
+    def chunks_once_begun() -> Iterator[str]:
+        first, *rest = chunks()
+        yield first
+        assert begun.wait(WAIT)  # a map that has not read the first chunk would lag
+        yield from rest
+
+    def wait(chunk: str) -> str:
+        begun.set()
+        assert go.wait(WAIT)
+        return chunk
+
+    stream = Stream(chunks_once_begun(), keep=KEEP)
+    mapped = stream.map(wait)
     stream.wait(WAIT)
     assert stream.count == COUNT
     go.set()
