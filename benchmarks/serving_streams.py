@@ -1,9 +1,9 @@
 """Streams over HTTP: CPU time per chunk, time to first event, against sse-starlette and raw ASGI.
 
 Each server runs in a separate process, to measure its CPU time and memory: ours as `conduit-lab
-serve` runs an app, the others under uvicorn as it is. A chunk is a small dict;
-a token is a `Token` of the package's generator, appended to all streams by one thread, like its
-scheduler. Figures with a limit instead of a peer name it.
+serve` runs an app, the others under uvicorn as it is. A chunk is a small dict; a token is a `Token`
+of the package's generator, appended to all streams by one thread, like its scheduler. Figures with
+a limit instead of a peer name it.
 
 Run it with `.venv/bin/python benchmarks/serving_streams.py [rounds]`.
 """
