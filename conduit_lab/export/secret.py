@@ -12,6 +12,7 @@ import tokenize
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from conduit_lab.core.secret_names import is_secret_name
 from conduit_lab.core.syntax import parse_module
 
 MIN_SECRET_CHARACTERS = 8
@@ -19,18 +20,6 @@ MIN_SECRET_CHARACTERS = 8
 _SHELLS = ("PWD", "OLDPWD")  # working directories, not passwords
 _PROSE = (".md", ".txt", ".toml", ".yaml", ".yml", ".cfg", ".ini", ".env", "")
 
-_SECRET_NAME = re.compile(
-    r"(api_?key|secret|secret_?key|passw(or)?d|passphrase|pwd|token|credential|access_?key"
-    r"|private_?key|auth_?key|client_?secret|bearer)s?$",
-    re.IGNORECASE,
-)
-# names that tokenizers and generators use, and names of counts
-_PLAIN_NAME = re.compile(
-    r"((special|stop|bos|eos|pad|unk|mask|sep|cls|start|end|begin|added|extra|first|last|next|max"
-    r"|min|num|prompt|image|new|generated|total|count|chat|additional_special)"
-    r"_?(of_\w+_)?tokens?|tokens?_per_\w+)$",
-    re.IGNORECASE,
-)
 # The keys of an app (`new_key`), and those of common services. Every match of a pattern contains
 # one of the texts before it: searching for a text is a hundred times as fast as matching a pattern.
 _SECRET_TEXTS = tuple(
@@ -88,7 +77,7 @@ def looks_secret(name: str, value: Any, environ: Mapping[str, str] | None = None
         return any(looks_secret(name, item, environ) for item in value)
     if not isinstance(value, str) or len(value) < MIN_SECRET_CHARACTERS:
         return False
-    if _is_secret_name(name) and _is_credential(name, value):
+    if is_secret_name(name) and _is_credential(name, value):
         return True
     return _found(value, known_secrets(os.environ if environ is None else environ)) is not None
 
@@ -157,12 +146,8 @@ def known_secrets(environ: Mapping[str, str]) -> list[str]:
     return [
         value
         for name, value in environ.items()
-        if len(value) >= MIN_SECRET_CHARACTERS and _is_secret_name(name) and name not in _SHELLS
+        if len(value) >= MIN_SECRET_CHARACTERS and is_secret_name(name) and name not in _SHELLS
     ]
-
-
-def _is_secret_name(name: str) -> bool:
-    return bool(_SECRET_NAME.search(name)) and not _PLAIN_NAME.search(name)
 
 
 def _is_credential(name: str, value: str) -> bool:
@@ -194,7 +179,7 @@ def _assigned(text: str, line: int = 1) -> str | None:
     """Return the first name in prose or settings that is named like a secret and has a value."""
     for match in _ASSIGNED.finditer(text):
         name, value = match[1].replace("-", "_"), match[2]
-        if _is_mixed(value) and _is_secret_name(name) and _is_credential(name, value):
+        if _is_mixed(value) and is_secret_name(name) and _is_credential(name, value):
             number = line + text.count(chr(10), 0, match.start())
             return f"line {number}, the value of {match[1]}"
     return None

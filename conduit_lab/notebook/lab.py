@@ -81,7 +81,7 @@ class Lab(App):
         _labs[type(self), name, self.root] = self
 
     def _record_inputs(self, resource: AppResource[Any]) -> None:
-        """Record what a resource was built from, for the proof of an export."""
+        """Record the inputs of a resource, for the proof of an export."""
         from conduit_lab.export.state.built_resources import inputs_of
 
         resource.inputs = inputs_of(resource, self.root)

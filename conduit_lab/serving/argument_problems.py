@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sized
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from conduit_lab.core.secret_names import is_secret_name
 from conduit_lab.core.spec import describe
 from conduit_lab.core.text import clip
 from conduit_lab.core.views import figures
@@ -20,8 +21,6 @@ _MAX_EXPECTED_CHARACTERS = 120
 _MAX_TEXT_CHARACTERS = 40  # of a received string
 _MAX_NUMBER_BITS = 64  # of a received integer that is shown
 _MAX_PROBLEM_CHARACTERS = 300
-
-_SECRET_NAME = re.compile(r"(?i)passw|secret|credential|token(?!s)|api.?key|authorization")
 
 # pydantic's kinds of problems whose own message is not in the form "Input should be ..."
 _EXPECTED = {
@@ -63,15 +62,16 @@ def problem(found: Mapping[str, Any]) -> str:
     where = clip(".".join(map(str, found["loc"])), _MAX_NAME_CHARACTERS)
     text = str(found["msg"])
     if found["type"] not in (*_WITHOUT_VALUE, *_WITH_VALUE):
-        got = _received(found, is_secret=bool(_SECRET_NAME.search(where)))
+        got = _received(found, is_secret=any(map(is_secret_name, map(str, found["loc"]))))
         text = f"{clip(_expected(found, text), _MAX_EXPECTED_CHARACTERS)}, got {got}"
     return f"{where}: {text}" if where else text
 
 
 def _expected(found: Mapping[str, Any], text: str) -> str:
-    form = {**_EXPECTED, **_LENGTHS}.get(found["type"])
+    form = _EXPECTED.get(found["type"]) or _LENGTHS.get(found["type"])
     if form is not None:
-        return f"expected {form.format(**found.get('ctx', {}))}"
+        with suppress(KeyError):  # a validator's own error of this type
+            return f"expected {form.format(**found.get('ctx', {}))}"
     if text.startswith("Input should be a valid "):
         text = text.partition(",")[0]  # what follows is about the received value
     return text.replace("Input should be", "expected", 1)

@@ -1,4 +1,4 @@
-"""Invalid arguments: the answer names what was expected and what was received, and no secret."""
+"""Invalid arguments: the answer names the expected and the received value, and no secret."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, Field, SecretStr
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from conduit_lab import App, ArrayShape
@@ -95,6 +96,14 @@ def test_a_text_in_a_field_of_secrets_is_not_shown(name: str) -> None:
 def test_the_length_of_a_hidden_text_is_shown_in_its_place() -> None:
     message = problems({"pin": "hunter2"}, pin=Annotated[SecretStr, Field(max_length=4)])
     assert message == "pin: expected at most 4 items, got 7"
+
+
+def test_an_error_of_a_validator_keeps_its_words() -> None:
+    def check(value: str) -> str:
+        raise PydanticCustomError("too_long", "a shorter name is needed")
+
+    message = problems({"value": "abc"}, value=Annotated[str, AfterValidator(check)])
+    assert message == "value: a shorter name is needed, got 3"
 
 
 def test_long_names_and_choices_leave_room_for_what_was_received() -> None:

@@ -1,4 +1,4 @@
-"""Built resources: the objects that a session keeps, and what they were built from.
+"""Built resources: the objects that a session keeps, and their inputs.
 
 The export builds them again. An object is compared with the new one only if a name that its
 function uses has changed since it was built; otherwise it may differ by use, as a pool does.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from conduit_lab.export.state.identities import CONTAINERS, TOLD_APART
+from conduit_lab.export.state.identities import COMPARED, CONTAINERS
 from conduit_lab.export.state.settings import SETTING, settings_difference, settings_of
 from conduit_lab.export.state.walk import BUILT, StateLine, Walk
 from conduit_lab.models.file_model import FileModel
@@ -128,10 +128,10 @@ def _both(here: str, there: str, sides: Sides) -> str:
 
 
 def _mend(place: str, lines: Sequence[StateLine]) -> str:
-    _, told_apart, function = place.partition(TOLD_APART)
-    if told_apart and function == CONTAINERS:
+    _, compared, function = place.partition(COMPARED)
+    if compared and function == CONTAINERS:
         return "A container finds a NaN only by identity: test for it with math.isnan(value)"
-    if told_apart:
+    if compared:
         return (
             f"Python may keep equal values as one object or as several: in {function}, compare "
             "with == in place of `is`, or with a value of its own, such as MISSING = object()"

@@ -1,4 +1,4 @@
-"""Identity: equal immutable values that code tells apart by `is`.
+"""Identity: equal immutable values that code compares by `is`.
 
 Python shares equal constants within one compiled file, so two cells may hold two objects where
 `app.py` holds one. That matters only to code that compares such values by identity.
@@ -24,7 +24,7 @@ import numpy as np
 from conduit_lab.export.state.anatomy import attributes_of, class_name, is_kind
 from conduit_lab.export.state.plain_values import is_scalar
 
-TOLD_APART = ", told apart by identity in "
+COMPARED = ", compared by identity in "
 CONTAINERS = "containers"  # which find a NaN by identity
 
 _SINGLETONS = (type(None), bool, type(Ellipsis), type(NotImplemented))
@@ -89,7 +89,7 @@ class Identities:
             first.setdefault(id(value), place)
             if groups[key]:
                 text = "an object of its own" if known is None else f"the same object as {known}"
-                yield f"{place}{TOLD_APART}{test}", text
+                yield f"{place}{COMPARED}{test}", text
             groups[key] += 1
 
     def _candidates(self, keys: set[Any]) -> Iterator[tuple[str, Any]]:

@@ -31,7 +31,7 @@ def test_equal_values_of_two_cells_are_refused_where_identity_counts(
     session.run(f"A = {value}", f"B = {value}", _ask("A is B"), "ask(0)")
     problem = difference(session)
     assert problem is not None
-    assert "→ B, told apart by identity in ask: an object of its own here" in problem
+    assert "→ B, compared by identity in ask: an object of its own here" in problem
     assert "compare with == in place of `is`" in problem
 
 
@@ -55,7 +55,7 @@ def test_a_difference_of_identity_is_found_wherever_the_values_are(
     session: Session, cells: tuple[str, ...], body: str
 ) -> None:
     session.run(*cells, _ask(body), "ask(0)")
-    assert "told apart by identity" in str(difference(session))
+    assert "compared by identity" in str(difference(session))
 
 
 @pytest.mark.parametrize(
