@@ -1,4 +1,4 @@
-"""Equal values that code tells apart by identity."""
+"""Equal values that code compares by identity."""
 
 from __future__ import annotations
 

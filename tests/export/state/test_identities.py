@@ -1,4 +1,4 @@
-"""Equal immutable values that code tells apart by identity: as in the session, or refused."""
+"""Equal immutable values that code compares by identity: as in the session, or refused."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_another_signal_wakes_the_parent_and_stops_no_worker(workers: Any) -> No
 
 
 class Worker:
-    """A worker that is ready, or exits, as told."""
+    """A fake worker with a given state."""
 
     started: ClassVar[list[Worker]] = []
 
