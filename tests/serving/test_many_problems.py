@@ -163,7 +163,7 @@ def test_a_large_body_that_fits_is_converted_as_a_small_one() -> None:
 
 
 LONG: dict[str, tuple[Any, Any]] = {
-    "rows": (list[list[int]], [[1, 2]] * SOME),
+    "rows": (list[list[int]], [[1, 2]] * 2 * SOME),
     "numbers": (list[float], [1.5] * 2 * MANY),
     "a long row": (list[list[int]], [[1] * 2 * MANY]),
     "a set": (set[int], list(range(2 * MANY))),
